@@ -1,0 +1,56 @@
+# make cluster   a real kubeadm cluster on local docker hosts
+# make test      lint, types, fast tests and end-to-end tests
+# make clean     remove everything that the two made on this machine, except the cache
+
+CLUSTER ?= kubeadm
+CONTROL_PLANES ?= 1
+WORKERS ?= 1
+DEBIAN ?= 12
+KUBERNETES_VERSION ?= 1.36.3
+
+PYTHON := .venv/bin/python
+export CLUSTER
+
+.PHONY: cluster test lint bench clean clean-cache help
+
+help:
+	@grep '^# make' Makefile | cut -c3-
+
+cluster: .venv/ready
+	$(PYTHON) -m tests.lab.daemon start
+	$(PYTHON) -m tests.lab.mirror build --kubernetes $(KUBERNETES_VERSION)
+	$(PYTHON) -m tests.lab.mirror serve
+	$(PYTHON) -m tests.lab.hosts up --cluster $(CLUSTER) --control-planes $(CONTROL_PLANES) --workers $(WORKERS) \
+	  --debian $(DEBIAN) --data kubernetes_version=$(KUBERNETES_VERSION)
+	.venv/bin/pyinfra -y inventories/docker.py deploys/cluster.py
+	@$(PYTHON) -m tests.lab.hosts show --cluster $(CLUSTER)
+
+test: lint
+	$(PYTHON) -m pytest
+
+lint: .venv/ready
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+
+bench: .venv/ready
+	$(PYTHON) -m tests.bench
+
+clean: .venv/ready
+	$(PYTHON) -m tests.lab.hosts down --all
+	$(PYTHON) -m tests.lab.daemon stop
+	rm -f $(CLUSTER).kubeconfig
+
+clean-cache:
+	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/kubeadm-deploys"
+
+# Debian's python3 comes without venv; as root it is installed, otherwise the message says what to install.
+.venv/ready: pyproject.toml
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or newer is needed' >&2; exit 1; }
+	@python3 -c 'import ensurepip' 2>/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  apt-get update --quiet=2 && apt-get install --quiet=2 --yes --no-install-recommends python3-venv; } || \
+	  { echo "Python's venv is missing; install python3-venv" >&2; exit 1; }
+	python3 -m venv --clear .venv
+	.venv/bin/pip install --quiet --upgrade pip
+	.venv/bin/pip install --quiet --editable . --group dev
+	@touch .venv/ready

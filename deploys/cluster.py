@@ -1,0 +1,45 @@
+"""A kubeadm cluster from the inventory's groups control_plane and workers.
+
+Usage: pyinfra INVENTORY deploys/cluster.py [--data OPTION=VALUE ...]
+The options are the fields of kubeadm_deploys.ClusterOptions; README.md lists them.
+"""
+
+from pyinfra import host, inventory
+
+from kubeadm_deploys import (
+    barrier,
+    configure_bridged_traffic,
+    create_control_plane,
+    delete_join_credentials,
+    disable_swap,
+    fetch_kubeconfig,
+    install_cni,
+    install_container_runtime,
+    install_kube_packages,
+    join_workers,
+    resolve_api_endpoint,
+    wait_until_ready,
+)
+from kubeadm_deploys.entry import options_from_data, topology_from_inventory
+
+options = options_from_data(host.data.dict())
+topology = topology_from_inventory(inventory, options=options)
+
+# Every node, in parallel.
+configure_bridged_traffic()
+disable_swap(options=options)
+install_container_runtime(options=options)
+install_kube_packages(options=options)
+resolve_api_endpoint(options=options, topology=topology)
+barrier(name="Every node is prepared")
+
+# The first control plane, then everything that needs its API.
+create_control_plane(options=options, topology=topology)
+install_cni(options=options, topology=topology)
+barrier(name="The API server answers")
+join_workers(options=options, topology=topology)
+barrier(name="Every node has joined")
+delete_join_credentials(topology=topology)
+
+wait_until_ready(options=options, topology=topology)
+fetch_kubeconfig(options=options, topology=topology)

@@ -1,0 +1,45 @@
+"""pyinfra deploys for kubeadm clusters.
+
+Layers, from the edge to the middle; each uses only those below it:
+
+- ``deploys/*.py`` of the project: entry scripts that read pyinfra's inventory and data (``entry``);
+- the sections, one module each, named after the guide's: ``bridged_traffic``, ``container_runtime``,
+  ``kube_packages``, ``swap``, ``control_plane``, ``workers``, ``cni``; beside them ``api_endpoint`` and
+  ``readiness``. Each can be used alone;
+- ``operations``: what changes machines; ``facts``: what is there, one command each;
+- pure functions and values: ``options``, ``nodes``, ``artifacts``, ``kubeadm_documents``, ``openpgp``, ``text``;
+- ``verification``: suites that check a cluster by looking at it, independent of all above.
+"""
+
+from kubeadm_deploys.api_endpoint import resolve_api_endpoint
+from kubeadm_deploys.bridged_traffic import configure_bridged_traffic
+from kubeadm_deploys.cni import install_cni
+from kubeadm_deploys.container_runtime import install_container_runtime
+from kubeadm_deploys.control_plane import create_control_plane, delete_join_credentials
+from kubeadm_deploys.errors import InputError
+from kubeadm_deploys.kube_packages import install_kube_packages
+from kubeadm_deploys.nodes import Node, Topology
+from kubeadm_deploys.operations.barrier import barrier
+from kubeadm_deploys.options import ClusterOptions
+from kubeadm_deploys.readiness import fetch_kubeconfig, wait_until_ready
+from kubeadm_deploys.swap import disable_swap
+from kubeadm_deploys.workers import join_workers
+
+__all__ = [
+    "ClusterOptions",
+    "InputError",
+    "Node",
+    "Topology",
+    "barrier",
+    "configure_bridged_traffic",
+    "create_control_plane",
+    "delete_join_credentials",
+    "disable_swap",
+    "fetch_kubeconfig",
+    "install_cni",
+    "install_container_runtime",
+    "install_kube_packages",
+    "join_workers",
+    "resolve_api_endpoint",
+    "wait_until_ready",
+]

@@ -1,0 +1,172 @@
+"""Checks of single values.
+
+Each takes a value and returns it in its normal form, or raises ``ValueError`` with the rest of the
+sentence that begins with the field and the value ("pod_subnet: '10.0/16' is not ...; write ...").
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+_VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")
+_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_DNS_NAME = re.compile(rf"{_DNS_LABEL.pattern}(\.{_DNS_LABEL.pattern})*")
+_FINGERPRINT = re.compile(r"[0-9A-F]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def version(value: object) -> str:
+    """A release number like 1.36.3; a leading ``v`` is dropped."""
+    match = _VERSION.fullmatch(value) if isinstance(value, str) else None
+    if not match:
+        raise ValueError("is not a version; write three numbers, like 1.36.3")
+    return ".".join(match.groups())
+
+
+def network(value: object) -> str:
+    """An IPv4 network whose host bits are zero."""
+    if not isinstance(value, str) or "/" not in value:
+        raise ValueError("is not an IPv4 network; write it like 10.244.0.0/16")
+    try:
+        return str(ipaddress.IPv4Network(value))
+    except ValueError as error:
+        raise ValueError(f"is not an IPv4 network ({error}); write it like 10.244.0.0/16") from None
+
+
+def address(value: object) -> str:
+    """An IPv4 address."""
+    try:
+        return str(ipaddress.IPv4Address(value if isinstance(value, str) else ""))
+    except ValueError:
+        raise ValueError("is not an IPv4 address; write it like 10.0.0.2") from None
+
+
+def dns_label(value: object) -> str:
+    """A name of lower-case letters, digits and inner hyphens, at most 63 characters."""
+    if not isinstance(value, str) or not _DNS_LABEL.fullmatch(value):
+        raise ValueError("is not a valid name; use at most 63 lower-case letters, digits and inner hyphens")
+    return value
+
+
+def dns_name(value: object) -> str:
+    """One or more DNS labels joined by dots, at most 253 characters; never an IP address."""
+    if not isinstance(value, str) or not _DNS_NAME.fullmatch(value) or len(value) > 253:
+        raise ValueError("is not a DNS name; use lower-case labels joined by dots, like api.example.com")
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return value
+    raise ValueError("is an IP address; use a name, which can be pointed elsewhere later")
+
+
+def dns_name_or_empty(value: object) -> str:
+    """A DNS name, or the empty string for the default."""
+    return "" if value == "" else dns_name(value)
+
+
+def san(value: object) -> str:
+    """What may stand in a certificate: a DNS name or an IP address."""
+    try:
+        return str(ipaddress.ip_address(value)) if isinstance(value, str) else dns_name(value)
+    except ValueError:
+        return dns_name(value)
+
+
+def fingerprint(value: object) -> str:
+    """An OpenPGP fingerprint of 40 hexadecimal digits; spaces and case do not matter."""
+    normal = value.replace(" ", "").upper() if isinstance(value, str) else ""
+    if not _FINGERPRINT.fullmatch(normal):
+        raise ValueError("is not a key fingerprint; write its 40 hexadecimal digits")
+    return normal
+
+
+def url_or_empty(value: object) -> str:
+    """An http or https URL without a trailing slash, or the empty string."""
+    if value == "":
+        return ""
+    parts = urlsplit(value) if isinstance(value, str) else None
+    if not parts or parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+        raise ValueError("is not a URL; write it like http://10.0.0.9:8080, or leave it empty")
+    return str(value).rstrip("/")
+
+
+def path_or_empty(value: object) -> str:
+    """A path of a file, or the empty string for the default."""
+    if not isinstance(value, str) or value.endswith("/") or "\0" in value:
+        raise ValueError("is not the path of a file; write it like clusters/one.kubeconfig")
+    return value
+
+
+def flag(value: object) -> bool:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise ValueError("is not a switch; write true or false")
+    return value
+
+
+def mtu(value: object) -> int:
+    """An MTU in bytes, or 0 for "take it from the node's interface"."""
+    if isinstance(value, bool) or not isinstance(value, int) or not (value == 0 or 576 <= value <= 9000):
+        raise ValueError(
+            "is not an MTU; write 576 to 9000 bytes, or 0 to derive it from the node's interface"
+        )
+    return value
+
+
+def seconds(value: object) -> int:
+    """A duration in whole seconds, from 1 to 3600."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 3600:
+        raise ValueError("is not a number of seconds; write 1 to 3600")
+    return value
+
+
+def one_of(*choices: str) -> Callable[[object], str]:
+    """One of the given words."""
+
+    def check(value: object) -> str:
+        if value not in choices:
+            raise ValueError(f"is not known; choose {' or '.join(choices)}")
+        return str(value)
+
+    return check
+
+
+def tuple_of(item: Callable[[object], str]) -> Callable[[object], tuple[str, ...]]:
+    """A list whose items all pass ``item``."""
+
+    def check(value: object) -> tuple[str, ...]:
+        if not isinstance(value, list | tuple):
+            raise ValueError("is not a list; write it like ['a', 'b']")
+        return tuple(item(entry) for entry in value)
+
+    return check
+
+
+def preflight_check(value: object) -> str:
+    """The name of a kubeadm preflight check, like SystemVerification; ``all`` is refused."""
+    if (
+        not isinstance(value, str)
+        or not re.fullmatch(r"[A-Za-z][-A-Za-z0-9]*", value)
+        or value.lower() == "all"
+    ):
+        raise ValueError("is not the name of one kubeadm preflight check; write it like SystemVerification")
+    return value
+
+
+def document(value: object) -> Mapping[str, Any]:
+    """A mapping that becomes part of a configuration document."""
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ValueError("is not a mapping; write it like {'maxPods': 200}")
+    return dict(value)
+
+
+def checksums(value: object) -> Mapping[str, str]:
+    """A mapping of upstream URLs to sha256 sums."""
+    if not isinstance(value, Mapping):
+        raise ValueError("is neither a file nor a mapping of upstream URLs to sha256 sums")
+    for url, checksum in value.items():
+        if not isinstance(checksum, str) or not _SHA256.fullmatch(checksum):
+            raise ValueError(f"has no sha256 for {url}; write its 64 hexadecimal digits in lower case")
+    return dict(value)

@@ -1,0 +1,60 @@
+"""What the hosts of one run share: the cluster's CA certificate and the token to join it.
+
+The token lives in this process's memory, on stdin of kubeadm and in the cluster; never on a disk, in an
+argument or in a log.
+"""
+
+import secrets
+import string
+from dataclasses import dataclass, field
+
+from gevent.lock import BoundedSemaphore
+from pyinfra.api.exceptions import DeployError
+from pyinfra.api.host import Host
+
+from kubeadm_deploys.facts.kubeadm_node import KubeadmNode
+
+_ALPHABET = string.ascii_lowercase + string.digits
+
+
+def new_token() -> str:
+    """A bootstrap token in kubeadm's form: six characters of id, a dot, sixteen of secret."""
+    return ".".join("".join(secrets.choice(_ALPHABET) for _ in range(length)) for length in (6, 16))
+
+
+@dataclass
+class ClusterRun:
+    """Values that are read or made once in a run, however many hosts ask."""
+
+    token: str = field(default_factory=new_token, repr=False)
+    token_exists: bool = False
+    lock: BoundedSemaphore = field(default_factory=BoundedSemaphore, repr=False)
+    _ca_certificate: str = ""
+
+    def ca_certificate(self, control_plane: Host) -> str:
+        """The cluster's CA certificate, read from a control plane; empty while there is no cluster."""
+        with self.lock:
+            if not self._ca_certificate:
+                self._ca_certificate = control_plane.get_fact(KubeadmNode).ca_certificate
+        return self._ca_certificate
+
+    def ensure_token(self, control_plane: Host, *, document: str) -> str:
+        """The token to join with, created in the cluster by the first host that asks.
+
+        Raises:
+            DeployError: the control plane refused it.
+        """
+        with self.lock:
+            if not self.token_exists:
+                created, output = control_plane.run_shell_command(
+                    "KUBECONFIG=/etc/kubernetes/admin.conf kubeadm token create --config /dev/stdin > /dev/null",
+                    _stdin=document,
+                )
+                if not created:
+                    raise DeployError(f"{control_plane.name}: kubeadm made no join token: {output.stderr}")
+                self.token_exists = True
+        return self.token
+
+
+CURRENT = ClusterRun()
+"""pyinfra executes deploy files once for each host; what they share must outlive that: one a process."""

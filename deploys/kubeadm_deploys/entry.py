@@ -1,0 +1,133 @@
+"""The edge: from pyinfra's inventory and data to ``ClusterOptions`` and ``Topology``.
+
+Only entry scripts use this; everything below them gets the typed values. No remote command is run.
+"""
+
+import dataclasses
+import difflib
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+
+from pyinfra import logger
+from pyinfra.api.connectors import get_all_connectors
+from pyinfra.api.host import Host
+from pyinfra.api.inventory import Inventory
+
+from kubeadm_deploys.errors import InputError
+from kubeadm_deploys.nodes import Node, Topology
+from kubeadm_deploys.options import ClusterOptions
+
+CONTROL_PLANE_GROUP = "control_plane"
+WORKERS_GROUP = "workers"
+
+_NODE_KEYS = ("node_name", "node_ip")
+"""Data of single hosts, beside the fields of ``ClusterOptions``."""
+
+_warned: set[str] = set()
+
+
+def options_from_data(data: Mapping[str, object]) -> ClusterOptions:
+    """Build the options from a host's merged pyinfra data.
+
+    Every key must be an option, a node's key, connector data or begin with ``x_`` or ``_``: a misspelt
+    option would otherwise silently do nothing.
+
+    Raises:
+        InputError: with every problem of the data at once.
+    """
+    names = [field.name for field in dataclasses.fields(ClusterOptions)]
+    problems = [
+        _unknown(key, names)
+        for key in data
+        if key not in names and key not in _NODE_KEYS and key not in _connector_keys()
+        if not key.startswith(("_", "x_"))
+    ]
+    values = {name: data[name] for name in names if name in data}
+    try:
+        if isinstance(values.get("checksums"), str):
+            values["checksums"] = read_checksums(Path(str(values["checksums"])))
+        options = ClusterOptions(**values)  # type: ignore[arg-type]  # checked by the class itself
+    except InputError as error:
+        raise InputError([*problems, *error.problems]) from None
+    if problems:
+        raise InputError(problems)
+    return options
+
+
+def read_checksums(path: Path) -> dict[str, str]:
+    """Read a file in the format of sha256sum, with upstream URLs in the place of file names.
+
+    Raises:
+        InputError: when the file cannot be read or a line is not of that form.
+    """
+    try:
+        lines = path.expanduser().read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            [f"checksums: {str(path)!r} cannot be read ({error}); name a sha256sum file"]
+        ) from None
+    checksums = {}
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            sha256, _, url = line.partition("  ")
+            if not url.startswith("https://"):
+                raise InputError(
+                    [f"checksums: line {number} of {str(path)!r} is {line!r}; write '<sha256>  https://...'"]
+                )
+            checksums[url.strip()] = sha256.strip()
+    return checksums
+
+
+def topology_from_inventory(inventory: Inventory, *, options: ClusterOptions) -> Topology:
+    """Read the groups ``control_plane`` and ``workers``, and check them as a whole.
+
+    Hosts that ``--limit`` leaves out belong to the cluster all the same.
+
+    Raises:
+        InputError: with every problem of the nodes at once.
+    """
+    topology = Topology(
+        control_planes=_group(inventory, CONTROL_PLANE_GROUP), workers=_group(inventory, WORKERS_GROUP)
+    )
+    topology.check(options)
+    for warning in topology.warnings():
+        # Deploy files run once for each host; the operator needs to read it once.
+        if warning not in _warned:
+            _warned.add(warning)
+            logger.warning(f"--> Warning: {warning}")
+    return topology
+
+
+def node_of(host: Host) -> Node:
+    """Who a machine is: its data ``node_name`` and ``node_ip``, else what its name and address say."""
+    data = host.data.dict()
+    bare_name = host.name.rpartition("/")[2]
+    ip = str(data.get("node_ip", _as_address(data.get("ssh_hostname")) or _as_address(bare_name)))
+    return Node(
+        host=host.name,
+        name=str(data.get("node_name", bare_name)),
+        ip=ip,
+        address=str(data.get("ssh_hostname", ip)),
+    )
+
+
+def _group(inventory: Inventory, name: str) -> tuple[Node, ...]:
+    return tuple(node_of(host) for host in inventory.get_group(name, default=[]))
+
+
+def _as_address(value: object) -> str:
+    try:
+        return str(ipaddress.IPv4Address(str(value)))
+    except ValueError:
+        return ""
+
+
+def _connector_keys() -> set[str]:
+    return {key for connector in get_all_connectors().values() for key in connector.data_meta}
+
+
+def _unknown(key: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(key, names, n=1)
+    cure = f"did you mean {close[0]}?" if close else "remove it, or begin your own data's names with x_"
+    return f"{key}: is not an option; {cure}"

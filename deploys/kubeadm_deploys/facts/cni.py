@@ -1,0 +1,64 @@
+"""What a control plane has of the CNI, and what the node's interface says about the MTU."""
+
+from dataclasses import dataclass, field
+
+from pyinfra.api import FactBase
+from pyinfra.api.command import QuoteString, StringCommand
+from typing_extensions import override
+
+from kubeadm_deploys.facts import lines
+
+
+@dataclass(frozen=True, kw_only=True)
+class CniFilesState:
+    """sha256 of the CNI's ``files``; ``mtu`` of the interface that has the node's address, 0 if none has."""
+
+    files: dict[str, str] = field(default_factory=dict)
+    mtu: int = 0
+
+
+class CniFiles(FactBase[CniFilesState]):
+    """The files that the CNI is applied from, in one command."""
+
+    default = CniFilesState
+
+    @override
+    def command(self, node_ip: str, paths: tuple[str, ...]) -> StringCommand:
+        return StringCommand(
+            StringCommand(
+                "interface=$(ip -o -4 address show to", QuoteString(node_ip), "| awk '{print $2; exit}')"
+            ),
+            'if [ -n "$interface" ]; then echo "mtu $(cat "/sys/class/net/$interface/mtu")"; fi',
+            lines.files_script(paths),
+            _separator="\n",
+        )
+
+    @override
+    def process(self, output: list[str]) -> CniFilesState:
+        values = lines.parse(output)
+        return CniFilesState(files=lines.files(values), mtu=int(values.get("mtu", "0")))
+
+
+class KustomizationDiffers(FactBase[bool]):
+    """Whether applying a kustomization would change the cluster: asks the API server, changes nothing.
+
+    True also while there is no API server to ask, as on a machine that is still bare.
+    """
+
+    @staticmethod
+    def default() -> bool:
+        return True
+
+    @override
+    def command(self, folder: str) -> StringCommand:
+        # kubectl diff exits with 0 when nothing differs, with 1 when something does, above that on errors.
+        return StringCommand(
+            "if KUBECONFIG=/etc/kubernetes/admin.conf kubectl diff --server-side --force-conflicts"
+            " --field-manager kubeadm-deploys --kustomize",
+            QuoteString(folder),
+            "> /dev/null 2>&1; then echo same; else echo differs; fi",
+        )
+
+    @override
+    def process(self, output: list[str]) -> bool:
+        return output[-1].strip() != "same"

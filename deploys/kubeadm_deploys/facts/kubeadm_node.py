@@ -1,0 +1,80 @@
+"""How far kubeadm got on a machine."""
+
+import base64
+from dataclasses import dataclass
+from enum import Enum
+
+from pyinfra.api import FactBase
+from typing_extensions import override
+
+from kubeadm_deploys.facts import lines
+
+_SCRIPT = r"""
+cd /etc/kubernetes 2>/dev/null || exit 0
+for file in kubelet.conf bootstrap-kubelet.conf admin.conf manifests/kube-apiserver.yaml pki/ca.key; do
+  if [ -e "$file" ]; then echo "have:$file"; fi
+done
+if [ -d /var/lib/etcd/member ]; then echo 'have:etcd'; fi
+if grep -qs kubelet-client-current.pem kubelet.conf; then echo 'rotating'; fi
+if [ -f pki/ca.crt ]; then echo "ca $(base64 -w 0 pki/ca.crt)"; fi
+"""
+
+
+class NodeState(Enum):
+    """What kubeadm made of a machine."""
+
+    ABSENT = "absent"
+    HALF = "half"
+    MEMBER = "member"
+    FOREIGN = "foreign"
+
+
+@dataclass(frozen=True, kw_only=True)
+class KubeadmNodeState:
+    """Which of kubeadm's ``files`` are there, and the cluster's CA certificate (PEM, empty without one).
+
+    ``rotating`` is whether the kubelet's kubeconfig uses the certificate that the kubelet renews itself:
+    ``kubeadm init`` changes it to that in its last phase but one, a join ends with it.
+    """
+
+    files: frozenset[str] = frozenset()
+    rotating: bool = False
+    ca_certificate: str = ""
+
+    @property
+    def is_control_plane(self) -> bool:
+        """Whether an API server is to run here."""
+        return "manifests/kube-apiserver.yaml" in self.files
+
+
+class KubeadmNode(FactBase[KubeadmNodeState]):
+    """kubeadm's traces on a machine, in one command; nothing secret is read."""
+
+    default = KubeadmNodeState
+
+    @override
+    def command(self) -> str:
+        return _SCRIPT
+
+    @override
+    def process(self, output: list[str]) -> KubeadmNodeState:
+        values = lines.parse(output)
+        return KubeadmNodeState(
+            files=frozenset(lines.by_prefix(values, "have:")),
+            rotating="rotating" in values,
+            ca_certificate=base64.b64decode(values.get("ca", "")).decode(),
+        )
+
+
+def node_state(found: KubeadmNodeState, *, cluster_ca: str = "") -> NodeState:
+    """Decide what a machine is from what was found on it.
+
+    ``cluster_ca`` is the CA certificate of the cluster that it should belong to; without one, the machine
+    itself says which cluster that is (the first control plane).
+    """
+    if not found.files and not found.ca_certificate:
+        return NodeState.ABSENT
+    if cluster_ca and found.ca_certificate and found.ca_certificate.strip() != cluster_ca.strip():
+        return NodeState.FOREIGN
+    joined = "kubelet.conf" in found.files and found.rotating and "bootstrap-kubelet.conf" not in found.files
+    return NodeState.MEMBER if joined else NodeState.HALF

@@ -1,0 +1,94 @@
+"""Guide section "Installing kubeadm, kubelet and kubectl".
+
+Afterwards the apt repository of the wanted minor and its key are there, and kubelet, kubeadm and kubectl are
+installed at the wanted release, pinned and held. Source: Kubernetes documentation, "Installing kubeadm".
+"""
+
+from collections.abc import Mapping
+
+from pyinfra import host
+from pyinfra.api import deploy
+from pyinfra.operations import server
+
+from kubeadm_deploys import artifacts, openpgp
+from kubeadm_deploys.facts.kube_packages import KubePackages, KubePackagesState
+from kubeadm_deploys.managed_files import write_files
+from kubeadm_deploys.operations import packages
+from kubeadm_deploys.options import ClusterOptions
+
+KUBERNETES_PACKAGES = ("kubelet", "kubeadm", "kubectl")
+HELD_PACKAGES = (*KUBERNETES_PACKAGES, "cri-tools", "kubernetes-cni")
+
+TOOLS = ("ca-certificates", "conntrack", "ethtool", "iptables", "socat")
+"""What kubeadm's preflight, the kubelet and kube-proxy look for on the machine; not every Debian has them."""
+
+KEYRING = "/etc/apt/keyrings/kubernetes-apt-keyring.gpg"
+SOURCES_FILE = "/etc/apt/sources.list.d/kubernetes.list"
+PREFERENCES_FILE = "/etc/apt/preferences.d/kubernetes"
+
+
+def apt_files(options: ClusterOptions) -> Mapping[str, str]:
+    """apt's source and pin by path."""
+    repository = artifacts.kubernetes_apt_repository(options.kubernetes_minor)
+    url = artifacts.mirrored(url=repository, mirror=options.mirror)
+    return {
+        SOURCES_FILE: f"deb [signed-by={KEYRING}] {url} /\n",
+        PREFERENCES_FILE: (
+            f"Package: {' '.join(KUBERNETES_PACKAGES)}\n"
+            f"Pin: version {options.kubernetes_version}-*\n"
+            # Above 1000, a pin also moves a newer package back.
+            "Pin-Priority: 1001\n"
+        ),
+    }
+
+
+def wanted_packages(*, found: KubePackagesState, options: ClusterOptions) -> list[str]:
+    """What apt has to install: packages that are missing or of another release."""
+    kubernetes = [
+        f"{package}={options.kubernetes_version}-*"
+        for package in KUBERNETES_PACKAGES
+        if not found.versions.get(package, "").startswith(f"{options.kubernetes_version}-")
+    ]
+    return kubernetes + [tool for tool in TOOLS if tool not in found.versions]
+
+
+def key_is_right(*, found: KubePackagesState, options: ClusterOptions) -> bool:
+    """Whether the keyring holds the key that was asked for."""
+    try:
+        return openpgp.fingerprint(found.keyring) == options.kubernetes_apt_key_fingerprint
+    except ValueError:
+        return False
+
+
+@deploy("Kubernetes packages")
+def install_kube_packages(*, options: ClusterOptions) -> None:
+    """Install kubelet, kubeadm and kubectl from the repository of their minor, and hold them.
+
+    A held package stays at its release in ordinary upgrades; only another ``kubernetes_version`` moves it.
+    """
+    wanted = apt_files(options)
+    found = host.get_fact(
+        KubePackages, packages=(*HELD_PACKAGES, *TOOLS), keyring=KEYRING, paths=tuple(wanted)
+    )
+    if not key_is_right(found=found, options=options):
+        packages.repository_key(
+            name="Install the key of the Kubernetes apt repository",
+            url=wanted_key_url(options),
+            fingerprint=options.kubernetes_apt_key_fingerprint,
+            dest=KEYRING,
+        )
+    write_files(wanted=wanted, found=found.files)
+    if missing := wanted_packages(found=found, options=options):
+        packages.installed(
+            name=f"Install kubelet, kubeadm and kubectl {options.kubernetes_version}", packages=missing
+        )
+    if not found.held.issuperset(HELD_PACKAGES):
+        server.shell(
+            name="Hold the Kubernetes packages", commands=[f"apt-mark hold {' '.join(HELD_PACKAGES)}"]
+        )
+
+
+def wanted_key_url(options: ClusterOptions) -> str:
+    """Where the repository's armoured key is published."""
+    repository = artifacts.kubernetes_apt_repository(options.kubernetes_minor)
+    return artifacts.mirrored(url=f"{repository}Release.key", mirror=options.mirror)

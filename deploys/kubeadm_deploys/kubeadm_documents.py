@@ -1,0 +1,130 @@
+"""The documents that kubeadm reads, as pure functions of the options.
+
+Source: kubeadm's API reference, kubeadm.k8s.io/v1beta4.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from kubeadm_deploys.nodes import Node, Topology
+from kubeadm_deploys.options import ClusterOptions
+
+API_PORT = 6443
+CRI_SOCKET = "unix:///run/containerd/containerd.sock"
+TOKEN_TTL = "30m0s"
+"""How long a join token lives when the run that made it dies before deleting it."""
+
+
+def init_document(*, options: ClusterOptions, topology: Topology, node: Node, token: str) -> str:
+    """The one document of ``kubeadm init``: InitConfiguration, ClusterConfiguration, kubelet and kube-proxy."""
+    return yaml.safe_dump_all(
+        [
+            {
+                **_kubeadm("InitConfiguration"),
+                "bootstrapTokens": [{"token": token, "ttl": TOKEN_TTL}],
+                "localAPIEndpoint": _local_api_endpoint(node),
+                "nodeRegistration": _node_registration(options=options, node=node),
+            },
+            cluster_configuration(options=options, topology=topology),
+            kubelet_configuration(options),
+            {
+                "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+                "kind": "KubeProxyConfiguration",
+                **options.kube_proxy_configuration,
+            },
+        ],
+        sort_keys=False,
+    )
+
+
+def cluster_configuration(*, options: ClusterOptions, topology: Topology) -> dict[str, Any]:
+    """What all control planes share."""
+    return {
+        **_kubeadm("ClusterConfiguration"),
+        "clusterName": options.cluster_name,
+        "kubernetesVersion": f"v{options.kubernetes_version}",
+        "controlPlaneEndpoint": f"{options.endpoint}:{API_PORT}",
+        "networking": {
+            "podSubnet": options.pod_subnet,
+            "serviceSubnet": options.service_subnet,
+            "dnsDomain": options.dns_domain,
+        },
+        "apiServer": {"certSANs": certificate_sans(options=options, topology=topology)},
+    }
+
+
+def certificate_sans(*, options: ClusterOptions, topology: Topology) -> list[str]:
+    """Every way into the API: the endpoint, each control plane by name and address, and the user's own."""
+    ways = [options.endpoint, "localhost", "127.0.0.1"]
+    for node in topology.control_planes:
+        ways += [node.name, node.ip]
+    return list(dict.fromkeys([*ways, *options.certificate_sans]))
+
+
+def kubelet_configuration(options: ClusterOptions) -> dict[str, Any]:
+    """The kubelets' configuration; the user's own fields count before ours, except for the cgroup driver."""
+    swap: Mapping[str, Any] = {"failSwapOn": False} if options.swap == "keep" else {}
+    return {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        **swap,
+        **options.kubelet_configuration,
+        # containerd is configured to the same; two managers of one cgroup tree fall out under pressure.
+        "cgroupDriver": "systemd",
+    }
+
+
+def join_document(*, options: ClusterOptions, node: Node, token: str, ca_certificate: str) -> str:
+    """The document of ``kubeadm join`` for a worker; it trusts only the API server of this CA."""
+    return yaml.safe_dump(
+        {
+            **_kubeadm("JoinConfiguration"),
+            "discovery": {
+                "bootstrapToken": {
+                    "token": token,
+                    "apiServerEndpoint": f"{options.endpoint}:{API_PORT}",
+                    "caCertHashes": [ca_certificate_hash(ca_certificate)],
+                }
+            },
+            "nodeRegistration": _node_registration(options=options, node=node),
+        },
+        sort_keys=False,
+    )
+
+
+def token_document(token: str) -> str:
+    """The document of ``kubeadm token create``."""
+    return yaml.safe_dump(
+        {**_kubeadm("InitConfiguration"), "bootstrapTokens": [{"token": token, "ttl": TOKEN_TTL}]},
+        sort_keys=False,
+    )
+
+
+def ca_certificate_hash(pem: str) -> str:
+    """kubeadm's pin of a CA: the sha256 of its public key (SubjectPublicKeyInfo)."""
+    certificate = x509.load_pem_x509_certificate(pem.encode())
+    public_key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return f"sha256:{hashlib.sha256(public_key).hexdigest()}"
+
+
+def _kubeadm(kind: str) -> dict[str, str]:
+    return {"apiVersion": "kubeadm.k8s.io/v1beta4", "kind": kind}
+
+
+def _local_api_endpoint(node: Node) -> dict[str, Any]:
+    return {"advertiseAddress": node.ip, "bindPort": API_PORT}
+
+
+def _node_registration(*, options: ClusterOptions, node: Node) -> dict[str, Any]:
+    return {
+        "name": node.name,
+        "criSocket": CRI_SOCKET,
+        "imagePullSerial": False,
+        "kubeletExtraArgs": [{"name": "node-ip", "value": node.ip}],
+        "ignorePreflightErrors": list(options.ignore_preflight_errors),
+    }

@@ -1,0 +1,99 @@
+"""The machines of a cluster: who they are and which part they play."""
+
+import ipaddress
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from kubeadm_deploys import checks
+from kubeadm_deploys.errors import InputError
+from kubeadm_deploys.options import ClusterOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """One machine.
+
+    ``name`` becomes the name of the Node object, ``ip`` its InternalIP: the address on which the other
+    nodes reach it. ``host`` is pyinfra's name of the machine, ``address`` where the operator reaches it.
+    """
+
+    host: str
+    name: str
+    ip: str
+    address: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Topology:
+    """All nodes of a cluster by role, in the inventory's order.
+
+    Raises:
+        InputError: with every node that is wrong, before anything is touched.
+    """
+
+    control_planes: tuple[Node, ...]
+    workers: tuple[Node, ...]
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """Every node, control planes first."""
+        return (*self.control_planes, *self.workers)
+
+    def check(self, options: ClusterOptions) -> None:
+        """Refuse what cannot become a cluster with these options."""
+        problems = [*_count_problems(self, options), *_name_problems(self), *_address_problems(self, options)]
+        if problems:
+            raise InputError(problems)
+
+    def warnings(self) -> Iterator[str]:
+        """What works but is probably not meant."""
+        count = len(self.control_planes)
+        if count and count % 2 == 0:
+            yield (
+                f"control_plane: {count} nodes survive no more losses than {count - 1} "
+                "(etcd needs a majority); use 1, 3 or 5"
+            )
+
+
+def _count_problems(topology: Topology, options: ClusterOptions) -> Iterator[str]:
+    if not topology.control_planes:
+        yield "control_plane: the inventory's group has no host; put at least one into it"
+    if len(topology.nodes) > options.max_nodes:
+        yield (
+            f"pod_subnet: {options.pod_subnet} has room for {options.max_nodes} nodes, the inventory has "
+            f"{len(topology.nodes)}; choose a bigger network"
+        )
+
+
+def _name_problems(topology: Topology) -> Iterator[str]:
+    for node in topology.nodes:
+        try:
+            checks.dns_name(node.name)
+        except ValueError as error:
+            yield f"node_name: {node.name!r} of host {node.host} {error}"
+    yield from _duplicates(
+        "node_name", [node.name for node in topology.nodes], "give every node its own name"
+    )
+
+
+def _address_problems(topology: Topology, options: ClusterOptions) -> Iterator[str]:
+    for node in topology.nodes:
+        try:
+            address = ipaddress.IPv4Address(checks.address(node.ip))
+        except ValueError as error:
+            yield f"node_ip: {node.ip!r} of host {node.host} {error}"
+            continue
+        for field in ("pod_subnet", "service_subnet"):
+            if address in ipaddress.IPv4Network(getattr(options, field)):
+                yield (
+                    f"{field}: {getattr(options, field)} contains node_ip {node.ip} of host {node.host}; "
+                    "choose a network that no machine uses"
+                )
+    yield from _duplicates("node_ip", [node.ip for node in topology.nodes], "give every node its own address")
+
+
+def _duplicates(field: str, values: Iterable[str], cure: str) -> Iterator[str]:
+    for value, count in Counter(values).items():
+        if count > 1:
+            yield f"{field}: {value!r} is used by {count} hosts; {cure}"

@@ -1,0 +1,77 @@
+"""The administrator's kubeconfig on the operator's machine."""
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pyinfra import host
+from pyinfra.api import Host, State, operation
+from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS
+from pyinfra.api.command import FunctionCommand
+
+_ADMIN_CONF = "/etc/kubernetes/admin.conf"
+
+
+def operator_kubeconfig(admin_conf: str, *, cluster_name: str, server: str, tls_server_name: str) -> str:
+    """kubeadm's admin.conf for use from outside: reachable address, and names that can be merged with others.
+
+    The certificate is checked against ``tls_server_name``, which the operator's machine need not resolve.
+    """
+    document: dict[str, Any] = yaml.safe_load(admin_conf)
+    user = f"{cluster_name}-admin"
+    cluster = {**document["clusters"][0]["cluster"], "server": server, "tls-server-name": tls_server_name}
+    document["clusters"] = [{"name": cluster_name, "cluster": cluster}]
+    document["users"] = [{"name": user, "user": document["users"][0]["user"]}]
+    document["contexts"] = [{"name": cluster_name, "context": {"cluster": cluster_name, "user": user}}]
+    document["current-context"] = cluster_name
+    return yaml.safe_dump(document, sort_keys=False)
+
+
+@operation()
+def fetched(
+    *, path: str, cluster_name: str, server: str, tls_server_name: str
+) -> Generator[FunctionCommand, None, None]:
+    """Keep a kubeconfig of this control plane on the operator's machine, readable by the operator only.
+
+    + path: where to write it there
+    + cluster_name: name of the cluster and of the context in it
+    + server: URL of the API server as the operator reaches it
+    + tls_server_name: the name that the API server's certificate is checked against
+    """
+    # Read by a command of our own, whose output pyinfra prints at no verbosity: it holds a private key.
+    arguments: Any = host.current_op_global_arguments or {}
+    found, output = host.run_shell_command(
+        f"cat {_ADMIN_CONF}",
+        **{key: value for key, value in arguments.items() if key in CONNECTOR_ARGUMENT_KEYS},
+    )
+    text = ""
+    if found:
+        text = operator_kubeconfig(
+            output.stdout, cluster_name=cluster_name, server=server, tls_server_name=tls_server_name
+        )
+        if _is_private_file(Path(path), text):
+            host.noop(f"{path} is up to date")
+            return
+    yield FunctionCommand(_write, (Path(path), text), {})
+
+
+def _is_private_file(path: Path, text: str) -> bool:
+    return path.is_file() and path.stat().st_mode & 0o777 == 0o600 and path.read_text() == text
+
+
+def _write(state: State, host: Host, path: Path, text: str) -> bool:
+    if not text:
+        host.log(f"{_ADMIN_CONF} cannot be read")
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    # A leftover of a killed run would have kept its own mode.
+    partial.chmod(0o600)
+    partial.replace(path)
+    host.log(f"Wrote {path}; use it with: kubectl --kubeconfig {path} get nodes")
+    return True

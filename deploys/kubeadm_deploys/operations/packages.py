@@ -1,0 +1,60 @@
+"""apt where pyinfra's own operations do not go: keys checked by fingerprint, locks waited for, holds."""
+
+import io
+from collections.abc import Generator
+
+from pyinfra import host
+from pyinfra.api import operation
+from pyinfra.api.command import PyinfraCommand, QuoteString, StringCommand
+from pyinfra.api.exceptions import OperationValueError
+from pyinfra.operations import files
+
+from kubeadm_deploys import openpgp
+from kubeadm_deploys.facts.kube_packages import AptRepositoryKey
+
+# On a fresh machine unattended upgrades hold apt's locks for minutes. apt waits for dpkg's lock by itself when
+# told so, but not for the one of its package lists. A source that cannot be read is an error for once: with
+# apt's default the install would fail later, with a message that names no URL.
+_INSTALL = """
+set -eu
+export DEBIAN_FRONTEND=noninteractive
+deadline=$(($(date +%s) + 600))
+until problem=$(apt-get --quiet=2 -o APT::Update::Error-Mode=any update 2>&1); do
+  case $problem in *'Could not get lock'*) ;; *) echo "$problem" >&2; exit 1 ;; esac
+  if [ "$(date +%s)" -gt "$deadline" ]; then echo "$problem" >&2; exit 1; fi
+  sleep 2
+done
+apt-get --quiet=2 --yes --no-install-recommends --allow-downgrades --allow-change-held-packages \\
+  -o DPkg::Lock::Timeout=600 -o Dpkg::Options::=--force-confold install "$@"
+"""
+
+
+@operation()
+def repository_key(*, url: str, fingerprint: str, dest: str) -> Generator[PyinfraCommand, None, None]:
+    """Put the key of an apt repository into a keyring, when it is the expected one.
+
+    + url: where the repository publishes its armoured key
+    + fingerprint: the 40 hexadecimal digits that the key must have
+    + dest: path of the keyring, written in binary form
+    """
+    try:
+        key = openpgp.dearmor(host.get_fact(AptRepositoryKey, url=url))
+        found = openpgp.fingerprint(key)
+    except ValueError as error:
+        raise OperationValueError(f"{host.name}: {url} is {error}; check the URL or the mirror") from None
+    if found != fingerprint:
+        raise OperationValueError(
+            f"{host.name}: the key at {url} has fingerprint {found}, expected {fingerprint}; "
+            "it was not installed"
+        )
+    yield from files.put._inner(src=io.BytesIO(key), dest=dest, mode="644")
+
+
+@operation()
+def installed(*, packages: list[str]) -> Generator[StringCommand, None, None]:
+    """Refresh apt's lists and install packages; the caller decides by a fact whether that is needed.
+
+    + packages: names, with ``=version`` or ``=pattern*`` where the version matters
+    """
+    arguments = (QuoteString(package) for package in packages)
+    yield StringCommand("sh", "-c", QuoteString(_INSTALL), "install-packages", *arguments)

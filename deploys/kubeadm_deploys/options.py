@@ -1,0 +1,199 @@
+"""The whole public configuration of a cluster, checked once, before anything is touched.
+
+Nothing here reads a machine or a file. The entry scripts build ``ClusterOptions`` from pyinfra's data
+(see ``entry``); a project that imports single sections builds it by itself.
+"""
+
+import dataclasses
+import ipaddress
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kubeadm_deploys import artifacts, checks
+from kubeadm_deploys.errors import InputError
+
+_NODE_SUBNET_PREFIX = 24
+"""kube-controller-manager gives every node a /24 of the pod subnet (kubeadm's default)."""
+
+
+def _option(default: Any, check: Callable[[object], object], meaning: str) -> Any:
+    """A field with its check and the sentence that the README's table of options shows."""
+    if isinstance(default, Mapping):
+        return dataclasses.field(
+            default_factory=lambda: dict(default), metadata={"check": check, "meaning": meaning}
+        )
+    return dataclasses.field(default=default, metadata={"check": check, "meaning": meaning})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterOptions:
+    """What the user may decide; every field has a default that makes a good cluster.
+
+    Raises:
+        InputError: with every wrong field at once, each with its value and what to write instead.
+    """
+
+    cluster_name: str = _option("kubernetes", checks.dns_label, "Name of the cluster, in its kubeconfig too.")
+    kubernetes_version: str = _option(
+        artifacts.KUBERNETES_VERSION,
+        checks.version,
+        "Kubernetes release; 1.31 or newer, because the kubeadm document is v1beta4.",
+    )
+    containerd_version: str = _option(
+        artifacts.CONTAINERD_VERSION, checks.version, "containerd release, 1.7 or newer."
+    )
+    runc_version: str = _option(artifacts.RUNC_VERSION, checks.version, "runc release.")
+    cni_plugins_version: str = _option(
+        artifacts.CNI_PLUGINS_VERSION, checks.version, "Release of the reference CNI plugins."
+    )
+    calico_version: str = _option(artifacts.CALICO_VERSION, checks.version, "Calico release.")
+    pod_subnet: str = _option(
+        "10.244.0.0/16", checks.network, "IPv4 network of the pods; every node takes a /24 of it."
+    )
+    service_subnet: str = _option("10.96.0.0/12", checks.network, "IPv4 network of the Services' ClusterIPs.")
+    dns_domain: str = _option("cluster.local", checks.dns_name, "DNS domain of Services and pods.")
+    control_plane_endpoint: str = _option(
+        "",
+        checks.dns_name_or_empty,
+        "Name of the API server that nodes use, kept in their `/etc/hosts`; empty: `api.<cluster_name>.internal`.",
+    )
+    certificate_sans: tuple[str, ...] = _option(
+        (), checks.tuple_of(checks.san), "Further names and addresses for the API server's certificate."
+    )
+    encapsulation: str = _option(
+        "VXLAN",
+        checks.one_of("VXLAN", "IPIP", "None"),
+        "How Calico carries pod traffic between nodes; `None` routes it by BGP.",
+    )
+    pod_mtu: int = _option(
+        0,
+        checks.mtu,
+        "MTU of the pods' interfaces in bytes; 0: the node interface's, less the encapsulation.",
+    )
+    swap: str = _option(
+        "off",
+        checks.one_of("off", "keep"),
+        "`off` turns swap off for good; `keep` leaves it and makes the kubelet tolerate it.",
+    )
+    mirror: str = _option(
+        "", checks.url_or_empty, "URL under which every upstream host is mirrored; empty: the official hosts."
+    )
+    checksums: Mapping[str, str] = _option(
+        {},
+        checks.checksums,
+        "sha256 by upstream URL, for artifacts that the built-in table lacks or a mirror built itself; in pyinfra data also the path of a file in `sha256sum` format.",
+    )
+    kubernetes_apt_key_fingerprint: str = _option(
+        artifacts.KUBERNETES_APT_KEY_FINGERPRINT,
+        checks.fingerprint,
+        "Fingerprint of the key that signs the apt repository.",
+    )
+    containerd_restrict_oom_score_adj: bool = _option(
+        False,
+        checks.flag,
+        "Set containerd's option of this name; needed where lowering `oom_score_adj` is refused.",
+    )
+    kubelet_configuration: Mapping[str, Any] = _option(
+        {}, checks.document, "Fields to add to the KubeletConfiguration of `kubeadm init`."
+    )
+    kube_proxy_configuration: Mapping[str, Any] = _option(
+        {}, checks.document, "Fields to add to the KubeProxyConfiguration of `kubeadm init`."
+    )
+    ignore_preflight_errors: tuple[str, ...] = _option(
+        (), checks.tuple_of(checks.preflight_check), "kubeadm preflight checks to waive, by name."
+    )
+    kubeconfig: str = _option(
+        "",
+        checks.path_or_empty,
+        "Where the administrator's kubeconfig goes on the operator's machine; empty: `<cluster_name>.kubeconfig`.",
+    )
+    ready_timeout: int = _option(
+        300, checks.seconds, "Seconds that nodes, CoreDNS and Calico have to become ready."
+    )
+
+    def __post_init__(self) -> None:
+        problems = []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            try:
+                object.__setattr__(self, field.name, field.metadata["check"](value))
+            except ValueError as error:
+                problems.append(f"{field.name}: {value!r} {error}")
+        # The relations are only worth a word when the single values make sense.
+        problems = problems or [*_subnet_problems(self), *_version_problems(self)]
+        if problems:
+            raise InputError(problems)
+
+    @property
+    def kubernetes_minor(self) -> str:
+        """The minor release, like ``1.36``: what an apt repository serves."""
+        return self.kubernetes_version.rpartition(".")[0]
+
+    @property
+    def endpoint(self) -> str:
+        """The name behind which the API servers stand."""
+        return self.control_plane_endpoint or f"api.{self.cluster_name}.internal"
+
+    @property
+    def kubeconfig_path(self) -> str:
+        """Where the administrator's kubeconfig is written on the operator's machine."""
+        return self.kubeconfig or f"{self.cluster_name}.kubeconfig"
+
+    @property
+    def max_nodes(self) -> int:
+        """How many nodes the pod subnet has room for."""
+        return int(2 ** (_NODE_SUBNET_PREFIX - ipaddress.IPv4Network(self.pod_subnet).prefixlen))
+
+
+def _subnet_problems(options: ClusterOptions) -> list[str]:
+    pods = ipaddress.IPv4Network(options.pod_subnet)
+    services = ipaddress.IPv4Network(options.service_subnet)
+    problems = []
+    if pods.prefixlen > _NODE_SUBNET_PREFIX:
+        problems.append(
+            f"pod_subnet: {pods} is too small, every node takes a /24; use a /16, like 10.244.0.0/16"
+        )
+    # kubeadm wants ten addresses, the API server refuses more than 20 host bits.
+    if not 12 <= services.prefixlen <= 28:
+        problems.append(
+            f"service_subnet: {services} is too {'big' if services.prefixlen < 12 else 'small'}; "
+            "use a /12 to a /28, like 10.96.0.0/12"
+        )
+    if pods.overlaps(services):
+        problems.append(
+            f"service_subnet: {services} overlaps pod_subnet {pods}; choose two disjoint networks, "
+            "like 10.96.0.0/12 and 10.244.0.0/16"
+        )
+    return problems
+
+
+def _version_problems(options: ClusterOptions) -> list[str]:
+    problems = []
+    if options.kubernetes_minor not in artifacts.SANDBOX_IMAGES:
+        known = list(artifacts.SANDBOX_IMAGES)
+        problems.append(
+            f"kubernetes_version: {options.kubernetes_version} is not supported; "
+            f"choose a release of {known[0]} to {known[-1]}"
+        )
+    for component, variants in (
+        ("containerd", artifacts.ARCHITECTURES),
+        ("runc", artifacts.ARCHITECTURES),
+        ("cni_plugins", artifacts.ARCHITECTURES),
+        ("calico", (artifacts.calico_manifest(options.encapsulation),)),
+    ):
+        release = getattr(options, f"{component}_version")
+        files = [
+            artifacts.release_file(component=component, version=release, variant=variant)
+            for variant in variants
+        ]
+        if not any(artifacts.expected_sha256(file=file, checksums=options.checksums) for file in files):
+            problems.append(
+                f"{component}_version: {release} has no known checksum for {files[0].url}; "
+                "add it to checksums or choose a known release"
+            )
+    if not problems and artifacts.containerd_config_version(options.containerd_version) is None:
+        problems.append(
+            f"containerd_version: {options.containerd_version} is not supported; choose 1.7 or newer"
+        )
+    return problems

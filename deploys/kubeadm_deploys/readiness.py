@@ -1,0 +1,43 @@
+"""The end of the main job: wait for what was asked, and hand the cluster to its operator."""
+
+from pyinfra import host
+from pyinfra.api import deploy
+
+from kubeadm_deploys.kubeadm_documents import API_PORT
+from kubeadm_deploys.nodes import Topology
+from kubeadm_deploys.operations import kubeconfig, kubectl
+from kubeadm_deploys.options import ClusterOptions
+
+WORKLOADS = (
+    "daemonset/calico-node",
+    "daemonset/kube-proxy",
+    "deployment/calico-kube-controllers",
+    "deployment/coredns",
+)
+"""What pods need of kube-system: network, Services, names."""
+
+
+@deploy("Readiness")
+def wait_until_ready(*, options: ClusterOptions, topology: Topology) -> None:
+    """Wait until every node is Ready, and network, Services and DNS are there on all of them."""
+    if host.name == topology.control_planes[0].host:
+        kubectl.cluster_ready(
+            name="Wait for nodes, network and DNS",
+            nodes=[node.name for node in topology.nodes],
+            workloads=list(WORKLOADS),
+            timeout=options.ready_timeout,
+        )
+
+
+@deploy("Kubeconfig")
+def fetch_kubeconfig(*, options: ClusterOptions, topology: Topology) -> None:
+    """Write the administrator's kubeconfig on the operator's machine, mode 0600."""
+    first = topology.control_planes[0]
+    if host.name == first.host:
+        kubeconfig.fetched(
+            name=f"Write {options.kubeconfig_path}",
+            path=options.kubeconfig_path,
+            cluster_name=options.cluster_name,
+            server=f"https://{first.address}:{API_PORT}",
+            tls_server_name=options.endpoint,
+        )

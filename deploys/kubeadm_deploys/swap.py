@@ -1,0 +1,59 @@
+"""Guide section "Disable swap".
+
+Afterwards no swap is active, now and after a reboot: no fstab line, no systemd unit and no zram service
+brings it back. Source: kubeadm documentation, "Installing kubeadm", swap configuration.
+"""
+
+import io
+import re
+
+from pyinfra import host
+from pyinfra.api import deploy
+from pyinfra.api.exceptions import DeployError
+from pyinfra.operations import files, server
+
+from kubeadm_deploys.facts.swap import Swap
+from kubeadm_deploys.options import ClusterOptions
+
+# fstab(5): device, mount point, type. Only lines of type swap count, wherever else the word stands.
+_SWAP_LINE = re.compile(r"^(?=[ \t]*[^\s#]\S*[ \t]+\S+[ \t]+swap(?:\s|$))", re.MULTILINE)
+
+
+def without_swap(fstab: str) -> str:
+    """The fstab with its swap lines commented out and every other byte as it was."""
+    return _SWAP_LINE.sub("# ", fstab)
+
+
+@deploy("Swap")
+def disable_swap(*, options: ClusterOptions) -> None:
+    """Turn swap off now and for good; does nothing with ``swap="keep"``.
+
+    Swap belongs to the whole machine. In a container that sees active swap nothing is turned off.
+
+    Raises:
+        DeployError: swap is active around the container in which this runs.
+    """
+    if options.swap == "keep":
+        return
+    found = host.get_fact(Swap)
+    if found.active and found.in_container:
+        raise DeployError(
+            f"{host.name}: swap {found.active[0]} belongs to the machine that runs this container; "
+            "set swap='keep' for such hosts"
+        )
+
+    fstab = without_swap(found.fstab)
+    if fstab != found.fstab:
+        files.put(
+            name="Comment out swap in /etc/fstab",
+            src=io.BytesIO(fstab.encode(errors="surrogateescape")),
+            dest="/etc/fstab",
+            mode="644",
+        )
+    if found.active:
+        server.shell(name="Turn swap off", commands=["swapoff --all"])
+    if found.unmasked_units:
+        server.shell(
+            name="Mask the units that bring swap back",
+            commands=[f"systemctl mask --now {' '.join(found.unmasked_units)}"],
+        )

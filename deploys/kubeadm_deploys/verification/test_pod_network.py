@@ -1,0 +1,65 @@
+"""Pods on different nodes reach each other by their addresses, without NAT and at any size."""
+
+import pytest
+
+from kubeadm_deploys.verification.cluster import in_parallel
+from kubeadm_deploys.verification.inventory import Machine
+from kubeadm_deploys.verification.probes import Pod, responses
+from kubeadm_deploys.verification.traffic import CLIENT, HOST_NETWORK, SERVER, Traffic
+
+PROTOCOLS = ("http", "udp")
+
+LARGE = {"http": 60_000, "udp": 1900}
+"""Bytes of a large message: many times any MTU, as far as agnhost reads (2048 bytes of a datagram)."""
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_pods_of_other_nodes_see_the_real_address(traffic: Traffic, machine: Machine, protocol: str) -> None:
+    source = traffic.pod(CLIENT, machine.node_name)
+    targets = [traffic.pod(SERVER, node) for node in traffic.others(machine.node_name)]
+    seen = in_parallel(lambda target: _ask(traffic, source, target, "clientip", protocol), targets)
+    assert {_address(response) for answer in seen for response in answer} == {source.ip}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_pods_of_the_same_node_see_the_real_address(
+    traffic: Traffic, machine: Machine, protocol: str
+) -> None:
+    source, target = (traffic.pod(role, machine.node_name) for role in (CLIENT, SERVER))
+    seen = _ask(traffic, source, target, "clientip", protocol)
+    assert {_address(response) for response in seen} == {source.ip}
+
+
+def test_node_reaches_the_pods_of_every_node(traffic: Traffic, machine: Machine) -> None:
+    source = traffic.pod(HOST_NETWORK, machine.node_name)
+    targets = [traffic.pod(SERVER, node) for node in traffic.nodes]
+    seen = in_parallel(lambda target: _ask(traffic, source, target, "hostname", "http"), targets)
+    assert [set(answer) for answer in seen] == [{target.name} for target in targets]
+
+
+def test_pod_reaches_every_node(traffic: Traffic, machine: Machine) -> None:
+    source = traffic.pod(CLIENT, machine.node_name)
+    targets = [traffic.pod(HOST_NETWORK, node) for node in traffic.nodes]
+    seen = in_parallel(lambda target: _ask(traffic, source, target, "hostname", "http"), targets)
+    # A pod on a node's network has the node's host name, which need not be the Node object's.
+    assert len({response for answer in seen for response in answer}) == len(targets)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_large_messages_arrive_both_ways(traffic: Traffic, machine: Machine, protocol: str) -> None:
+    """On a path that loses full packets, small ones pass."""
+    source = traffic.pod(CLIENT, machine.node_name)
+    targets = [traffic.pod(SERVER, node) for node in traffic.others(machine.node_name)]
+    message = "m" * LARGE[protocol]
+    request = f"echo?msg={message}" if protocol == "http" else f"echo {message}"
+    seen = in_parallel(lambda target: _ask(traffic, source, target, request, protocol), targets)
+    assert all(response == message for answer in seen for response in answer)
+
+
+def _ask(traffic: Traffic, source: Pod, target: Pod, request: str, protocol: str) -> list[str]:
+    port = target.http_port if protocol == "http" else target.udp_port
+    return responses(traffic.cluster, source, host=target.ip, port=port, request=request, protocol=protocol)
+
+
+def _address(client: str) -> str:
+    return client.rpartition(":")[0]

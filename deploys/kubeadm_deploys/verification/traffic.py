@@ -1,0 +1,227 @@
+"""The pods and Services that the behaviour suites talk through.
+
+On every node a client, a server, a guarded pod (the only one that NetworkPolicies select) and one on the
+node's own network. All are made at once and deleted at the end, also after a failure or Ctrl-C; what a
+killed run left behind ends by itself and is deleted by the next run.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from kubeadm_deploys.verification.cluster import Cluster, condition, unready_pods
+from kubeadm_deploys.verification.probes import Pod
+from kubeadm_deploys.verification.waiting import eventually, watch
+
+CLIENT = "client"
+SERVER = "server"
+GUARDED = "guarded"
+HOST_NETWORK = "host"
+ROLES = (CLIENT, SERVER, GUARDED, HOST_NETWORK)
+
+ROLE_LABEL = "kubeadm-deploys.verification/role"
+SERVICE_PORT = 80
+SERVICE_UDP_PORT = 81
+
+_OWNER = {"app.kubernetes.io/managed-by": "kubeadm-deploys-verification"}
+_LONGEST_RUN = timedelta(minutes=15)
+_READY_TIMEOUT = 120.0
+_DELETION_TIMEOUT = 90.0
+_POD_PORTS = (8080, 8081)
+# On the node's own network the ports must be free on every machine.
+_HOST_PORTS = (38080, 38081)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """Everything of one run. ``unready`` says which pods never became ready, and why."""
+
+    cluster: Cluster
+    namespace: str
+    pods: Mapping[tuple[str, str], Pod]
+    unready: Mapping[str, str]
+    service_ip: str
+    node_port: int
+
+    @property
+    def nodes(self) -> list[str]:
+        """The nodes whose pods are all ready, in the API server's order."""
+        lost = {pod.node for pod in self.pods.values() if pod.name in self.unready}
+        return [node for node in self._all_nodes if node not in lost]
+
+    def pod(self, role: str, node: str) -> Pod:
+        """Give the pod of a role on a node, which has to be ready."""
+        pod = self.pods[role, node]
+        assert pod.name not in self.unready, f"no pod to test with: {self.unready[pod.name]}"
+        return pod
+
+    def others(self, node: str) -> list[str]:
+        """The other nodes; the node itself where there is no other, so that one node is tested too."""
+        return [other for other in self.nodes if other != node] or [node]
+
+    def neighbour(self, node: str) -> str:
+        """The next node, so that over all nodes each is the neighbour of another."""
+        position = self._all_nodes.index(node)
+        following = self._all_nodes[position + 1 :] + self._all_nodes[:position]
+        return next((other for other in following if other in self.nodes), node)
+
+    @property
+    def _all_nodes(self) -> list[str]:
+        return list(dict.fromkeys(node for _, node in self.pods))
+
+
+def new_namespace() -> str:
+    """Choose a name that no other run has."""
+    return f"verification-{secrets.token_hex(3)}"
+
+
+def start_traffic(cluster: Cluster, *, namespace: str, image: str) -> Traffic:
+    """Make the pods and Services, and wait for them; ``delete_traffic`` has to follow, whatever happens."""
+    _delete_stale_namespaces(cluster)
+    nodes = cluster.items("nodes")
+    cluster.create([namespace_object(namespace), service_account(namespace), *services(namespace)])
+    cluster.create(pods(namespace, nodes=nodes, image=image))
+    return _wait(cluster, namespace=namespace, nodes=nodes)
+
+
+def delete_traffic(cluster: Cluster, *, namespace: str) -> None:
+    """Delete everything of the run, and fail when something stays."""
+    cluster.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
+    eventually(
+        lambda: cluster.kubectl("get", "namespace", namespace, "--ignore-not-found", "--output=name").text,
+        problem=lambda left: left and f"namespace {namespace} of this run is still there; delete it",
+        timeout=_DELETION_TIMEOUT,
+    )
+
+
+def namespace_object(name: str) -> dict[str, Any]:
+    """The namespace, in which pods may use the node's network."""
+    labels = {**_OWNER, "pod-security.kubernetes.io/enforce": "privileged"}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+
+
+def service_account(namespace: str) -> dict[str, Any]:
+    """An account of the run's own: pods are refused until the namespace's default one has been made."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": "traffic", "namespace": namespace},
+        "automountServiceAccountToken": False,
+    }
+
+
+def services(namespace: str) -> list[dict[str, Any]]:
+    """A ClusterIP, a NodePort and a headless Service of the servers."""
+    return [
+        service(namespace, name="servers"),
+        service(namespace, name="node-port", type="NodePort"),
+        service(namespace, name="peers", clusterIP="None"),
+    ]
+
+
+def service(namespace: str, *, name: str, **spec: str) -> dict[str, Any]:
+    """A Service of the servers, on a TCP and a UDP port."""
+    http_port, udp_port = _POD_PORTS
+    ports = [
+        {"name": "http", "protocol": "TCP", "port": SERVICE_PORT, "targetPort": http_port},
+        {"name": "udp", "protocol": "UDP", "port": SERVICE_UDP_PORT, "targetPort": udp_port},
+    ]
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"selector": {ROLE_LABEL: SERVER}, "ports": ports, **spec},
+    }
+
+
+def pods(namespace: str, *, nodes: Sequence[Mapping[str, Any]], image: str) -> list[dict[str, Any]]:
+    """One pod of each role for each node, numbered because a node's name may be too long for a pod's."""
+    return [
+        _pod(namespace, name=f"{role}-{number}", role=role, node=node["metadata"]["name"], image=image)
+        for number, node in enumerate(nodes)
+        for role in ROLES
+    ]
+
+
+def _pod(namespace: str, *, name: str, role: str, node: str, image: str) -> dict[str, Any]:
+    on_host = role == HOST_NETWORK
+    http_port, udp_port = _HOST_PORTS if on_host else _POD_PORTS
+    container = {
+        "name": "agnhost",
+        "image": image,
+        "args": ["netexec", f"--http-port={http_port}", f"--udp-port={udp_port}"],
+        "readinessProbe": {"httpGet": {"path": "/healthz", "port": http_port}, "periodSeconds": 1},
+    }
+    spec = {
+        "containers": [container],
+        "serviceAccountName": "traffic",
+        "affinity": {"nodeAffinity": _only_on(node)},
+        "tolerations": [{"operator": "Exists"}],
+        "hostNetwork": on_host,
+        "dnsPolicy": "ClusterFirstWithHostNet" if on_host else "ClusterFirst",
+        "terminationGracePeriodSeconds": 1,
+        # A run that was killed cannot delete its pods: they end by themselves.
+        "activeDeadlineSeconds": int(_LONGEST_RUN.total_seconds()),
+        **({"hostname": name, "subdomain": "peers"} if role == SERVER else {}),
+    }
+    metadata = {"name": name, "namespace": namespace, "labels": {ROLE_LABEL: role}}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def _only_on(node: str) -> dict[str, Any]:
+    # As a DaemonSet's pods: by way of the scheduler, which is part of what is tested, and by the node's
+    # name, because the hostname label can differ.
+    field = {"key": "metadata.name", "operator": "In", "values": [node]}
+    terms = {"nodeSelectorTerms": [{"matchFields": [field]}]}
+    return {"requiredDuringSchedulingIgnoredDuringExecution": terms}
+
+
+def _wait(cluster: Cluster, *, namespace: str, nodes: Sequence[Mapping[str, Any]]) -> Traffic:
+    """Wait for the pods, but not for those of a node that is down; tests that need one of them fail."""
+    in_namespace = f"--namespace={namespace}"
+    names = [node["metadata"]["name"] for node in nodes]
+    down = {node["metadata"]["name"] for node in nodes if condition(node, "Ready") != "True"}
+    made = watch(
+        lambda: cluster.items("pods", in_namespace),
+        until=lambda seen: not unready_pods(pod for pod in seen if _place(pod, names)[1] not in down),
+        timeout=_READY_TIMEOUT,
+    )
+    specs = {each["metadata"]["name"]: each["spec"] for each in cluster.items("services", in_namespace)}
+    return Traffic(
+        cluster=cluster,
+        namespace=namespace,
+        pods={_place(pod, names): _made_pod(pod, *_place(pod, names)) for pod in made},
+        unready={pod["metadata"]["name"]: problem for pod in made for problem in unready_pods([pod])},
+        service_ip=specs["servers"]["clusterIP"],
+        node_port=next(port["nodePort"] for port in specs["node-port"]["ports"] if port["name"] == "http"),
+    )
+
+
+def _place(pod: Mapping[str, Any], nodes: Sequence[str]) -> tuple[str, str]:
+    """Read from a pod's name its role and the node that it is meant for."""
+    role, _, number = pod["metadata"]["name"].rpartition("-")
+    return role, nodes[int(number)]
+
+
+def _made_pod(pod: Mapping[str, Any], role: str, node: str) -> Pod:
+    http_port, udp_port = _HOST_PORTS if role == HOST_NETWORK else _POD_PORTS
+    return Pod(
+        namespace=pod["metadata"]["namespace"],
+        name=pod["metadata"]["name"],
+        node=node,
+        ip=pod["status"].get("podIP", ""),
+        http_port=http_port,
+        udp_port=udp_port,
+    )
+
+
+def _delete_stale_namespaces(cluster: Cluster) -> None:
+    """Delete what a killed run left; a younger namespace may be that of a run beside this one."""
+    selector = ",".join(f"{key}={value}" for key, value in _OWNER.items())
+    for namespace in cluster.items("namespaces", f"--selector={selector}"):
+        created = datetime.fromisoformat(namespace["metadata"]["creationTimestamp"])
+        if datetime.now(UTC) - created > _LONGEST_RUN:
+            name = namespace["metadata"]["name"]
+            _ = cluster.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait=false").text

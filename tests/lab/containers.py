@@ -1,0 +1,73 @@
+"""The containers that docker hosts are."""
+
+import sys
+import time
+from collections.abc import Mapping
+
+from tests.lab import layout
+from tests.lab.docker import LabError, docker, labelled
+from tests.lab.host import CLUSTER_LABEL, Host
+from tests.lab.layout import LABEL
+from tests.lab.probe import Machine
+
+# Seconds that systemd may take. Two are enough, but not while something big is being built beside it.
+_BOOT_TIMEOUT = 120
+
+# --privileged would do, but it asks for every capability, and a docker daemon that lacks one itself then refuses.
+# Left out on purpose: SYS_MODULE and SYS_TIME, because modules and clock are the machine's.
+_CAPABILITIES = (
+    *("AUDIT_CONTROL", "AUDIT_READ", "BLOCK_SUSPEND", "DAC_READ_SEARCH", "IPC_LOCK", "IPC_OWNER", "LEASE"),
+    *("LINUX_IMMUTABLE", "MAC_ADMIN", "MAC_OVERRIDE", "NET_ADMIN", "NET_BROADCAST", "SYS_ADMIN", "SYS_BOOT"),
+    *("SYS_NICE", "SYS_PACCT", "SYS_PTRACE", "SYS_RAWIO", "SYS_TTY_CONFIG", "SYSLOG", "WAKE_ALARM"),
+)
+
+# containerd's overlay file system does not work on top of docker's.
+_VOLUMES = ("/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet")
+
+
+def create(*, host: Host, image: str, machine: Machine) -> None:
+    """Make and start a host's container."""
+    # Volumes are labelled too, so that those of a container that somebody removed without them are found again.
+    volume_labels = f"volume-label={LABEL}=host,volume-label={CLUSTER_LABEL}={host.cluster}"
+    docker(
+        *("run", "--detach", f"--name={host.name}", f"--hostname={host.name}"),
+        *(f"--network={layout.NETWORK}", f"--ip={host.address}", "--cgroupns=private"),
+        *(f"--cap-add={capability}" for capability in _CAPABILITIES),
+        *(f"--security-opt={option}=unconfined" for option in ("seccomp", "apparmor", "systempaths")),
+        *("--device-cgroup-rule=a *:* rwm", "--tmpfs=/run", "--tmpfs=/tmp:exec"),
+        *(f"--mount=type=volume,destination={path},{volume_labels}" for path in _VOLUMES),
+        *(f"--label={key}={value}" for key, value in host.labels.items()),
+        *(image, *machine.nameservers),
+    )
+
+
+def await_boot(host: Host) -> None:
+    """Wait until systemd has started everything; name the units that it could not start."""
+    deadline = time.monotonic() + _BOOT_TIMEOUT
+    while (state := _system_state(host)) not in ("running", "degraded"):
+        if time.monotonic() > deadline:
+            logs = docker("logs", "--tail=5", host.name)
+            raise LabError(
+                f"{host.name}: systemd is not up after {_BOOT_TIMEOUT} s, last seen: {state}\n{logs}"
+            )
+        time.sleep(0.1)
+    if state == "degraded":
+        failed = docker("exec", host.name, "systemctl", "list-units", "--failed", "--plain", "--no-legend")
+        units = " ".join(line.split()[0] for line in failed.splitlines())
+        print(f"{host.name}: systemd is up but could not start {units}", file=sys.stderr)
+
+
+def remove(*, labels: Mapping[str, str]) -> None:
+    """Remove the containers with these labels, and volumes with them."""
+    if containers := labelled("ps", "--all", "--quiet", labels=labels):
+        docker("rm", "--force", "--volumes", *containers)
+    if volumes := labelled("volume", "ls", "--quiet", labels=labels):
+        docker("volume", "rm", *volumes)
+
+
+def _system_state(host: Host) -> str:
+    """What systemd says about itself, or why it cannot be asked."""
+    try:
+        return docker("exec", host.name, "systemctl", "show", "--property=SystemState", "--value").strip()
+    except LabError as error:
+        return str(error)

@@ -1,0 +1,232 @@
+"""Docker hosts: containers that run systemd and stand for the servers that a cluster is made of."""
+
+import argparse
+import fcntl
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from tests.lab import containers, layout, mirror, routes
+from tests.lab.docker import LabError, docker, ensure_network, labelled
+from tests.lab.host import (
+    CLUSTER_LABEL,
+    Host,
+    from_container,
+    lab_data,
+    missing_hosts,
+    order,
+    refuse_other_data,
+)
+from tests.lab.images import CODENAMES, host_image
+from tests.lab.layout import LABEL
+from tests.lab.mirror import apt
+from tests.lab.probe import probe
+
+__all__ = ["Host", "down", "down_all", "list_hosts", "restart", "show", "up"]
+
+
+def up(
+    *,
+    cluster: str,
+    control_planes: int = 1,
+    workers: int = 1,
+    debian: Sequence[int] = (12,),
+    data: Mapping[str, Any] | None = None,
+) -> list[Host]:
+    """Have a cluster's hosts running: make what is missing, start what is stopped, leave the rest alone.
+
+    The releases in `debian` take turns. `data` is host data for all hosts, on top of the lab's own.
+    """
+    settings = mirror.settings()
+    images = _images(releases=debian, mirror_key=apt.public_key() if settings else None)
+    image = images[debian[0]]
+    machine = probe(image=image)
+    with _exclusive():
+        everyone = list_hosts()
+        existing = [host for host in everyone if host.cluster == cluster]
+        refuse_other_data(hosts=existing, data=data or {})
+        missing = missing_hosts(
+            cluster=cluster,
+            counts={"control_plane": control_planes, "workers": workers},
+            debian=debian,
+            data={**lab_data(cluster=cluster, machine=machine), **settings, **(data or {})},
+            everyone=everyone,
+        )
+        ensure_network()
+        routes.add(image=image)
+        _each(lambda host: containers.create(host=host, image=images[host.debian], machine=machine), missing)
+        _each(lambda host: docker("start", host.name), [host for host in existing if not host.running])
+    _each(containers.await_boot, existing + missing)
+    return list_hosts(cluster=cluster)
+
+
+def list_hosts(*, cluster: str | None = None) -> list[Host]:
+    """The lab's hosts, or those of one cluster: control planes first, each group by number."""
+    labels = {LABEL: "host"} | ({CLUSTER_LABEL: cluster} if cluster else {})
+    ids = labelled("ps", "--all", "--quiet", labels=labels)
+    inspected = json.loads(docker("inspect", *ids)) if ids else []
+    return sorted(map(from_container, inspected), key=order)
+
+
+def down(*, cluster: str) -> None:
+    """Remove the hosts of one cluster with their volumes, and the machine's routes with the last host."""
+    with _exclusive():
+        containers.remove(labels={LABEL: "host", CLUSTER_LABEL: cluster})
+        if not list_hosts():
+            _remove_routes()
+
+
+def down_all() -> None:
+    """Remove everything of the lab from docker and the machine; images and cache stay."""
+    if not shutil.which("docker"):
+        return  # and so there has never been anything
+    with _exclusive():
+        for kind in ("host", "mirror"):
+            containers.remove(labels={LABEL: kind})
+        _remove_routes()
+        for network in labelled("network", "ls", "--quiet", labels={LABEL: "network"}):
+            docker("network", "rm", network)
+
+
+def restart(*, cluster: str) -> list[Host]:
+    """Restart all hosts of a cluster at once, as a power cut would, and wait until they are up."""
+    hosts = list_hosts(cluster=cluster)
+    _each(lambda host: docker("restart", host.name), hosts)
+    _each(containers.await_boot, hosts)
+    return list_hosts(cluster=cluster)
+
+
+def show(*, cluster: str) -> str:
+    """The cluster's nodes, and how to use and remove it, for people."""
+    hosts = list_hosts(cluster=cluster)
+    if not hosts:
+        raise LabError(f"no docker host belongs to cluster {cluster!r}: make some with `make cluster`")
+    first = hosts[0]
+    kubectl = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
+    kubeconfig = first.data.get("kubeconfig") or f"{first.data['cluster_name']}.kubeconfig"
+    return (
+        docker("exec", first.name, *kubectl.split(), "get", "nodes", "--output=wide")
+        + f"\nkubeconfig:        {kubeconfig} (it gives all rights, and only you can read it)"
+        + f"\nuse the cluster:   kubectl --kubeconfig {kubeconfig} get pods --all-namespaces"
+        + f"\nwithout a kubectl: docker exec {first.name} {kubectl} get pods --all-namespaces"
+        + "\nremove everything: make clean"
+    )
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """KEY=VALUE of the command line; a value is JSON or else text, and a version such as 1.36 is text."""
+    key, separator, value = text.partition("=")
+    if not separator or not key.isidentifier():
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    try:
+        return key, json.loads(value, parse_float=str)
+    except json.JSONDecodeError:
+        return key, value
+
+
+def cluster_name(text: str) -> str:
+    """A name that host names can begin with (RFC 1123, with room for what comes after it)."""
+    if not re.fullmatch(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a cluster name: use up to 40 lower-case letters, digits and hyphens, a letter first"
+        )
+    return text
+
+
+def _images(*, releases: Sequence[int], mirror_key: str | None) -> dict[int, str]:
+    distinct = sorted(set(releases))
+    with ThreadPoolExecutor() as pool:
+        tags = pool.map(lambda release: host_image(debian=release, mirror_key=mirror_key), distinct)
+        return dict(zip(distinct, tags, strict=True))
+
+
+def _remove_routes() -> None:
+    # Any host image will do; where there is none, no host was ever up and no route was made.
+    if images := labelled("image", "ls", "--quiet", f"{LABEL}/host", labels={LABEL: "image"}):
+        routes.remove(image=images[0])
+
+
+def _each(action: Callable[[Host], object], hosts: Iterable[Host]) -> None:
+    """Do it to all hosts at once; the first failure is raised when all are done."""
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        for _ in pool.map(action, hosts):
+            pass
+
+
+@contextmanager
+def _exclusive() -> Iterator[None]:
+    """Keep two commands from choosing the same address, or one from removing the network that the other needs."""
+    layout.cache_folder().mkdir(parents=True, exist_ok=True)
+    with (layout.cache_folder() / "hosts.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _print_table(hosts: Sequence[Host]) -> None:
+    if not hosts:
+        print("no docker hosts")
+    for host in hosts:
+        state = "running" if host.running else "stopped"
+        print(f"{host.name:32} {host.address:14} {host.group:14} Debian {host.debian}  {state}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.lab.hosts", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("up", help="have the hosts of a cluster running")
+    command.add_argument("--cluster", type=cluster_name, default="kubeadm")
+    command.add_argument("--control-planes", type=int, default=1)
+    command.add_argument("--workers", type=int, default=1)
+    command.add_argument("--debian", choices=("12", "13", "mixed"), default="12")
+    command.add_argument("--data", metavar="KEY=VALUE", type=setting, action="append", default=[])
+    command = commands.add_parser("list", help="list hosts")
+    command.add_argument("--cluster", type=cluster_name)
+    command = commands.add_parser("show", help="show a cluster's nodes, how to use it and how to remove it")
+    command.add_argument("--cluster", type=cluster_name, default="kubeadm")
+    command = commands.add_parser("restart", help="restart the hosts of a cluster")
+    command.add_argument("--cluster", type=cluster_name, required=True)
+    command = commands.add_parser("down", help="remove hosts")
+    which = command.add_mutually_exclusive_group(required=True)
+    which.add_argument("--cluster", type=cluster_name)
+    which.add_argument("--all", action="store_true", help="everything of the lab, the mirror's container too")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    match arguments.command:
+        case "up":
+            hosts = up(
+                cluster=arguments.cluster,
+                control_planes=arguments.control_planes,
+                workers=arguments.workers,
+                debian=tuple(CODENAMES) if arguments.debian == "mixed" else (int(arguments.debian),),
+                data=dict(arguments.data),
+            )
+            _print_table(hosts)
+        case "list":
+            _print_table(list_hosts(cluster=arguments.cluster))
+        case "show":
+            print(show(cluster=arguments.cluster))
+        case "restart":
+            _print_table(restart(cluster=arguments.cluster))
+        case "down" if arguments.all:
+            down_all()
+        case "down":
+            down(cluster=arguments.cluster)
+
+
+def main() -> None:
+    """Command line; what the user can cure is told in a sentence."""
+    try:
+        _run(_parser().parse_args())
+    except LabError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

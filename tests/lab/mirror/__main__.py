@@ -1,0 +1,70 @@
+"""Command line of the mirror: python -m tests.lab.mirror build | serve | stop | status."""
+
+import argparse
+import sys
+
+from tests.lab import layout
+from tests.lab.docker import LabError
+from tests.lab.mirror import cache, official_hosts_reachable, serve, tree
+from tests.lab.mirror.components import RELEASES, components, made_versions
+from tests.lab.mirror.prerequisites import require_build_tools
+
+
+def main(arguments: list[str]) -> int:
+    """Run one subcommand; an error that the user can cure ends with one sentence and exit code 1."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command in ("build", "serve") and official_hosts_reachable():
+            print("The official hosts can be reached: no mirror is needed.")
+        elif options.command == "build":
+            build(options.kubernetes)
+        elif options.command == "serve":
+            serve.start()
+            print(f"The mirror is served at {layout.MIRROR_URL}.")
+        elif options.command == "stop":
+            serve.stop()
+        else:
+            print(serve.status())
+    except LabError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped: what is complete stays in the cache", file=sys.stderr)
+        return 130
+    return 0
+
+
+def build(versions: list[str]) -> None:
+    """Make what is missing for these versions of Kubernetes, beside those that are already there."""
+    require_build_tools()
+    with cache.exclusive():
+        wanted = [version for version in RELEASES if version in {*versions, *made_versions()}]
+        parts = components(wanted)
+        cache.build(parts)
+        print(f"The mirror is built: {tree.assemble(parts)}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.lab.mirror", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    building = commands.add_parser(
+        "build", help="build what is missing; takes about 15 minutes the first time"
+    )
+    building.add_argument(
+        "--kubernetes",
+        nargs="+",
+        choices=RELEASES,
+        default=[next(iter(RELEASES))],
+        metavar="VERSION",
+        help=f"versions of Kubernetes, of {', '.join(RELEASES)}; %(default)s when left out",
+    )
+    commands.add_parser(
+        "serve", help="serve it in a container on the lab's network; does nothing when it is served"
+    )
+    commands.add_parser("stop", help="remove the container; what is built stays")
+    commands.add_parser("status", help="say what is built and served")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,66 @@
+"""Topology: which inventories can become a cluster."""
+
+import pytest
+
+from kubeadm_deploys.errors import InputError
+from kubeadm_deploys.nodes import Node, Topology
+from kubeadm_deploys.options import ClusterOptions
+
+
+def node(number: int, *, name: str | None = None, ip: str | None = None) -> Node:
+    ip = f"10.0.0.{number}" if ip is None else ip
+    return Node(host=f"host-{number}", name=name or f"node-{number}", ip=ip, address=ip)
+
+
+def problems_of(topology: Topology, options: ClusterOptions | None = None) -> tuple[str, ...]:
+    with pytest.raises(InputError) as error:
+        topology.check(options or ClusterOptions())
+    return error.value.problems
+
+
+def test_one_control_plane_and_workers_are_a_cluster() -> None:
+    topology = Topology(control_planes=(node(1),), workers=(node(2), node(3)))
+    topology.check(ClusterOptions())
+    assert [n.name for n in topology.nodes] == ["node-1", "node-2", "node-3"]
+    assert list(topology.warnings()) == []
+
+
+def test_no_control_plane_is_refused() -> None:
+    (problem,) = problems_of(Topology(control_planes=(), workers=(node(1),)))
+    assert "control_plane" in problem and "put at least one" in problem
+
+
+def test_an_even_number_of_control_planes_is_a_warning() -> None:
+    topology = Topology(control_planes=(node(1), node(2)), workers=())
+    topology.check(ClusterOptions())
+    (warning,) = topology.warnings()
+    assert "use 1, 3 or 5" in warning
+
+
+def test_invalid_and_duplicate_names_are_refused_together() -> None:
+    topology = Topology(control_planes=(node(1, name="Node_1"),), workers=(node(2), node(3, name="node-2")))
+    invalid, duplicate = problems_of(topology)
+    assert "node_name: 'Node_1' of host host-1" in invalid
+    assert "node_name: 'node-2' is used by 2 hosts" in duplicate
+
+
+def test_the_same_machine_in_both_groups_is_refused() -> None:
+    problems = problems_of(Topology(control_planes=(node(1),), workers=(node(1),)))
+    assert any("node_name: 'node-1' is used by 2 hosts" in problem for problem in problems)
+
+
+def test_a_missing_address_is_refused() -> None:
+    (problem,) = problems_of(Topology(control_planes=(node(1, ip=""),), workers=()))
+    assert problem.startswith("node_ip: '' of host host-1 is not an IPv4 address")
+
+
+@pytest.mark.parametrize(("ip", "field"), [("10.244.3.4", "pod_subnet"), ("10.96.0.20", "service_subnet")])
+def test_a_node_inside_a_cluster_network_is_refused(ip: str, field: str) -> None:
+    (problem,) = problems_of(Topology(control_planes=(node(1, ip=ip),), workers=()))
+    assert problem.startswith(f"{field}: ") and ip in problem
+
+
+def test_more_nodes_than_the_pod_subnet_has_room_for_are_refused() -> None:
+    topology = Topology(control_planes=(node(1),), workers=tuple(node(number) for number in range(2, 6)))
+    (problem,) = problems_of(topology, ClusterOptions(pod_subnet="10.244.0.0/22"))
+    assert "room for 4 nodes" in problem and "5" in problem

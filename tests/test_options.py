@@ -1,0 +1,111 @@
+"""ClusterOptions: defaults that hold, wrong values that are named with their cure."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from kubeadm_deploys.errors import InputError
+from kubeadm_deploys.options import ClusterOptions
+
+OLD_CONTAINERD = (
+    "https://github.com/containerd/containerd/releases/download/v1.6.9/containerd-1.6.9-linux-amd64.tar.gz"
+)
+
+
+def problems_of(**fields: Any) -> tuple[str, ...]:
+    with pytest.raises(InputError) as error:
+        ClusterOptions(**fields)
+    return error.value.problems
+
+
+def test_defaults_make_a_cluster() -> None:
+    options = ClusterOptions()
+    assert options.kubernetes_minor == "1.36"
+    assert options.endpoint == "api.kubernetes.internal"
+    assert options.max_nodes == 256
+    assert options.kubeconfig_path == "kubernetes.kubeconfig"
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"kubernetes_version": "latest"}, ["kubernetes_version", "'latest'", "not a version", "1.36.3"]),
+        ({"kubernetes_version": 1.36}, ["kubernetes_version", "1.36", "not a version"]),
+        ({"kubernetes_version": "1.30.0"}, ["kubernetes_version", "1.30.0", "not supported", "1.31"]),
+        (
+            {"containerd_version": "1.6.9", "checksums": {OLD_CONTAINERD: "0" * 64}},
+            ["containerd_version", "1.6.9", "1.7 or newer"],
+        ),
+        (
+            {"containerd_version": "2.3.99"},
+            ["containerd_version", "2.3.99", "no known checksum", "checksums"],
+        ),
+        ({"runc_version": "9.9.9"}, ["runc_version", "9.9.9", "no known checksum"]),
+        ({"cni_plugins_version": "1.4.0"}, ["cni_plugins_version", "1.4.0", "no known checksum"]),
+        ({"calico_version": "3.0.0"}, ["calico_version", "3.0.0", "no known checksum"]),
+        ({"pod_subnet": "10.244.0.0"}, ["pod_subnet", "'10.244.0.0'", "not an IPv4 network"]),
+        ({"pod_subnet": "10.244.0.1/16"}, ["pod_subnet", "host bits set"]),
+        ({"pod_subnet": "fd00::/48"}, ["pod_subnet", "not an IPv4 network"]),
+        ({"pod_subnet": "10.244.0.0/25"}, ["pod_subnet", "too small", "/16"]),
+        ({"service_subnet": "10.96.0.0/29"}, ["service_subnet", "too small", "/12"]),
+        ({"service_subnet": "10.0.0.0/8", "pod_subnet": "192.168.0.0/16"}, ["service_subnet", "too big"]),
+        ({"service_subnet": "10.244.0.0/20"}, ["service_subnet", "overlaps pod_subnet", "disjoint"]),
+        ({"cluster_name": "My Cluster"}, ["cluster_name", "'My Cluster'", "lower-case"]),
+        ({"control_plane_endpoint": "10.0.0.1"}, ["control_plane_endpoint", "IP address", "use a name"]),
+        ({"dns_domain": "-x"}, ["dns_domain", "'-x'", "DNS name"]),
+        ({"certificate_sans": "example.com"}, ["certificate_sans", "not a list"]),
+        ({"certificate_sans": ["exa mple"]}, ["certificate_sans", "DNS name"]),
+        ({"encapsulation": "GRE"}, ["encapsulation", "'GRE'", "VXLAN or IPIP or None"]),
+        ({"pod_mtu": 100}, ["pod_mtu", "100", "576"]),
+        ({"pod_mtu": True}, ["pod_mtu", "True", "not an MTU"]),
+        ({"swap": "on"}, ["swap", "'on'", "off or keep"]),
+        ({"mirror": "10.0.0.9"}, ["mirror", "'10.0.0.9'", "http://10.0.0.9:8080"]),
+        ({"checksums": {"https://x": "abc"}}, ["checksums", "https://x", "64 hexadecimal"]),
+        ({"kubernetes_apt_key_fingerprint": "DE15"}, ["kubernetes_apt_key_fingerprint", "40 hexadecimal"]),
+        ({"kubelet_configuration": "maxPods"}, ["kubelet_configuration", "not a mapping"]),
+        ({"ignore_preflight_errors": ["all"]}, ["ignore_preflight_errors", "one kubeadm preflight check"]),
+        (
+            {"containerd_restrict_oom_score_adj": "yes"},
+            ["containerd_restrict_oom_score_adj", "true or false"],
+        ),
+        ({"ready_timeout": 0}, ["ready_timeout", "0", "1 to 3600"]),
+        ({"kubeconfig": "folder/"}, ["kubeconfig", "'folder/'", "path of a file"]),
+    ],
+)
+def test_wrong_value_names_field_value_and_cure(fields: dict[str, Any], words: list[str]) -> None:
+    (problem,) = problems_of(**fields)
+    assert problem.startswith(f"{next(iter(fields))}: ")
+    assert [word for word in words if word not in problem] == []
+
+
+def test_all_wrong_fields_are_told_at_once() -> None:
+    problems = problems_of(kubernetes_version="x", pod_subnet="y", swap="z")
+    assert [problem.partition(":")[0] for problem in problems] == ["kubernetes_version", "pod_subnet", "swap"]
+
+
+def test_a_checksum_from_the_user_makes_an_unknown_release_possible() -> None:
+    url = (
+        "https://github.com/containernetworking/plugins/releases/download/v1.4.0/"
+        "cni-plugins-linux-amd64-v1.4.0.tgz"
+    )
+    options = ClusterOptions(cni_plugins_version="1.4.0", checksums={url: "0" * 64})
+    assert options.cni_plugins_version == "1.4.0"
+
+
+def test_values_take_their_normal_form() -> None:
+    options = ClusterOptions(
+        kubernetes_version="v1.35.4",
+        mirror="http://10.0.0.9:8080/",
+        kubernetes_apt_key_fingerprint="de15 b144 86cd 377b 9e87 6e1a 2346 54da 9a29 6436",
+        certificate_sans=["203.0.113.7", "k8s.example.com"],
+    )
+    assert options.kubernetes_version == "1.35.4"
+    assert options.mirror == "http://10.0.0.9:8080"
+    assert options.kubernetes_apt_key_fingerprint == "DE15B14486CD377B9E876E1A234654DA9A296436"
+    assert options.certificate_sans == ("203.0.113.7", "k8s.example.com")
+
+
+def test_options_cannot_be_changed_afterwards() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ClusterOptions().swap = "keep"  # type: ignore[misc]

@@ -1,0 +1,63 @@
+"""fstab: swap lines are commented out, every other byte stays."""
+
+import pytest
+
+from kubeadm_deploys.facts.swap import Swap
+from kubeadm_deploys.swap import without_swap
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "/dev/sda2 none swap sw 0 0",
+        "UUID=0a-1\tswap\tswap\tdefaults\t0\t0",
+        "/swapfile none swap sw",
+        "  LABEL=swap none swap defaults 0 0",
+    ],
+)
+def test_lines_of_type_swap_are_commented_out(line: str) -> None:
+    assert without_swap(f"{line}\n") == f"# {line}\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "/dev/sda1 /swap ext4 defaults 0 0",
+        "/dev/swap /data ext4 defaults 0 0",
+        "# /dev/sda2 none swap sw 0 0",
+        "#/dev/sda2 none swap sw 0 0",
+        "/dev/sda1 / ext4 x-comment=swap 0 1",
+        "",
+    ],
+)
+def test_other_lines_stay_as_they_are(line: str) -> None:
+    assert without_swap(f"{line}\n") == f"{line}\n"
+
+
+def test_every_other_byte_stays() -> None:
+    before = (
+        "# caf\udce9\r\n\n/dev/sda1 / ext4 rw 0 1  \n/dev/sda2 none swap sw 0 0\r\n\t\n/last none swap sw"
+    )
+    after = (
+        "# caf\udce9\r\n\n/dev/sda1 / ext4 rw 0 1  \n# /dev/sda2 none swap sw 0 0\r\n\t\n# /last none swap sw"
+    )
+    assert without_swap(before) == after
+    assert without_swap(after) == after
+
+
+def test_the_fact_reads_what_the_script_prints() -> None:
+    state = Swap().process(
+        [
+            "container none",
+            "fstab L2RldiBub25lIHN3YXAgc3cK",
+            "active /dev/sda2",
+            "unit swap.target static",
+            "unit dev-sda2.swap masked",
+            "unit dev-sda2.swap loaded",
+            "unit zramswap.service enabled",
+        ]
+    )
+    assert not state.in_container
+    assert state.fstab == "/dev none swap sw\n"
+    assert state.active == ("/dev/sda2",)
+    assert state.unmasked_units == ("swap.target", "zramswap.service")
