@@ -16,6 +16,7 @@ from kubeadm_deploys import (
     install_cni,
     install_container_runtime,
     install_kube_packages,
+    join_control_planes,
     join_workers,
     resolve_api_endpoint,
     wait_until_ready,
@@ -38,6 +39,7 @@ create_control_plane(options=options, topology=topology)
 install_cni(options=options, topology=topology)
 barrier(name="The API server answers")
 join_workers(options=options, topology=topology)
+join_control_planes(options=options, topology=topology)
 barrier(name="Every node has joined")
 delete_join_credentials(topology=topology)
 

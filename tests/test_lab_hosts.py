@@ -34,19 +34,19 @@ def host(name: str, *, address: str = "10.213.0.10", cluster: str = "k", **data:
 def plan(*, control_planes: int, workers: int, everyone: tuple[Host, ...] = (), **options: Any) -> list[Host]:
     counts = {"control_plane": control_planes, "workers": workers}
     return missing_hosts(
-        **{"cluster": "k", "counts": counts, "debian": (12,), "data": {}, "everyone": everyone, **options}
+        **{"cluster": "k", "counts": counts, "debian": (12,), "everyone": everyone, **options}
     )
 
 
 def test_hosts_are_named_after_cluster_and_role() -> None:
-    planned = plan(control_planes=2, workers=1, data={"swap": "keep"})
+    planned = plan(control_planes=2, workers=1)
 
     assert [(each.name, each.group, each.address) for each in planned] == [
         ("k-control-plane-1", "control_plane", "10.213.0.10"),
         ("k-control-plane-2", "control_plane", "10.213.0.11"),
         ("k-worker-1", "workers", "10.213.0.12"),
     ]
-    assert planned[2].data == {"swap": "keep", "node_name": "k-worker-1", "node_ip": "10.213.0.12"}
+    assert planned[2].data == {"node_name": "k-worker-1", "node_ip": "10.213.0.12"}
 
 
 def test_only_missing_hosts_are_made_and_keep_off_taken_addresses() -> None:

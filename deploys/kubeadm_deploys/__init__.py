@@ -15,7 +15,11 @@ from kubeadm_deploys.api_endpoint import resolve_api_endpoint
 from kubeadm_deploys.bridged_traffic import configure_bridged_traffic
 from kubeadm_deploys.cni import install_cni
 from kubeadm_deploys.container_runtime import install_container_runtime
-from kubeadm_deploys.control_plane import create_control_plane, delete_join_credentials
+from kubeadm_deploys.control_plane import (
+    create_control_plane,
+    delete_join_credentials,
+    join_control_planes,
+)
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.kube_packages import install_kube_packages
 from kubeadm_deploys.nodes import Node, Topology
@@ -39,6 +43,7 @@ __all__ = [
     "install_cni",
     "install_container_runtime",
     "install_kube_packages",
+    "join_control_planes",
     "join_workers",
     "resolve_api_endpoint",
     "wait_until_ready",

@@ -1,7 +1,7 @@
 """What the hosts of one run share: the cluster's CA certificate and the token to join it.
 
-The token lives in this process's memory, on stdin of kubeadm and in the cluster; never on a disk, in an
-argument or in a log.
+Token and keys live in this process's memory and on stdin of the commands that need them; never on the
+operator's disk, in an argument or in a log.
 """
 
 import secrets
@@ -20,6 +20,10 @@ _ALPHABET = string.ascii_lowercase + string.digits
 def new_token() -> str:
     """A bootstrap token in kubeadm's form: six characters of id, a dot, sixteen of secret."""
     return ".".join("".join(secrets.choice(_ALPHABET) for _ in range(length)) for length in (6, 16))
+
+
+# What control planes share, as kubeadm's documentation lists it ("Manual certificate distribution").
+_SHARED_PKI = "ca.crt ca.key sa.key sa.pub front-proxy-ca.crt front-proxy-ca.key etcd/ca.crt etcd/ca.key"
 
 
 @dataclass
@@ -54,6 +58,19 @@ class ClusterRun:
                     raise DeployError(f"{control_plane.name}: kubeadm made no join token: {output.stderr}")
                 self.token_exists = True
         return self.token
+
+    def shared_pki(self, control_plane: Host) -> str:
+        """The certificates and keys that every control plane has, as a base64 tar archive.
+
+        Raises:
+            DeployError: they cannot be read.
+        """
+        archived, output = control_plane.run_shell_command(
+            f"tar --create --directory /etc/kubernetes/pki {_SHARED_PKI} | base64"
+        )
+        if not archived:
+            raise DeployError(f"{control_plane.name}: the cluster's keys cannot be read: {output.stderr}")
+        return output.stdout
 
 
 CURRENT = ClusterRun()

@@ -1,13 +1,16 @@
-"""Guide section "Creating a cluster with kubeadm": the control plane.
+"""Guide section "Creating a cluster with kubeadm": the control plane, one node or several.
 
-Source: Kubernetes documentation, "Creating a cluster with kubeadm".
+Source: Kubernetes documentation, "Creating a cluster with kubeadm" and "Creating Highly Available Clusters
+with kubeadm" (stacked control plane).
 """
+
+from functools import partial
 
 from pyinfra import host
 from pyinfra.api import deploy
 
 from kubeadm_deploys import cluster_run
-from kubeadm_deploys.kubeadm_documents import init_document
+from kubeadm_deploys.kubeadm_documents import API_PORT, init_document, join_document, token_document
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import kubeadm
 from kubeadm_deploys.options import ClusterOptions
@@ -23,6 +26,28 @@ def create_control_plane(*, options: ClusterOptions, topology: Topology) -> None
             document=init_document(
                 options=options, topology=topology, node=first, token=cluster_run.CURRENT.token
             ),
+        )
+
+
+@deploy("Further control planes")
+def join_control_planes(*, options: ClusterOptions, topology: Topology) -> None:
+    """Join the other control planes of the topology, one after the other; does nothing on every other host.
+
+    Raises:
+        OperationValueError: the machine is a member of another cluster.
+    """
+    first, *others = topology.control_planes
+    node = next((other for other in others if other.host == host.name), None)
+    if node:
+        kubeadm.joined(
+            name="Join as a control plane",
+            leader=first.host,
+            endpoint=f"{options.endpoint}:{API_PORT}",
+            control_plane=True,
+            document=partial(join_document, options=options, node=node, control_plane=True),
+            token_document=token_document,
+            # etcd takes one new member at a time.
+            _serial=True,
         )
 
 

@@ -6,7 +6,7 @@ Only entry scripts use this; everything below them gets the typed values. No rem
 import dataclasses
 import difflib
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pyinfra import logger
@@ -90,6 +90,13 @@ def topology_from_inventory(inventory: Inventory, *, options: ClusterOptions) ->
     topology = Topology(
         control_planes=_group(inventory, CONTROL_PLANE_GROUP), workers=_group(inventory, WORKERS_GROUP)
     )
+    members = {node.host for node in topology.nodes}
+    if strays := [host.name for host in inventory if host.name not in members]:
+        raise InputError(
+            f"{name}: host is in neither of the groups {CONTROL_PLANE_GROUP} and {WORKERS_GROUP}; "
+            "put it into one, or take it out of the inventory"
+            for name in strays
+        )
     topology.check(options)
     for warning in topology.warnings():
         # Deploy files run once for each host; the operator needs to read it once.
@@ -131,3 +138,18 @@ def _unknown(key: str, names: list[str]) -> str:
     close = difflib.get_close_matches(key, names, n=1)
     cure = f"did you mean {close[0]}?" if close else "remove it, or begin your own data's names with x_"
     return f"{key}: is not an option; {cure}"
+
+
+def refuse_missing_files(arguments: Iterable[str]) -> None:
+    """Check that every Python file named on pyinfra's command line is there.
+
+    Raises:
+        InputError: naming each one that is not.
+    """
+    missing = [
+        argument for argument in arguments if argument.endswith(".py") and not Path(argument).is_file()
+    ]
+    if missing:
+        raise InputError(
+            f"{path}: there is no such file; check the path, it is read from here" for path in missing
+        )

@@ -79,11 +79,15 @@ def kubelet_configuration(options: ClusterOptions) -> dict[str, Any]:
     }
 
 
-def join_document(*, options: ClusterOptions, node: Node, token: str, ca_certificate: str) -> str:
-    """The document of ``kubeadm join`` for a worker; it trusts only the API server of this CA."""
+def join_document(
+    *, options: ClusterOptions, node: Node, control_plane: bool, token: str, ca_certificate: str
+) -> str:
+    """The document of ``kubeadm join``, as a control plane or a worker; it trusts only the API of this CA."""
+    role = {"controlPlane": {"localAPIEndpoint": _local_api_endpoint(node)}} if control_plane else {}
     return yaml.safe_dump(
         {
             **_kubeadm("JoinConfiguration"),
+            **role,
             "discovery": {
                 "bootstrapToken": {
                     "token": token,

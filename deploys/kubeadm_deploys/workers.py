@@ -22,8 +22,9 @@ def join_workers(*, options: ClusterOptions, topology: Topology) -> None:
     if node:
         kubeadm.joined(
             name="Join the cluster",
-            control_plane=topology.control_planes[0].host,
+            leader=topology.control_planes[0].host,
             endpoint=f"{options.endpoint}:{API_PORT}",
-            document=partial(join_document, options=options, node=node),
+            control_plane=False,
+            document=partial(join_document, options=options, node=node, control_plane=False),
             token_document=token_document,
         )

@@ -94,10 +94,12 @@ def missing_hosts(
     cluster: str,
     counts: Mapping[str, int],
     debian: Sequence[int],
-    data: Mapping[str, Any],
     everyone: Iterable[Host],
 ) -> list[Host]:
-    """The hosts that have to be made, with addresses that no other host has, be it running or stopped."""
+    """The hosts that have to be made, with addresses that no other host has, be it running or stopped.
+
+    Their data is what only they have.
+    """
     taken = {host.name: host.address for host in everyone}
     addresses = free_addresses(taken=set(taken.values()))
     wanted = [
@@ -112,7 +114,7 @@ def missing_hosts(
         address = next(addresses, None)
         if address is None:
             raise LabError(f"{layout.SUBNET} has no free address for {name}: remove other hosts first")
-        own = {**data, "node_name": name, "node_ip": address}
+        own = {"node_name": name, "node_ip": address}
         missing.append(
             Host(name=name, address=address, cluster=cluster, group=group, debian=release, data=own)
         )

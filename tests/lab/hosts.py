@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from tests.lab import containers, layout, mirror, routes
@@ -42,10 +43,6 @@ def up(
 
     The releases in `debian` take turns. `data` is host data for all hosts, on top of the lab's own.
     """
-    settings = mirror.settings()
-    images = _images(releases=debian, mirror_key=apt.public_key() if settings else None)
-    image = images[debian[0]]
-    machine = probe(image=image)
     with _exclusive():
         everyone = list_hosts()
         existing = [host for host in everyone if host.cluster == cluster]
@@ -54,13 +51,11 @@ def up(
             cluster=cluster,
             counts={"control_plane": control_planes, "workers": workers},
             debian=debian,
-            data={**lab_data(cluster=cluster, machine=machine), **settings, **(data or {})},
             everyone=everyone,
         )
-        ensure_network()
-        routes.add(image=image)
-        _each(lambda host: containers.create(host=host, image=images[host.debian], machine=machine), missing)
-        _each(lambda host: docker("start", host.name), [host for host in existing if not host.running])
+        stopped = [host for host in existing if not host.running]
+        if missing or stopped:
+            _bring_up(cluster=cluster, missing=missing, stopped=stopped, debian=debian, data=data or {})
     _each(containers.await_boot, existing + missing)
     return list_hosts(cluster=cluster)
 
@@ -136,6 +131,30 @@ def cluster_name(text: str) -> str:
             f"{text!r} is not a cluster name: use up to 40 lower-case letters, digits and hyphens, a letter first"
         )
     return text
+
+
+def _bring_up(
+    *,
+    cluster: str,
+    missing: Iterable[Host],
+    stopped: Iterable[Host],
+    debian: Sequence[int],
+    data: Mapping[str, Any],
+) -> None:
+    settings = mirror.settings()
+    images = _images(releases=debian, mirror_key=apt.public_key() if settings else None)
+    image = images[debian[0]]
+    machine = probe(image=image)
+    common = {**lab_data(cluster=cluster, machine=machine), **settings, **data}
+    ensure_network()
+    routes.add(image=image)
+    _each(
+        lambda host: containers.create(
+            host=replace(host, data={**common, **host.data}), image=images[host.debian], machine=machine
+        ),
+        missing,
+    )
+    _each(lambda host: docker("start", host.name), stopped)
 
 
 def _images(*, releases: Sequence[int], mirror_key: str | None) -> dict[int, str]:

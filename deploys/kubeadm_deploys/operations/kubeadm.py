@@ -40,6 +40,12 @@ _RESET = StringCommand(
     "systemctl start containerd && kubeadm reset --force --cri-socket unix:///run/containerd/containerd.sock"
 )
 
+# Over our own connection, so that no key is kept in the cluster for the next control plane to fetch.
+_UNPACK_PKI = (
+    "mkdir -p /etc/kubernetes/pki && base64 --decode | "
+    "tar --extract --no-same-owner --directory /etc/kubernetes/pki"
+)
+
 
 @operation()
 def initialized(*, document: str) -> Generator[StringCommand, None, None]:
@@ -60,34 +66,38 @@ def initialized(*, document: str) -> Generator[StringCommand, None, None]:
 @operation()
 def joined(
     *,
-    control_plane: str,
+    leader: str,
     endpoint: str,
+    control_plane: bool,
     document: Callable[..., str],
     token_document: Callable[[str], str],
 ) -> Generator[StringCommand, None, None]:
-    """Make this machine a worker of the control plane's cluster.
+    """Make this machine a node of the leader's cluster.
 
-    + control_plane: pyinfra's name of a host that is a control plane of the cluster
+    + leader: pyinfra's name of a host that is a control plane of the cluster
     + endpoint: name and port of the API server
+    + control_plane: whether to join as a further control plane, else as a worker
     + document: makes the join document from ``token`` and ``ca_certificate``
     + token_document: makes the document that creates a token
     """
-    leader = inventory.get_host(control_plane)
+    leading_host = inventory.get_host(leader)
     run = cluster_run.CURRENT
-    state = node_state(host.get_fact(KubeadmNode), cluster_ca=run.ca_certificate(leader))
+    state = node_state(host.get_fact(KubeadmNode), cluster_ca=run.ca_certificate(leading_host))
     if state is NodeState.MEMBER:
         host.noop("this machine is a member of the cluster already")
         return
     if state is NodeState.FOREIGN:
         raise OperationValueError(
-            f"{host.name}: belongs to another cluster than {control_plane} (its CA certificate differs); "
+            f"{host.name}: belongs to another cluster than {leader} (its CA certificate differs); "
             "nothing was changed; take it out of the inventory, or run 'kubeadm reset' on it to give it up"
         )
     if state is NodeState.HALF:
         yield _RESET
     yield StringCommand("sh", "-c", QuoteString(_WAIT_FOR_API), "wait-for-api", QuoteString(endpoint))
-    token = run.ensure_token(leader, document=token_document(run.token))
-    yield _kubeadm("join", stdin=document(token=token, ca_certificate=run.ca_certificate(leader)))
+    token = run.ensure_token(leading_host, document=token_document(run.token))
+    if control_plane:
+        yield StringCommand(_UNPACK_PKI, _stdin=run.shared_pki(leading_host))
+    yield _kubeadm("join", stdin=document(token=token, ca_certificate=run.ca_certificate(leading_host)))
 
 
 @operation()

@@ -4,7 +4,7 @@ A module says with ``COMMANDS`` what it asks of every machine, and with ``GROUP`
 machines of one group of the inventory only.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -14,7 +14,28 @@ from kubeadm_deploys.verification.cluster import Cluster, cluster_configuration,
 from kubeadm_deploys.verification.inventory import CONTROL_PLANE, Machine
 from kubeadm_deploys.verification.options import SELECTION, Selection
 from kubeadm_deploys.verification.remote import Answers, Survey
-from kubeadm_deploys.verification.traffic import Traffic, delete_traffic, new_namespace, start_traffic
+from kubeadm_deploys.verification.traffic import (
+    Traffic,
+    delete_traffic,
+    discard_traffic,
+    new_namespace,
+    start_traffic,
+)
+
+SECTIONS = (
+    *(
+        "bridged_traffic",
+        "container_runtime",
+        "kube_packages",
+        "swap",
+        "control_plane",
+        "workers",
+        "nodes",
+        "cni",
+    ),
+    *("pod_network", "services", "dns", "network_policy", "workloads"),
+)
+"""The order of the guide: what is wrong below shows before what fails because of it."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -31,8 +52,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
-    """Refuse to judge a cluster whose control plane the inventory does not name."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Order the sections, and refuse to judge a cluster whose control plane the inventory does not name."""
+    positions = {f"test_{section}": position for position, section in enumerate(SECTIONS)}
+    items.sort(key=lambda item: positions.get(item.path.stem, len(positions)))
     selection = config.stash[SELECTION]
     needs_cluster = any("cluster" in getattr(item, "fixturenames", ()) for item in items)
     if needs_cluster and not selection.control_planes:
@@ -94,15 +117,19 @@ def started_traffic(request: pytest.FixtureRequest, selection: Selection) -> Ite
     if not any("traffic" in getattr(item, "fixturenames", ()) for item in request.session.items):
         yield None
         return
-    cluster = find_cluster(selection.control_planes)
-    image = request.config.getoption("--agnhost-image")
     namespace = new_namespace()
+    image = request.config.getoption("--agnhost-image")
     with ThreadPoolExecutor(max_workers=1) as background:
+        cluster = background.submit(find_cluster, selection.control_planes)
+        started = background.submit(lambda: start_traffic(cluster.result(), namespace=namespace, image=image))
         try:
-            yield background.submit(start_traffic, cluster, namespace=namespace, image=image)
+            yield started
         finally:
-            background.shutdown(cancel_futures=True)
-            delete_traffic(cluster, namespace=namespace)
+            if cluster.exception() is None:
+                # Twice, because a start that is interrupted ends early without its pods, or still makes them.
+                discard_traffic(cluster.result(), namespace=namespace)
+                started.exception()
+                delete_traffic(cluster.result(), namespace=namespace)
 
 
 @pytest.fixture(scope="session")

@@ -133,7 +133,9 @@ def test_no_join_credentials_are_left(cluster: Cluster) -> None:
     assert not certificates.text
 
 
-def test_cluster_is_configured_as_wanted(kubeadm_configuration: Any, endpoint: tuple[str, str], machine: Machine) -> None:
+def test_cluster_is_configured_as_wanted(
+    kubeadm_configuration: Any, endpoint: tuple[str, str], machine: Machine
+) -> None:
     networking = kubeadm_configuration["networking"]
     found = {
         "kubernetes_version": kubeadm_configuration["kubernetesVersion"].removeprefix("v"),

@@ -86,9 +86,14 @@ def start_traffic(cluster: Cluster, *, namespace: str, image: str) -> Traffic:
     return _wait(cluster, namespace=namespace, nodes=nodes)
 
 
+def discard_traffic(cluster: Cluster, *, namespace: str) -> None:
+    """Let everything of the run be deleted, as far as it is there yet."""
+    cluster.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
+
+
 def delete_traffic(cluster: Cluster, *, namespace: str) -> None:
     """Delete everything of the run, and fail when something stays."""
-    cluster.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
+    discard_traffic(cluster, namespace=namespace)
     eventually(
         lambda: cluster.kubectl("get", "namespace", namespace, "--ignore-not-found", "--output=name").text,
         problem=lambda left: left and f"namespace {namespace} of this run is still there; delete it",

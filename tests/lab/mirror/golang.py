@@ -67,9 +67,10 @@ def module_folder(*, module: str, version: str, sums: str = "", env: Mapping[str
     Go checks it against the checksum database; a module that is not in there is checked against `sums`.
     """
     # Outside of any module: a go.mod in or above the working directory would take part.
-    described = json.loads(
-        run("go", "mod", "download", "-json", f"{module}@{version}", cwd=Path("/"), env=env)
-    )
+    download = partial(run, "go", "mod", "download", cwd=Path("/"), env=env)
+    # With -json go says in its answer what went wrong, without it where errors belong.
+    download(f"{module}@{version}")
+    described = json.loads(download("-json", f"{module}@{version}"))
     if sums and f"{module} {version} {described['Sum']}" not in sums.splitlines():
         raise LabError(
             f"Go module {module}@{version} has the checksum {described['Sum']}, which is not the known one"

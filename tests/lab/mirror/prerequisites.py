@@ -1,6 +1,7 @@
 """The tools that building the mirror needs on this machine."""
 
 import os
+import platform
 import shutil
 from pathlib import Path
 
@@ -21,6 +22,10 @@ _HEADERS = {"stdio.h": "libc6-dev", "seccomp.h": "libseccomp-dev"}
 
 def require_build_tools() -> None:
     """Install the Debian packages that are missing, or say in one sentence what to install."""
+    if platform.machine() != "x86_64":
+        raise LabError(
+            f"this machine is {platform.machine()}: the mirror builds for x86_64, build it on such a machine"
+        )
     if not shutil.which("go"):
         raise LabError(
             "go is not installed: building the mirror needs Go 1.26 or newer, see https://go.dev/dl"

@@ -1,0 +1,173 @@
+"""Real clusters on docker hosts, made once and used by many tests, removed at the end however it goes."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e import machine
+from tests.lab import hosts
+
+ROOT = Path(__file__).parents[2]
+PREFIX = "e2e"
+"""Clusters of the tests begin with this, so that they are told from a user's own."""
+
+VERSIONS = ("1.36.3", "1.35.4")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a command line."""
+
+    exit_code: int
+    stdout: str
+    output: str
+
+    @property
+    def changed(self) -> list[str]:
+        """Names of the operations that changed a host, in the order in which they ran."""
+        return [operation["name"] for operation in self.operations if operation["success"]]
+
+    @property
+    def operations(self) -> list[dict[str, Any]]:
+        """pyinfra's own account of every operation."""
+        return list(json.loads(self.stdout)["results"]["operations"])
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Docker hosts, and pyinfra's command line on them."""
+
+    name: str
+    folder: Path
+    machine_before: machine.Snapshot = field(default_factory=dict)
+
+    @property
+    def hosts(self) -> list[hosts.Host]:
+        return hosts.list_hosts(cluster=self.name)
+
+    @property
+    def control_plane(self) -> str:
+        """Name of the first control plane's container."""
+        return next(host.name for host in self.hosts if host.group == "control_plane")
+
+    @property
+    def worker(self) -> str:
+        """Name of the first worker's container."""
+        return next(host.name for host in self.hosts if host.group == "workers")
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.folder / "kubeconfig"
+
+    def pyinfra(self, *arguments: str, deploy: str | Path = ROOT / "deploys/cluster.py") -> Run:
+        """Run a deploy on the hosts, from the checkout's folder as a user would."""
+        return run_command(
+            *arguments,
+            f"--data=kubeconfig={self.kubeconfig}",
+            str(ROOT / "inventories/docker.py"),
+            str(deploy),
+            environment={"CLUSTER": self.name},
+        )
+
+    def converge(self, *arguments: str) -> Run:
+        """Run cluster.py for real, and demand success."""
+        run = self.pyinfra("-y", "--json", *arguments)
+        assert run.exit_code == 0, run.output
+        return run
+
+    def verify(self, *arguments: str) -> Run:
+        """Run the verification suites that are shipped to users."""
+        return run_command(
+            *("-m", "pytest", "--pyargs", "kubeadm_deploys.verification", "-p", "no:cacheprovider"),
+            *("--inventory", str(ROOT / "inventories/docker.py")),
+            *arguments,
+            environment={"CLUSTER": self.name},
+            folder=self.folder,
+            program=(sys.executable,),
+        )
+
+    def shell(self, host: str, command: str) -> str:
+        """Run a command on a host and return what it prints."""
+        done = subprocess.run(["docker", "exec", host, "sh", "-c", command], capture_output=True, text=True)
+        assert done.returncode == 0, f"{command!r} on {host}: {done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+    def kubectl(self, *arguments: str) -> str:
+        """kubectl on the first control plane."""
+        command = ("docker", "exec", self.control_plane, "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf")
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True)
+        assert done.returncode == 0, f"kubectl {arguments}: {done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+
+def run_command(
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    folder: Path = ROOT,
+    program: Sequence[str] = (str(Path(sys.executable).with_name("pyinfra")),),
+) -> Run:
+    """Run a command line, pyinfra's unless another program is named, in a folder."""
+    done = subprocess.run(
+        [*program, *arguments],
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    return Run(exit_code=done.returncode, stdout=done.stdout, output=done.stdout + done.stderr)
+
+
+def lab_command(*arguments: str) -> None:
+    """Run one of the lab's own commands, as the Makefile does."""
+    subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, check=True)
+
+
+@pytest.fixture(scope="session")
+def lab() -> None:
+    """Docker and, where the official hosts cannot be reached, the mirror; nothing of an earlier, killed run."""
+    lab_command("tests.lab.daemon", "start")
+    lab_command("tests.lab.mirror", "build", "--kubernetes", *VERSIONS)
+    lab_command("tests.lab.mirror", "serve")
+    for leftover in {host.cluster for host in hosts.list_hosts() if host.cluster.startswith(f"{PREFIX}-")}:
+        hosts.down(cluster=leftover)
+
+
+@pytest.fixture(scope="session")
+def new_cluster(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Cluster]]:
+    """Make bare hosts: ``new_cluster("name", control_planes=1, workers=1, debian=(12, 13), data={})``."""
+    made = []
+
+    def make(name: str, **arguments: Any) -> Cluster:
+        cluster = Cluster(
+            name=f"{PREFIX}-{name}", folder=tmp_path_factory.mktemp(name), machine_before=machine.snapshot()
+        )
+        made.append(cluster)
+        hosts.up(cluster=cluster.name, **arguments)
+        return cluster
+
+    yield make
+    for cluster in made:
+        hosts.down(cluster=cluster.name)
+
+
+@dataclass(frozen=True)
+class Converged:
+    """A cluster that one run of cluster.py made of bare hosts, and that run."""
+
+    cluster: Cluster
+    first_run: Run
+
+
+@pytest.fixture(scope="session")
+def converged(new_cluster: Callable[..., Cluster]) -> Converged:
+    """One control plane on Debian 12 and one worker on Debian 13, shared by all tests that put back what they change."""
+    cluster = new_cluster("main", control_planes=1, workers=1, debian=(12, 13))
+    return Converged(cluster=cluster, first_run=cluster.converge())

@@ -1,0 +1,208 @@
+"""One control plane and one worker from bare hosts, by the command line that a user types."""
+
+import json
+import stat
+import subprocess
+from collections.abc import Callable
+
+import pytest
+import yaml
+
+from tests.e2e import machine
+from tests.e2e.conftest import Cluster, Converged
+
+REGISTRIES = {"registry.k8s.io", "quay.io", "docker.io"}
+
+
+@pytest.fixture(scope="module")
+def cluster(converged: Converged) -> Cluster:
+    return converged.cluster
+
+
+def test_a_cold_run_succeeds_on_both_debian_releases(converged: Converged) -> None:
+    assert "Control plane | Create the control plane" in converged.first_run.changed
+    assert "Workers | Join the cluster" in converged.first_run.changed
+    nodes = json.loads(converged.cluster.kubectl("get", "nodes", "--output=json"))["items"]
+    assert [node["status"]["nodeInfo"]["osImage"].split("(")[1] for node in nodes] == ["bookworm)", "trixie)"]
+    for node in nodes:
+        assert {"type": "Ready", "status": "True"}.items() <= node["status"]["conditions"][-1].items()
+
+
+def test_a_second_run_changes_nothing(cluster: Cluster) -> None:
+    run = cluster.converge()
+    assert run.changed == []
+    assert [operation["error"] for operation in run.operations if operation["error"]] == []
+    assert "Control plane | Create the control plane" in [operation["name"] for operation in run.operations]
+
+
+def test_a_dry_run_on_the_cluster_shows_no_change(cluster: Cluster) -> None:
+    run = cluster.pyinfra("--json", "--dry")
+    assert run.exit_code == 0, run.output
+    planned = json.loads(run.stdout)["plan"]
+    assert planned
+    assert [operation for operation in planned if operation["change"]] == []
+
+
+def test_a_dry_run_works_on_bare_hosts_and_changes_nothing(bare: Cluster) -> None:
+    before = {host.name: _diff(host.name) for host in bare.hosts}
+    run = bare.pyinfra("--json", "--dry")
+    assert run.exit_code == 0, run.output
+    changes = {operation["name"] for operation in json.loads(run.stdout)["plan"] if operation["change"]}
+    assert {"Control plane | Create the control plane", "Workers | Join the cluster"} <= changes
+    assert {host.name: _diff(host.name) for host in bare.hosts} == before
+
+
+@pytest.fixture(scope="module")
+def bare(new_cluster: Callable[..., Cluster]) -> Cluster:
+    return new_cluster("bare", control_planes=1, workers=1, debian=(13,))
+
+
+def _diff(container: str) -> set[str]:
+    """Paths in a container that differ from its image, without what a running system writes all the time."""
+    listed = subprocess.run(["docker", "diff", container], capture_output=True, text=True, check=True).stdout
+    lively = ("/var/log", "/var/lib/systemd", "/var/cache", "/run", "/tmp")
+    return {line for line in listed.splitlines() if not line.split(maxsplit=1)[1].startswith(lively)}
+
+
+def test_the_verification_suites_pass(cluster: Cluster) -> None:
+    run = cluster.verify()
+    assert run.exit_code == 0, run.output
+
+
+CONTAINERD_CONFIG = "/etc/containerd/config.toml"
+
+
+@pytest.mark.parametrize(
+    ("drift", "is_there", "repairs"),
+    [
+        pytest.param(
+            "sed -i 's/ip_forward = 1/ip_forward = 0/' /etc/sysctl.d/k8s.conf",
+            "grep -q 'ip_forward = 0' /etc/sysctl.d/k8s.conf",
+            ["Bridged traffic | Write /etc/sysctl.d/k8s.conf"],
+            id="sysctl file edited",
+        ),
+        pytest.param(
+            "sysctl -qw net.ipv4.ip_forward=0",
+            "[ $(cat /proc/sys/net/ipv4/ip_forward) = 0 ]",
+            ["Bridged traffic | Set the sysctls in the running kernel"],
+            id="sysctl changed in the kernel",
+        ),
+        pytest.param(
+            "apt-mark unhold kubelet",
+            "! apt-mark showhold | grep -qx kubelet",
+            ["Kubernetes packages | Hold the Kubernetes packages"],
+            id="kubelet unheld",
+        ),
+        pytest.param(
+            f"sed -i 's/SystemdCgroup = true/SystemdCgroup = false/' {CONTAINERD_CONFIG}",
+            f"grep -q 'SystemdCgroup = false' {CONTAINERD_CONFIG}",
+            [
+                "Container runtime | Write /etc/containerd/config.toml",
+                "Container runtime | Run containerd",
+                "Container runtime | Check that the running containerd serves Kubernetes",
+            ],
+            id="SystemdCgroup set to false",
+        ),
+        pytest.param(
+            "cp /bin/true /usr/local/sbin/runc.new && mv /usr/local/sbin/runc.new /usr/local/sbin/runc",
+            "! runc --version | grep -q 'runc version'",
+            ["Container runtime | Install runc 1.4.3"],
+            id="runc replaced",
+        ),
+        pytest.param(
+            "systemctl stop containerd",
+            "! systemctl is-active containerd",
+            [
+                "Container runtime | Run containerd",
+                "Container runtime | Check that the running containerd serves Kubernetes",
+            ],
+            id="containerd stopped",
+        ),
+    ],
+)
+def test_drift_is_repaired_and_nothing_else_touched(
+    cluster: Cluster, drift: str, is_there: str, repairs: list[str]
+) -> None:
+    cluster.shell(cluster.worker, drift)
+    cluster.shell(cluster.worker, is_there)
+    run = cluster.converge()
+    assert run.changed == repairs
+    assert {host for operation in run.operations for host in operation["success"]} == {
+        f"@docker/{cluster.worker}"
+    }
+    assert cluster.converge().changed == []
+
+
+def test_every_image_has_its_upstream_name(cluster: Cluster) -> None:
+    pods = json.loads(cluster.kubectl("get", "pods", "--all-namespaces", "--output=json"))["items"]
+    images = {container["image"] for pod in pods for container in pod["spec"]["containers"]}
+    assert len(images) >= 8
+    assert {image for image in images if image.partition("/")[0] not in REGISTRIES} == set()
+    for host in cluster.hosts:
+        on_disk = cluster.shell(
+            host.name, "ctr --namespace k8s.io images list --quiet | grep -v ^sha256:"
+        ).split()
+        assert {image for image in on_disk if image.partition("/")[0] not in REGISTRIES} == set()
+
+
+def test_the_kubeconfig_is_private_and_works_from_the_machine(cluster: Cluster) -> None:
+    assert stat.S_IMODE(cluster.kubeconfig.stat().st_mode) == 0o600
+    document = yaml.safe_load(cluster.kubeconfig.read_text())
+    server = document["clusters"][0]["cluster"]
+    assert server["tls-server-name"] == "api.kubernetes.internal"
+    # Through a host's own kubectl, but with this file and from a machine that is no node's.
+    used = subprocess.run(
+        [
+            "docker",
+            "exec",
+            "-i",
+            cluster.worker,
+            "kubectl",
+            "--kubeconfig=/dev/stdin",
+            "get",
+            "nodes",
+            "--output=name",
+        ],
+        input=cluster.kubeconfig.read_text(),
+        capture_output=True,
+        text=True,
+    )
+    assert used.stdout.split() == [f"node/{host.name}" for host in cluster.hosts], used.stderr
+
+
+def test_no_join_token_is_left(cluster: Cluster) -> None:
+    secrets = cluster.kubectl("get", "secrets", "--namespace=kube-system", "--output=name")
+    assert "bootstrap-token" not in secrets
+
+
+def test_no_secret_is_in_the_output(converged: Converged) -> None:
+    assert "PRIVATE KEY" not in converged.first_run.output
+    assert "client-key-data" not in converged.first_run.output
+
+
+def test_a_member_of_another_cluster_is_refused_untouched(cluster: Cluster) -> None:
+    ca = "/etc/kubernetes/pki/ca.crt"
+    other = subprocess.run(
+        ["docker", "exec", cluster.control_plane, "cat", "/etc/kubernetes/pki/front-proxy-ca.crt"],
+        capture_output=True,
+        check=True,
+    ).stdout
+    cluster.shell(cluster.worker, f"cp {ca} {ca}.kept")
+    subprocess.run(
+        ["docker", "exec", "-i", cluster.worker, "tee", ca], input=other, capture_output=True, check=True
+    )
+    try:
+        run = cluster.pyinfra("-y")
+        assert run.exit_code == 1
+        assert f"{cluster.worker}: belongs to another cluster" in run.output
+        assert cluster.shell(cluster.worker, "systemctl is-active kubelet") == "active"
+        assert cluster.shell(cluster.worker, f"cat {ca}") == other.decode().strip()
+    finally:
+        cluster.shell(cluster.worker, f"mv {ca}.kept {ca}")
+    assert cluster.converge().changed == []
+
+
+def test_the_machine_is_as_it_was(converged: Converged) -> None:
+    before, after = converged.cluster.machine_before, machine.snapshot()
+    changed = {key for key in before | after if before.get(key) != after.get(key)}
+    assert changed - machine.KUBELET_SYSCTLS == set()

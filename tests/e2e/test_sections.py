@@ -1,0 +1,157 @@
+"""Single sections on bare hosts, used the way another project uses the package: from its wheel."""
+
+import subprocess
+import sys
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import ROOT, Cluster, Run, run_command
+
+PROJECT = {
+    "inventory.py": """
+servers = [("@docker/{host}", {{"role": "runtime"}})]
+""",
+    # Its own folder "deploys", as the product's project has one too.
+    "deploys/machine.py": """
+from pyinfra import host
+from kubeadm_deploys import ClusterOptions, configure_bridged_traffic, install_container_runtime
+from kubeadm_deploys.entry import read_checksums
+from pathlib import Path
+
+options = ClusterOptions(
+    runc_version=host.data.get("runc", "1.4.3"),
+    mirror=host.data.get("mirror", {mirror!r}),
+    checksums=read_checksums(Path(host.data.get("sums", {checksums!r}))) if {checksums!r} else {{}},
+    containerd_restrict_oom_score_adj=True,
+)
+configure_bridged_traffic()
+install_container_runtime(options=options)
+""",
+    "deploys/no_swap.py": """
+from kubeadm_deploys import ClusterOptions, disable_swap
+
+disable_swap(options=ClusterOptions(swap="off"))
+""",
+}
+
+
+class Project:
+    """A pyinfra project of somebody else, with the package installed from its wheel."""
+
+    def __init__(self, *, folder: Path, environment: Path, host: str, cluster: Cluster) -> None:
+        self.folder, self.environment, self.host, self.cluster = folder, environment, host, cluster
+
+    def run(self, deploy: str, *arguments: str) -> Run:
+        return run_command(
+            "-y",
+            "--json",
+            *arguments,
+            "inventory.py",
+            deploy,
+            folder=self.folder,
+            program=(str(self.environment / "bin/pyinfra"),),
+        )
+
+    def verify(self, *suites: str) -> Run:
+        modules = [f"kubeadm_deploys.verification.{suite}" for suite in suites]
+        return run_command(
+            "--pyargs",
+            *modules,
+            "--inventory",
+            "inventory.py",
+            "-p",
+            "no:cacheprovider",
+            folder=self.folder,
+            program=(str(self.environment / "bin/pytest"),),
+        )
+
+    def shell(self, command: str) -> str:
+        return self.cluster.shell(self.host, command)
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh virtual environment with nothing but the wheel and what it depends on."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = folder.glob("*.whl")
+    venv.create(folder / "venv", with_pip=True)
+    subprocess.run([folder / "venv/bin/pip", "install", "--quiet", f"{wheel}[verification]"], check=True)
+    return folder / "venv"
+
+
+@pytest.fixture(scope="module")
+def project(
+    new_cluster: Callable[..., Cluster], environment: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Project:
+    cluster = new_cluster("sections", control_planes=1, workers=0, debian=(13,))
+    (host,) = cluster.hosts
+    folder = tmp_path_factory.mktemp("project")
+    for name, text in PROJECT.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(
+            text.format(
+                host=host.name, mirror=host.data.get("mirror", ""), checksums=host.data.get("checksums", "")
+            )
+        )
+    return Project(folder=folder, environment=environment, host=host.name, cluster=cluster)
+
+
+def test_two_sections_are_imported_from_the_wheel_and_verified(project: Project) -> None:
+    run = project.run("deploys/machine.py", "--data=runc=1.4.2")
+    assert run.exit_code == 0, run.output
+    assert "runc version 1.4.2" in project.shell("runc --version")
+    assert project.run("deploys/machine.py", "--data=runc=1.4.2").changed == []
+    verified = project.verify("test_bridged_traffic", "test_container_runtime")
+    assert verified.exit_code == 0, verified.output
+
+
+def test_a_wrong_checksum_stops_the_host_and_leaves_what_was_there(project: Project, tmp_path: Path) -> None:
+    url = "https://github.com/opencontainers/runc/releases/download/v1.4.3/runc.amd64"
+    sums = tmp_path / "sums"
+    sums.write_text(f"{'0' * 64}  {url}\n")
+    before = project.shell("sha256sum /usr/local/sbin/runc; ls -A /usr/local/sbin")
+    run = project.run("deploys/machine.py", "--data=runc=1.4.3", f"--data=sums={sums}")
+    assert run.exit_code == 1
+    assert f"expected {'0' * 64}; it was not installed" in run.output
+    assert project.shell("sha256sum /usr/local/sbin/runc; ls -A /usr/local/sbin") == before
+
+
+def test_a_mirror_that_does_not_answer_is_named_with_its_url(project: Project) -> None:
+    run = project.run("deploys/machine.py", "--data=runc=1.4.3", "--data=mirror=http://127.0.0.1:9")
+    assert run.exit_code == 1
+    assert (
+        "cannot fetch http://127.0.0.1:9/github.com/opencontainers/runc/releases/download/v1.4.3"
+        in run.output
+    )
+
+
+def test_another_release_replaces_the_installed_one(project: Project) -> None:
+    run = project.run("deploys/machine.py", "--data=runc=1.4.3")
+    assert "Container runtime | Install runc 1.4.3" in run.changed
+    assert "runc version 1.4.3" in project.shell("runc --version")
+
+
+@pytest.mark.skipif(
+    len(Path("/proc/swaps").read_text().splitlines()) > 1, reason="this machine's swap must stay on"
+)
+def test_swap_stays_off_after_a_line_is_put_back_into_fstab(project: Project) -> None:
+    project.shell("printf '# kept\n/dev/vda1 / ext4 rw 0 1\\n' > /etc/fstab")
+    assert (
+        "swap.target" in " ".join(project.run("deploys/no_swap.py").changed)
+        or project.shell("systemctl is-enabled swap.target || true") == "masked"
+    )
+    project.shell("echo '/dev/vda2 none swap sw 0 0' >> /etc/fstab")
+    assert project.run("deploys/no_swap.py").changed == ["Swap | Comment out swap in /etc/fstab"]
+    assert project.shell("cat /etc/fstab") == "# kept\n/dev/vda1 / ext4 rw 0 1\n# /dev/vda2 none swap sw 0 0"
+    assert project.run("deploys/no_swap.py").changed == []
+    verified = project.verify("test_swap")
+    assert verified.exit_code == 0, verified.output
