@@ -13,6 +13,7 @@ from tests.lab import daemon, images, machine
 from tests.lab.docker import LabError, docker
 from tests.lab.host import (
     Host,
+    crowding,
     free_addresses,
     from_container,
     lab_data,
@@ -23,7 +24,7 @@ from tests.lab.host import (
 from tests.lab.hosts import cluster_name, setting
 from tests.lab.probe import Machine
 
-MODERN = Machine(cgroup_v1=False, kernel_config=True, nameservers=("192.0.2.53",))
+MODERN = Machine(cgroup_v1=False, kernel_config=True, inotify_instances=128, nameservers=("192.0.2.53",))
 
 
 def host(name: str, *, address: str = "10.213.0.10", cluster: str = "k", **data: Any) -> Host:
@@ -141,6 +142,15 @@ def test_other_data_than_a_host_was_made_with_is_refused() -> None:
         LabError, match=r"made with kubernetes_version='1\.36\.3' and not '1\.35\.4'.*down --cluster k"
     ):
         refuse_other_data(hosts=[made], data={"kubernetes_version": "1.35.4"})
+
+
+def test_more_clusters_than_the_machine_can_carry_are_pointed_out() -> None:
+    cluster = [host("a-control-plane-1"), host("a-worker-1")]
+
+    assert crowding(hosts=cluster * 2, machine=MODERN) == ""
+    assert "need about 141 inotify instances and this machine allows 128" in crowding(
+        hosts=cluster * 3, machine=MODERN
+    )
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_values_take_their_normal_form() -> None:
         kubernetes_version="v1.35.4",
         mirror="http://10.0.0.9:8080/",
         kubernetes_apt_key_fingerprint="de15 b144 86cd 377b 9e87 6e1a 2346 54da 9a29 6436",
-        certificate_sans=["203.0.113.7", "k8s.example.com"],
+        certificate_sans=("203.0.113.7", "k8s.example.com"),
     )
     assert options.kubernetes_version == "1.35.4"
     assert options.mirror == "http://10.0.0.9:8080"

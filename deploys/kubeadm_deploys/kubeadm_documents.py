@@ -59,10 +59,10 @@ def cluster_configuration(*, options: ClusterOptions, topology: Topology) -> dic
 
 
 def certificate_sans(*, options: ClusterOptions, topology: Topology) -> list[str]:
-    """Every way into the API: the endpoint, each control plane by name and address, and the user's own."""
+    """Every way into the API: the endpoint, each control plane by name and addresses, and the user's own."""
     ways = [options.endpoint, "localhost", "127.0.0.1"]
     for node in topology.control_planes:
-        ways += [node.name, node.ip]
+        ways += [node.name, node.ip, node.address]
     return list(dict.fromkeys([*ways, *options.certificate_sans]))
 
 

@@ -4,7 +4,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -140,21 +141,17 @@ def lab() -> None:
         hosts.down(cluster=leftover)
 
 
-@pytest.fixture(scope="session")
-def new_cluster(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Cluster]]:
-    """Make bare hosts: ``new_cluster("name", control_planes=1, workers=1, debian=(12, 13), data={})``."""
-    made = []
+@contextmanager
+def docker_hosts(name: str, *, folder: Path, **arguments: Any) -> Iterator[Cluster]:
+    """Bare hosts for a while; ``arguments`` are those of ``tests.lab.hosts.up``.
 
-    def make(name: str, **arguments: Any) -> Cluster:
-        cluster = Cluster(
-            name=f"{PREFIX}-{name}", folder=tmp_path_factory.mktemp(name), machine_before=machine.snapshot()
-        )
-        made.append(cluster)
+    Not more than five should be there at once: each holds about thirty of the machine's 128 inotify instances.
+    """
+    cluster = Cluster(name=f"{PREFIX}-{name}", folder=folder, machine_before=machine.snapshot())
+    try:
         hosts.up(cluster=cluster.name, **arguments)
-        return cluster
-
-    yield make
-    for cluster in made:
+        yield cluster
+    finally:
         hosts.down(cluster=cluster.name)
 
 
@@ -167,7 +164,14 @@ class Converged:
 
 
 @pytest.fixture(scope="session")
-def converged(new_cluster: Callable[..., Cluster]) -> Converged:
+def converged(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Converged]:
     """One control plane on Debian 12 and one worker on Debian 13, shared by all tests that put back what they change."""
-    cluster = new_cluster("main", control_planes=1, workers=1, debian=(12, 13))
-    return Converged(cluster=cluster, first_run=cluster.converge())
+    with docker_hosts("main", folder=tmp_path_factory.mktemp("main"), debian=(12, 13)) as cluster:
+        yield Converged(cluster=cluster, first_run=cluster.converge())
+
+
+@pytest.fixture(scope="module")
+def bare(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One control plane and one worker to be, as they come from the provider."""
+    with docker_hosts("bare", folder=tmp_path_factory.mktemp("bare"), debian=(13,)) as cluster:
+        yield cluster

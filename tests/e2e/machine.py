@@ -8,22 +8,11 @@ Snapshot = dict[str, str]
 
 # Counters and per-interface values come and go with what the machine does, whoever does it.
 _LIVELY = re.compile(
-    r"kernel\.(random|ns_last_pid|pty\.nr|perf_event_max_sample_rate|sched_domain|spl)|"
+    r"kernel\.(random|ns_last_pid|pty\.(nr|max)|perf_event_max_sample_rate|sched_domain|spl)|"
     r"fs\.(file-nr|dentry-state|inode-nr|inode-state|quota|aio-nr|epoll)|"
     r"net\.netfilter\.nf_conntrack_count|net\.ipv[46]\.(conf|neigh)\.(?!all|default)|"
     r"net\.ipv[46]\.route\.flush|vm\.(stat|compact)"
 )
-
-KUBELET_SYSCTLS = frozenset(
-    {
-        "vm.overcommit_memory",
-        "kernel.panic",
-        "kernel.panic_on_oops",
-        "kernel.keys.root_maxkeys",
-        "kernel.keys.root_maxbytes",
-    }
-)
-"""What the kubelet sets wherever it runs ("protectKernelDefaults"); README.md says so."""
 
 
 def snapshot() -> Snapshot:

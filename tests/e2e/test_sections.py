@@ -3,12 +3,12 @@
 import subprocess
 import sys
 import venv
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import ROOT, Cluster, Run, run_command
+from tests.e2e.conftest import ROOT, Cluster, Run, docker_hosts, run_command
 
 PROJECT = {
     "inventory.py": """
@@ -88,21 +88,21 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def project(
-    new_cluster: Callable[..., Cluster], environment: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Project:
-    cluster = new_cluster("sections", control_planes=1, workers=0, debian=(13,))
-    (host,) = cluster.hosts
+def project(lab: None, environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     folder = tmp_path_factory.mktemp("project")
-    for name, text in PROJECT.items():
-        path = folder / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(
-            text.format(
-                host=host.name, mirror=host.data.get("mirror", ""), checksums=host.data.get("checksums", "")
+    with docker_hosts("sections", folder=folder, workers=0, debian=(13,)) as cluster:
+        (host,) = cluster.hosts
+        for name, text in PROJECT.items():
+            path = folder / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(
+                text.format(
+                    host=host.name,
+                    mirror=host.data.get("mirror", ""),
+                    checksums=host.data.get("checksums", ""),
+                )
             )
-        )
-    return Project(folder=folder, environment=environment, host=host.name, cluster=cluster)
+        yield Project(folder=folder, environment=environment, host=host.name, cluster=cluster)
 
 
 def test_two_sections_are_imported_from_the_wheel_and_verified(project: Project) -> None:

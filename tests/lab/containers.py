@@ -30,7 +30,8 @@ def create(*, host: Host, image: str, machine: Machine) -> None:
     # Volumes are labelled too, so that those of a container that somebody removed without them are found again.
     volume_labels = f"volume-label={LABEL}=host,volume-label={CLUSTER_LABEL}={host.cluster}"
     docker(
-        *("run", "--detach", f"--name={host.name}", f"--hostname={host.name}"),
+        # The terminal is for what systemd has to say: without it `docker logs` shows nothing.
+        *("run", "--detach", "--tty", f"--name={host.name}", f"--hostname={host.name}"),
         *(f"--network={layout.NETWORK}", f"--ip={host.address}", "--cgroupns=private"),
         *(f"--cap-add={capability}" for capability in _CAPABILITIES),
         *(f"--security-opt={option}=unconfined" for option in ("seccomp", "apparmor", "systempaths")),
@@ -46,9 +47,8 @@ def await_boot(host: Host) -> None:
     deadline = time.monotonic() + _BOOT_TIMEOUT
     while (state := _system_state(host)) not in ("running", "degraded"):
         if time.monotonic() > deadline:
-            logs = docker("logs", "--tail=5", host.name)
             raise LabError(
-                f"{host.name}: systemd is not up after {_BOOT_TIMEOUT} s, last seen: {state}\n{logs}"
+                f"{host.name}: systemd is not up after {_BOOT_TIMEOUT} s, last seen: {state}\n{_last_words(host)}"
             )
         time.sleep(0.1)
     if state == "degraded":
@@ -70,4 +70,16 @@ def _system_state(host: Host) -> str:
     try:
         return docker("exec", host.name, "systemctl", "show", "--property=SystemState", "--value").strip()
     except LabError as error:
+        ended = docker(
+            "container", "inspect", "--format={{.State.Running}} {{.State.ExitCode}}", host.name
+        ).split()
+        if ended[0] == "false":
+            raise LabError(
+                f"{host.name} ended at once with exit code {ended[1]}, "
+                f"its last words (`docker logs {host.name}`):\n{_last_words(host)}"
+            ) from None
         return str(error)
+
+
+def _last_words(host: Host) -> str:
+    return docker("logs", "--tail=5", host.name).strip()

@@ -20,6 +20,10 @@ DEBIAN_LABEL = f"{LABEL}.debian"
 NAMES = {"control_plane": "control-plane", "workers": "worker"}
 """What the hosts of each inventory group are called."""
 
+INOTIFY_INSTANCES = {"control_plane": 30, "workers": 17}
+"""How many a node has open with Kubernetes 1.36 and Calico (counted below /proc); most are the kubelet's, systemd's and
+on control planes those of two Kubernetes programs that watch their certificates."""
+
 FIRST_ADDRESS = "10.213.0.10"
 
 
@@ -137,3 +141,15 @@ def refuse_other_data(*, hosts: Iterable[Host], data: Mapping[str, Any]) -> None
                     f"{host.name} was made with {key}={host.data.get(key)!r} and not {value!r}: remove the hosts first "
                     f"(`python -m tests.lab.hosts down --cluster {host.cluster}`) or leave the setting as it was"
                 )
+
+
+def crowding(*, hosts: Iterable[Host], machine: Machine) -> str:
+    """What to tell the user when clusters on all these hosts need more than the machine allows; nothing otherwise."""
+    needed = sum(INOTIFY_INSTANCES[host.group] for host in hosts)
+    if needed <= machine.inotify_instances:
+        return ""
+    return (
+        f"clusters on all hosts need about {needed} inotify instances and this machine allows "
+        f"{machine.inotify_instances}: some programs will fail with 'too many open files'; remove other hosts, "
+        "or set `sysctl fs.inotify.max_user_instances=1024` on the machine"
+    )

@@ -17,6 +17,7 @@ from tests.lab.docker import LabError, docker, ensure_network, labelled
 from tests.lab.host import (
     CLUSTER_LABEL,
     Host,
+    crowding,
     from_container,
     lab_data,
     missing_hosts,
@@ -26,7 +27,7 @@ from tests.lab.host import (
 from tests.lab.images import CODENAMES, host_image
 from tests.lab.layout import LABEL
 from tests.lab.mirror import apt
-from tests.lab.probe import probe
+from tests.lab.probe import Machine, probe
 
 __all__ = ["Host", "down", "down_all", "list_hosts", "restart", "show", "up"]
 
@@ -55,7 +56,12 @@ def up(
         )
         stopped = [host for host in existing if not host.running]
         if missing or stopped:
-            _bring_up(cluster=cluster, missing=missing, stopped=stopped, debian=debian, data=data or {})
+            machine = _bring_up(
+                cluster=cluster, missing=missing, stopped=stopped, debian=debian, data=data or {}
+            )
+            running = [host for host in everyone if host.running]
+            if warning := crowding(hosts=[*running, *stopped, *missing], machine=machine):
+                print(f"warning: {warning}", file=sys.stderr)
     _each(containers.await_boot, existing + missing)
     return list_hosts(cluster=cluster)
 
@@ -140,7 +146,7 @@ def _bring_up(
     stopped: Iterable[Host],
     debian: Sequence[int],
     data: Mapping[str, Any],
-) -> None:
+) -> Machine:
     settings = mirror.settings()
     images = _images(releases=debian, mirror_key=apt.public_key() if settings else None)
     image = images[debian[0]]
@@ -155,6 +161,7 @@ def _bring_up(
         missing,
     )
     _each(lambda host: docker("start", host.name), stopped)
+    return machine
 
 
 def _images(*, releases: Sequence[int], mirror_key: str | None) -> dict[int, str]:

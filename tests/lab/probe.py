@@ -3,6 +3,7 @@
 Asked there and not here: docker may run in a virtual machine (Docker Desktop) or elsewhere (DOCKER_HOST).
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tests.lab.docker import LabError, docker
@@ -11,6 +12,7 @@ _SCRIPT = """
 cat /etc/resolv.conf
 [ ! -e /proc/sys/net/bridge ] || echo bridge-netfilter
 [ ! -e /proc/config.gz ] || echo kernel-config
+echo "inotify $(cat /proc/sys/fs/inotify/max_user_instances)"
 """
 
 
@@ -21,6 +23,8 @@ class Machine:
     cgroup_v1: bool
     kernel_config: bool
     """Whether the kernel shows how it was built, which `kubeadm` wants to check."""
+    inotify_instances: int
+    """How many root may have, which all containers together use up."""
     nameservers: tuple[str, ...]
     """Those that containers can reach: docker leaves out a resolver that listens on the machine's loopback only."""
 
@@ -37,5 +41,10 @@ def probe(*, image: str) -> Machine:
     return Machine(
         cgroup_v1=docker("info", "--format={{.CgroupVersion}}").strip() == "1",
         kernel_config="kernel-config" in seen,
-        nameservers=tuple(line.split()[1] for line in seen if line.startswith("nameserver ")),
+        inotify_instances=int(next(_values(seen, key="inotify"))),
+        nameservers=tuple(_values(seen, key="nameserver")),
     )
+
+
+def _values(lines: Iterable[str], *, key: str) -> Iterator[str]:
+    return (line.split()[1] for line in lines if line.startswith(f"{key} "))

@@ -86,11 +86,11 @@ def condition(thing: Mapping[str, Any], kind: str) -> str:
 
 
 def unready_pods(pods: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Name every pod that is not ready, with what its containers wait for."""
+    """Name every pod that is not ready, with what its containers wait for; a finished one need not be."""
     return [
         f"{pod['metadata']['name']} on {pod['spec'].get('nodeName', 'no node')}: {_waits_for(pod)}"
         for pod in pods
-        if condition(pod, "Ready") != "True"
+        if condition(pod, "Ready") != "True" and pod["status"].get("phase") != "Succeeded"
     ]
 
 

@@ -23,17 +23,19 @@ from kubeadm_deploys.verification.traffic import (
 )
 
 SECTIONS = (
-    *(
-        "bridged_traffic",
-        "container_runtime",
-        "kube_packages",
-        "swap",
-        "control_plane",
-        "workers",
-        "nodes",
-        "cni",
-    ),
-    *("pod_network", "services", "dns", "network_policy", "workloads"),
+    "bridged_traffic",
+    "container_runtime",
+    "kube_packages",
+    "swap",
+    "control_plane",
+    "workers",
+    "nodes",
+    "cni",
+    "pod_network",
+    "services",
+    "dns",
+    "network_policy",
+    "workloads",
 )
 """The order of the guide: what is wrong below shows before what fails because of it."""
 

@@ -75,6 +75,7 @@ def test_api_server_has_its_name(traffic: Traffic, source: Pod) -> None:
     eventually(
         lambda: refusal(traffic.cluster, source, target="kubernetes.default.svc:443"),
         problem=lambda verdict: verdict and f"kubernetes.default.svc:443 from {source.name}: {verdict}",
+        timeout=source.settling_time,
     )
 
 
@@ -97,4 +98,5 @@ def test_name_outside_the_cluster_resolves(
     eventually(
         lambda: refusal(traffic.cluster, source, target=f"{name}.:443"),
         problem=lambda verdict: verdict if verdict.startswith("DNS") else "",
+        timeout=source.settling_time,
     )

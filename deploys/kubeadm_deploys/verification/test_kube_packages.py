@@ -16,8 +16,8 @@ COMMANDS = {
     "kubeadm": "kubeadm version --output=short",
     "kubectl": "kubectl version --client --output=json",
     "held": "apt-mark showhold",
-    # What apt itself makes of all its source files, whatever their format.
-    "sources": "apt-get indextargets --format '$(REPO_URI) $(SOURCESENTRY)' 'Created-By: Packages'",
+    # What apt itself makes of all its source files, also of those that it has not fetched yet.
+    "sources": "apt-get indextargets --no-release-info --format '$(REPO_URI) $(SOURCESENTRY)' 'Created-By: Packages'",
     "kubelet unit": "systemctl is-enabled kubelet.service",
 }
 

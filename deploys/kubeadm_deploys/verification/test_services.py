@@ -17,7 +17,7 @@ from kubeadm_deploys.verification.traffic import (
     Traffic,
     service,
 )
-from kubeadm_deploys.verification.waiting import eventually
+from kubeadm_deploys.verification.waiting import SETTLING_TIME, eventually
 
 SPREAD = 25
 """Connections to a Service: with two servers all of them fall on one in 1 of 17 million runs."""
@@ -95,7 +95,14 @@ def test_removed_service_is_closed_on_every_node(traffic: Traffic) -> None:
     address = traffic.cluster.get("service", "removed", in_namespace)["spec"]["clusterIP"]
     sources = [traffic.pod(CLIENT, node) for node in traffic.nodes]
     for source in sources:
-        responses(traffic.cluster, source, host=address, port=SERVICE_PORT, request="hostname")
+        responses(
+            traffic.cluster,
+            source,
+            host=address,
+            port=SERVICE_PORT,
+            request="hostname",
+            timeout=SETTLING_TIME,
+        )
     _ = traffic.cluster.kubectl("delete", "service", "removed", in_namespace).text
     eventually(
         lambda: in_parallel(

@@ -6,6 +6,7 @@ killed run left behind ends by itself and is deleted by the next run.
 """
 
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from typing import Any
 
 from kubeadm_deploys.verification.cluster import Cluster, condition, unready_pods
 from kubeadm_deploys.verification.probes import Pod
-from kubeadm_deploys.verification.waiting import eventually, watch
+from kubeadm_deploys.verification.waiting import SETTLING_TIME, eventually, watch
 
 CLIENT = "client"
 SERVER = "server"
@@ -219,6 +220,7 @@ def _made_pod(pod: Mapping[str, Any], role: str, node: str) -> Pod:
         ip=pod["status"].get("podIP", ""),
         http_port=http_port,
         udp_port=udp_port,
+        settled_by=time.monotonic() + SETTLING_TIME,
     )
 
 

@@ -1,0 +1,137 @@
+"""The documents for kubeadm. What kubeadm itself thinks of them is asked in tests/e2e."""
+
+import datetime
+import hashlib
+import subprocess
+from typing import Any
+
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from kubeadm_deploys import kubeadm_documents
+from kubeadm_deploys.nodes import Node, Topology
+from kubeadm_deploys.options import ClusterOptions
+
+CONTROL_PLANE = Node(host="cp.example.com", name="cp-1", ip="10.0.0.2", address="203.0.113.10")
+WORKER = Node(host="w.example.com", name="worker-1", ip="10.0.0.3", address="203.0.113.11")
+TOPOLOGY = Topology(control_planes=(CONTROL_PLANE,), workers=(WORKER,))
+TOKEN = "abcdef.0123456789abcdef"
+
+
+def documents(**fields: Any) -> dict[str, dict[str, Any]]:
+    text = kubeadm_documents.init_document(
+        options=ClusterOptions(**fields), topology=TOPOLOGY, node=CONTROL_PLANE, token=TOKEN
+    )
+    return {document["kind"]: document for document in yaml.safe_load_all(text)}
+
+
+def test_the_init_document_has_all_four_parts_in_their_api_versions() -> None:
+    assert {kind: document["apiVersion"] for kind, document in documents().items()} == {
+        "InitConfiguration": "kubeadm.k8s.io/v1beta4",
+        "ClusterConfiguration": "kubeadm.k8s.io/v1beta4",
+        "KubeletConfiguration": "kubelet.config.k8s.io/v1beta1",
+        "KubeProxyConfiguration": "kubeproxy.config.k8s.io/v1alpha1",
+    }
+
+
+def test_node_name_and_address_are_explicit() -> None:
+    init = documents()["InitConfiguration"]
+    assert init["nodeRegistration"]["name"] == "cp-1"
+    assert init["nodeRegistration"]["kubeletExtraArgs"] == [{"name": "node-ip", "value": "10.0.0.2"}]
+    assert init["localAPIEndpoint"] == {"advertiseAddress": "10.0.0.2", "bindPort": 6443}
+
+
+def test_the_endpoint_is_a_name_and_every_way_in_is_in_the_certificate() -> None:
+    cluster = documents(cluster_name="shop", certificate_sans=["198.51.100.1", "k8s.example.com"])[
+        "ClusterConfiguration"
+    ]
+    assert cluster["controlPlaneEndpoint"] == "api.shop.internal:6443"
+    assert cluster["apiServer"]["certSANs"] == [
+        *("api.shop.internal", "localhost", "127.0.0.1", "cp-1", "10.0.0.2", "203.0.113.10"),
+        *("198.51.100.1", "k8s.example.com"),
+    ]
+
+
+def test_networks_and_version_are_the_options() -> None:
+    cluster = documents(
+        pod_subnet="172.20.0.0/16",
+        service_subnet="172.21.0.0/16",
+        dns_domain="corp.test",
+        kubernetes_version="1.35.4",
+    )["ClusterConfiguration"]
+    assert cluster["kubernetesVersion"] == "v1.35.4"
+    assert cluster["networking"] == {
+        "podSubnet": "172.20.0.0/16",
+        "serviceSubnet": "172.21.0.0/16",
+        "dnsDomain": "corp.test",
+    }
+
+
+def test_the_cgroup_driver_is_systemd_whatever_the_user_adds() -> None:
+    kubelet = documents(kubelet_configuration={"maxPods": 200, "cgroupDriver": "cgroupfs"})[
+        "KubeletConfiguration"
+    ]
+    assert kubelet["maxPods"] == 200
+    assert kubelet["cgroupDriver"] == "systemd"
+
+
+def test_the_kubelet_tolerates_swap_only_when_it_is_kept() -> None:
+    assert documents(swap="keep")["KubeletConfiguration"]["failSwapOn"] is False
+    assert "failSwapOn" not in documents()["KubeletConfiguration"]
+
+
+def test_the_join_token_is_short_lived() -> None:
+    assert documents()["InitConfiguration"]["bootstrapTokens"] == [{"token": TOKEN, "ttl": "30m0s"}]
+
+
+def join(*, control_plane: bool, ca_certificate: str) -> dict[str, Any]:
+    return dict(
+        yaml.safe_load(
+            kubeadm_documents.join_document(
+                options=ClusterOptions(),
+                node=WORKER,
+                control_plane=control_plane,
+                token=TOKEN,
+                ca_certificate=ca_certificate,
+            )
+        )
+    )
+
+
+def certificate() -> tuple[str, str]:
+    """A self-signed CA certificate, and the hash of its public key as openssl computes it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kubernetes")])
+    now = datetime.datetime.now(datetime.UTC)
+    built = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+    )
+    public_key = subprocess.run(
+        ["openssl", "x509", "-pubkey", "-noout"], input=built, capture_output=True, check=True
+    ).stdout
+    der = subprocess.run(
+        ["openssl", "pkey", "-pubin", "-outform", "der"], input=public_key, capture_output=True, check=True
+    ).stdout
+    return built.decode(), f"sha256:{hashlib.sha256(der).hexdigest()}"
+
+
+def test_a_join_trusts_only_the_clusters_ca() -> None:
+    pem, expected = certificate()
+    assert join(control_plane=False, ca_certificate=pem)["discovery"]["bootstrapToken"] == {
+        "token": TOKEN,
+        "apiServerEndpoint": "api.kubernetes.internal:6443",
+        "caCertHashes": [expected],
+    }
+
+
+def test_only_a_control_plane_joins_with_an_api_endpoint_of_its_own() -> None:
+    pem, _ = certificate()
+    assert "controlPlane" not in join(control_plane=False, ca_certificate=pem)
+    assert join(control_plane=True, ca_certificate=pem)["controlPlane"] == {
+        "localAPIEndpoint": {"advertiseAddress": "10.0.0.3", "bindPort": 6443}
+    }
