@@ -206,13 +206,15 @@ def test_dns_pods_are_moved_only_where_a_ready_node_has_none(
 def test_health_reads_what_kubectl_prints() -> None:
     state = ClusterHealth().process(
         [
-            "node cp-1 True",
-            "node worker-1 False",
-            "dns coredns-1 cp-1",
-            "dns coredns-2 ",
-            "workload deployment/coredns 2 2 1",
-            "workload daemonset/kube-proxy 2 2 2",
-            "workload deployment/new 1",
+            "Node|cp-1|True||||||",
+            "Node|worker-1|False||||||",
+            "Pod|coredns-1|True|kube-dns||cp-1|||",
+            "Pod|coredns-2||kube-dns|||||",
+            "Pod|coredns-3|True|kube-dns|2026-11-24T00:00:00Z|worker-1|||",
+            "Pod|calico-node-1|True|calico-node||cp-1|||",
+            "Deployment|coredns||kube-dns|||2|2|1",
+            "DaemonSet|kube-proxy||kube-proxy|||2|2|2",
+            "DaemonSet|calico-node||calico-node|||1||",
         ]
     )
     assert state.nodes == {"cp-1": True, "worker-1": False}

@@ -106,3 +106,9 @@ def test_pod_that_no_node_took_is_named() -> None:
         },
     }
     assert unready_pods([unscheduled]) == ["lost on no node: Pending (0/2 nodes are available)"]
+
+
+def test_pod_of_a_finished_job_need_not_be_ready() -> None:
+    finished = pod("job", ready="False")
+    finished["status"]["phase"] = "Succeeded"
+    assert unready_pods([finished]) == []

@@ -19,7 +19,7 @@ from kubeadm_deploys.options import ClusterOptions
 KUBERNETES_PACKAGES = ("kubelet", "kubeadm", "kubectl")
 HELD_PACKAGES = (*KUBERNETES_PACKAGES, "cri-tools", "kubernetes-cni")
 
-TOOLS = ("ca-certificates", "conntrack", "ethtool", "iptables", "socat")
+TOOLS = ("ca-certificates", "conntrack", "cri-tools", "ethtool", "iptables", "socat")
 """What kubeadm's preflight, the kubelet and kube-proxy look for on the machine; not every Debian has them."""
 
 KEYRING = "/etc/apt/keyrings/kubernetes-apt-keyring.gpg"
@@ -78,11 +78,13 @@ def install_kube_packages(*, options: ClusterOptions) -> None:
             dest=KEYRING,
         )
     write_files(wanted=wanted, found=found.files)
-    if missing := wanted_packages(found=found, options=options):
+    missing = wanted_packages(found=found, options=options)
+    if missing:
         packages.installed(
             name=f"Install kubelet, kubeadm and kubectl {options.kubernetes_version}", packages=missing
         )
-    if not found.held.issuperset(HELD_PACKAGES):
+    # Installing a held package releases it.
+    if missing or not found.held.issuperset(HELD_PACKAGES):
         server.shell(
             name="Hold the Kubernetes packages", commands=[f"apt-mark hold {' '.join(HELD_PACKAGES)}"]
         )

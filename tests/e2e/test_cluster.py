@@ -39,14 +39,16 @@ def test_a_dry_run_on_the_cluster_shows_no_change(cluster: Cluster) -> None:
     assert run.exit_code == 0, run.output
     planned = json.loads(run.stdout)["plan"]
     assert planned
-    assert [operation for operation in planned if operation["change"]] == []
+    assert [operation for operation in planned if operation["hosts_with_change"]] == []
 
 
 def test_a_dry_run_works_on_bare_hosts_and_changes_nothing(bare: Cluster) -> None:
     before = {host.name: _diff(host.name) for host in bare.hosts}
     run = bare.pyinfra("--json", "--dry")
     assert run.exit_code == 0, run.output
-    changes = {operation["name"] for operation in json.loads(run.stdout)["plan"] if operation["change"]}
+    changes = {
+        operation["name"] for operation in json.loads(run.stdout)["plan"] if operation["hosts_with_change"]
+    }
     assert {"Control plane | Create the control plane", "Workers | Join the cluster"} <= changes
     assert {host.name: _diff(host.name) for host in bare.hosts} == before
 

@@ -3,24 +3,30 @@
 from dataclasses import dataclass, field
 
 from pyinfra.api import FactBase
+from pyinfra.api.command import QuoteString, StringCommand
 from typing_extensions import override
 
-_SCRIPT = r"""
-export KUBECONFIG=/etc/kubernetes/admin.conf
-if ! command -v kubectl >/dev/null || [ ! -f "$KUBECONFIG" ]; then exit 0; fi
-kubectl get nodes --output jsonpath='{range .items[*]}node {.metadata.name} {.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}' &
-kubectl --namespace kube-system get pods --selector k8s-app=kube-dns --field-selector status.phase!=Succeeded,status.phase!=Failed \
-  --output jsonpath='{range .items[*]}dns {.metadata.name} {.spec.nodeName}{"\n"}{end}' &
-kubectl --namespace kube-system get deployments --output jsonpath='{range .items[*]}workload deployment/{.metadata.name} {.spec.replicas} {.status.updatedReplicas} {.status.availableReplicas}{"\n"}{end}' &
-kubectl --namespace kube-system get daemonsets --output jsonpath='{range .items[*]}workload daemonset/{.metadata.name} {.status.desiredNumberScheduled} {.status.updatedNumberScheduled} {.status.numberAvailable}{"\n"}{end}' &
-wait
-"""
+KUBECTL = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
+
+_COLUMNS = (
+    "{.kind}",
+    "{.metadata.name}",
+    '{.status.conditions[?(@.type=="Ready")].status}',
+    "{.metadata.labels.k8s-app}",
+    "{.metadata.deletionTimestamp}",
+    "{.spec.nodeName}",
+    # Deployments, then daemon sets: wanted, of the newest form, available.
+    "{.spec.replicas}{.status.desiredNumberScheduled}",
+    "{.status.updatedReplicas}{.status.updatedNumberScheduled}",
+    "{.status.availableReplicas}{.status.numberAvailable}",
+)
+_JSONPATH = "{range .items[*]}" + '{"|"}'.join(_COLUMNS) + '{"\\n"}{end}'
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterHealthState:
-    """``nodes`` by name with their readiness, ``dns_pods`` by name with their node, and the workloads of
-    kube-system that are ``available`` in their newest form on as many nodes or replicas as wanted.
+    """``nodes`` by name with their readiness, ``dns_pods`` by name with their node, and the ``workloads`` of
+    kube-system by kind and name, with whether all that is wanted of them is available in its newest form.
     """
 
     nodes: dict[str, bool] = field(default_factory=dict)
@@ -29,25 +35,64 @@ class ClusterHealthState:
 
 
 class ClusterHealth(FactBase[ClusterHealthState]):
-    """Nodes, DNS pods and workloads of kube-system, in one command; empty where there is no cluster."""
+    """Nodes, DNS pods and workloads of kube-system, in one command; empty where no API server answers."""
 
     default = ClusterHealthState
 
     @override
-    def command(self) -> str:
-        return _SCRIPT
+    def command(self) -> StringCommand:
+        return StringCommand(
+            f"if command -v kubectl > /dev/null; then {KUBECTL} --namespace kube-system",
+            "get nodes,pods,deployments,daemonsets --output",
+            QuoteString(f"jsonpath={_JSONPATH}"),
+            "2> /dev/null; true; fi",
+        )
 
     @override
     def process(self, output: list[str]) -> ClusterHealthState:
-        rows = [line.split() for line in output]
-        return ClusterHealthState(
-            nodes={row[1]: row[2:] == ["True"] for row in rows if row[0] == "node"},
-            # A pod that is not scheduled yet has no node.
-            dns_pods={row[1]: row[2] for row in rows if row[0] == "dns" and len(row) == 3},
-            workloads={
-                row[1]: len(row) == 5 and row[2] == row[3] == row[4] for row in rows if row[0] == "workload"
-            },
+        state = ClusterHealthState()
+        for line in output:
+            kind, name, ready, app, deleted, node, *counts = line.split("|")
+            if kind == "Node":
+                state.nodes[name] = ready == "True"
+            elif kind == "Pod" and app == "kube-dns" and node and not deleted:
+                state.dns_pods[name] = node
+            elif kind in ("Deployment", "DaemonSet"):
+                # A count of zero is left out of an object's status.
+                wanted, updated, available = (count or "0" for count in counts)
+                state.workloads[f"{kind.lower()}/{name}"] = wanted == updated == available
+        return state
+
+
+class NodesReady(FactBase[list[str]]):
+    """Waits until nodes are Ready; the host fails after ``timeout`` seconds with what was seen last.
+
+    A fact, although it takes its time: waiting changes nothing, and a command of an operation counts as a change.
+    """
+
+    @override
+    def command(self, nodes: tuple[str, ...], timeout: int) -> StringCommand:
+        return _or_show_cluster(
+            f"{KUBECTL} wait --for=condition=Ready --timeout={timeout}s",
+            *(QuoteString(f"node/{node}") for node in nodes),
         )
+
+
+class WorkloadsAvailable(FactBase[list[str]]):
+    """Waits until workloads of kube-system are available in their newest form; see ``NodesReady``."""
+
+    @override
+    def command(self, workloads: tuple[str, ...], timeout: int) -> StringCommand:
+        return _or_show_cluster(
+            "for workload in",
+            *(QuoteString(workload) for workload in workloads),
+            f'; do {KUBECTL} --namespace kube-system rollout status --timeout={timeout}s "$workload" || false; done',
+        )
+
+
+def _or_show_cluster(*command: str | QuoteString) -> StringCommand:
+    show = f"{KUBECTL} get nodes,pods --all-namespaces --output wide >&2; exit 1"
+    return StringCommand("( set -e;", *command, ") || {", show, "; }")
 
 
 def crowded_dns_pods(health: ClusterHealthState) -> list[str]:

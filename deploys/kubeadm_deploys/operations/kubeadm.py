@@ -12,8 +12,8 @@ from pyinfra.api.command import QuoteString, StringCommand
 from pyinfra.api.exceptions import OperationValueError
 
 from kubeadm_deploys import cluster_run
+from kubeadm_deploys.facts.cluster_health import KUBECTL
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, NodeState, node_state
-from kubeadm_deploys.operations.kubectl import KUBECTL
 
 # kubeadm prints the bootstrap token among its progress messages; a log must not hold it.
 _RUN_KUBEADM = """

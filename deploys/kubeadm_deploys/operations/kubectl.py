@@ -6,10 +6,14 @@ from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.command import QuoteString, StringCommand
 
-from kubeadm_deploys.facts.cluster_health import ClusterHealth, crowded_dns_pods
+from kubeadm_deploys.facts.cluster_health import (
+    KUBECTL,
+    ClusterHealth,
+    NodesReady,
+    WorkloadsAvailable,
+    crowded_dns_pods,
+)
 from kubeadm_deploys.facts.cni import KustomizationDiffers
-
-KUBECTL = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
 
 
 @operation()
@@ -33,28 +37,18 @@ def cluster_ready(
 ) -> Generator[StringCommand, None, None]:
     """Wait until nodes are Ready and workloads of kube-system are available, with DNS spread over nodes.
 
+    Only moving a DNS pod is a change; a dry run does not wait.
+
     + nodes: names of the nodes
     + workloads: like ``deployment/coredns``
-    + timeout: seconds for each of the conditions; what was seen last is printed when it passes
+    + timeout: seconds for each of the conditions
     """
     health = host.get_fact(ClusterHealth)
-    if (
-        all(health.nodes.get(node) for node in nodes)
-        and all(health.workloads.get(workload) for workload in workloads)
-        and not crowded_dns_pods(health)
-    ):
-        host.noop("the cluster is ready")
-        return
-    yield _wait(f"wait --for=condition=Ready --timeout={timeout}s", [f"node/{node}" for node in nodes])
-    for pod in crowded_dns_pods(host.get_fact(ClusterHealth)):
+    if host.state.is_executing and not all(health.nodes.get(node) for node in nodes):
+        host.get_fact(NodesReady, nodes=tuple(nodes), timeout=timeout)
+        health = host.get_fact(ClusterHealth)
+    crowded = crowded_dns_pods(health)
+    for pod in crowded:
         yield StringCommand(f"{KUBECTL} --namespace kube-system delete pod --wait=false", QuoteString(pod))
-    for workload in workloads:
-        yield _wait(f"--namespace kube-system rollout status --timeout={timeout}s", [workload])
-
-
-def _wait(arguments: str, objects: list[str]) -> StringCommand:
-    return StringCommand(
-        f"{KUBECTL} {arguments}",
-        *(QuoteString(name) for name in objects),
-        f"|| {{ {KUBECTL} get nodes,pods --all-namespaces --output wide >&2; exit 1; }}",
-    )
+    if host.state.is_executing and (crowded or not all(health.workloads.get(name) for name in workloads)):
+        host.get_fact(WorkloadsAvailable, workloads=tuple(workloads), timeout=timeout)

@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=RELEASES,
         default=[next(iter(RELEASES))],
         metavar="VERSION",
-        help=f"versions of Kubernetes, of {', '.join(RELEASES)}; %(default)s when left out",
+        help=f"versions of Kubernetes, of {', '.join(RELEASES)}; the first one when left out",
     )
     commands.add_parser(
         "serve", help="serve it in a container on the lab's network; does nothing when it is served"
