@@ -7,6 +7,9 @@ import subprocess
 import pytest
 import yaml
 
+from kubeadm_deploys.kubeadm_documents import init_document, join_document
+from kubeadm_deploys.nodes import Node, Topology
+from kubeadm_deploys.options import ClusterOptions
 from tests.e2e import machine
 from tests.e2e.conftest import Cluster, Converged
 
@@ -63,6 +66,36 @@ def _diff(container: str) -> set[str]:
 def test_the_verification_suites_pass(cluster: Cluster) -> None:
     run = cluster.verify()
     assert run.exit_code == 0, run.output
+
+
+def test_kubeadm_accepts_the_documents(cluster: Cluster) -> None:
+    options = ClusterOptions(
+        certificate_sans=("k8s.example.com", "203.0.113.7"),
+        kubelet_configuration={"maxPods": 200},
+        swap="keep",
+    )
+    node = Node(host="x", name="node-1", ip="10.0.0.2", address="203.0.113.10")
+    topology = Topology(control_planes=(node,), workers=())
+    token = "abcdef.0123456789abcdef"
+    ca = cluster.shell(cluster.control_plane, "cat /etc/kubernetes/pki/ca.crt")
+    validate = (
+        "docker",
+        "exec",
+        "-i",
+        cluster.control_plane,
+        "kubeadm",
+        "config",
+        "validate",
+        "--config=/dev/stdin",
+    )
+    for document in (
+        init_document(options=options, topology=topology, node=node, token=token),
+        join_document(options=options, node=node, control_plane=False, token=token, ca_certificate=ca),
+        join_document(options=options, node=node, control_plane=True, token=token, ca_certificate=ca),
+    ):
+        done = subprocess.run(validate, input=document, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "unknown field" not in done.stderr
 
 
 CONTAINERD_CONFIG = "/etc/containerd/config.toml"

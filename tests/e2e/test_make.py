@@ -1,0 +1,80 @@
+"""`make cluster`, as README's first screen has it, with another Kubernetes minor."""
+
+import os
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import PREFIX, ROOT
+from tests.lab import hosts
+
+CLUSTER = f"{PREFIX}-make"
+VERSION = "1.35.4"
+
+
+def make(*arguments: str) -> str:
+    # A make inside `make test` must not take over the outer one's flags.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    done = subprocess.run(
+        ["make", *arguments, f"CLUSTER={CLUSTER}"],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def made(lab: None) -> Iterator[str]:
+    assert (ROOT / ".venv/ready").exists(), "run the tests by `make test`: it would replace this environment"
+    try:
+        yield make("cluster", "WORKERS=2", f"KUBERNETES_VERSION={VERSION}", "DEBIAN=13")
+    finally:
+        hosts.down(cluster=CLUSTER)
+        kubeconfig().unlink(missing_ok=True)
+
+
+def kubeconfig() -> Path:
+    return ROOT / f"{CLUSTER}.kubeconfig"
+
+
+def test_it_ends_with_ready_nodes_and_how_to_use_and_remove_them(made: str) -> None:
+    ending = made[made.index("--> Disconnecting") :]
+    rows = [line.split() for line in ending.splitlines() if line.startswith(f"{CLUSTER}-")]
+    assert [(row[0], row[1], row[4]) for row in rows] == [
+        (f"{CLUSTER}-control-plane-1", "Ready", f"v{VERSION}"),
+        (f"{CLUSTER}-worker-1", "Ready", f"v{VERSION}"),
+        (f"{CLUSTER}-worker-2", "Ready", f"v{VERSION}"),
+    ]
+    assert f"{CLUSTER}.kubeconfig" in ending
+    assert "make clean" in ending
+
+
+def test_the_kubeconfig_is_private(made: str) -> None:
+    assert stat.S_IMODE(kubeconfig().stat().st_mode) == 0o600
+
+
+def test_again_it_changes_nothing(made: str) -> None:
+    again = make("cluster", "WORKERS=2", f"KUBERNETES_VERSION={VERSION}", "DEBIAN=13")
+    (total,) = (line.split() for line in again.splitlines() if line.strip().startswith("Grand total"))
+    _, _, operations, succeeded, failed, unchanged = total
+    assert (succeeded, failed, unchanged) == ("-", "-", operations)
+
+
+def test_nothing_of_a_cluster_is_left_when_it_is_removed(made: str) -> None:
+    hosts.down(cluster=CLUSTER)
+    for kind in ("ps --all", "volume ls"):
+        listed = subprocess.run(
+            ["docker", *kind.split(), "--quiet", f"--filter=label=kubeadm-deploys.cluster={CLUSTER}"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert listed.stdout == ""
