@@ -10,6 +10,8 @@ import pytest
 
 from tests.e2e.conftest import ROOT, Cluster, Run, docker_hosts, run_command
 
+KEY = "kubernetes_apt_key_fingerprint"
+
 PROJECT = {
     "inventory.py": """
 servers = [("@docker/{host}", {{"role": "runtime"}})]
@@ -30,6 +32,11 @@ options = ClusterOptions(
 )
 configure_bridged_traffic()
 install_container_runtime(options=options)
+""",
+    "deploys/packages.py": """
+from kubeadm_deploys import ClusterOptions, install_kube_packages
+
+install_kube_packages(options=ClusterOptions(mirror={mirror!r}{key}))
 """,
     "deploys/no_swap.py": """
 from kubeadm_deploys import ClusterOptions, disable_swap
@@ -139,6 +146,23 @@ def test_another_release_replaces_the_installed_one(project: Project) -> None:
     run = project.run("deploys/machine.py", "--data=runc=1.4.3")
     assert "Container runtime | Install runc 1.4.3" in run.changed
     assert "runc version 1.4.3" in project.shell("runc --version")
+
+
+# Holds a lock as apt does (fcntl), for as many seconds as its second argument says.
+HOLD_LOCK = r"""perl -e 'open F, ">>", $ARGV[0]; fcntl(F, 6, pack("s s x4 q q i x4", 1, 0, 0, 0, 0)) or die; sleep $ARGV[1]'"""
+
+
+@pytest.mark.parametrize("lock", ["/var/lib/apt/lists/lock", "/var/lib/dpkg/lock-frontend"])
+def test_apts_locks_are_waited_for(project: Project, lock: str) -> None:
+    project.shell("apt-mark unhold kubectl; apt-get --yes --quiet=2 purge kubectl >/dev/null 2>&1; true")
+    holder = subprocess.Popen(["docker", "exec", project.host, "sh", "-c", f"{HOLD_LOCK} {lock} 15"])
+    run = project.run("deploys/packages.py")
+    assert holder.poll() == 0, "the lock was still held, or never"
+    assert run.exit_code == 0, run.output
+    assert "Kubernetes packages | Install kubelet, kubeadm and kubectl 1.36.3" in run.changed
+    assert project.run("deploys/packages.py").changed == []
+    verified = project.verify("test_kube_packages")
+    assert verified.exit_code == 0, verified.output
 
 
 @pytest.mark.skipif(

@@ -31,8 +31,9 @@ _LONGEST_RUN = timedelta(minutes=15)
 _READY_TIMEOUT = 120.0
 _DELETION_TIMEOUT = 90.0
 _POD_PORTS = (8080, 8081)
-# On the node's own network the ports must be free on every machine.
-_HOST_PORTS = (38080, 38081)
+# For the node's own network, where the ports must be free on every machine and in no run beside this one;
+# below the ports of NodePorts and of outgoing connections.
+_HOST_PORTS = range(20000, 30000, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,20 +145,35 @@ def service(namespace: str, *, name: str, **spec: str) -> dict[str, Any]:
 
 def pods(namespace: str, *, nodes: Sequence[Mapping[str, Any]], image: str) -> list[dict[str, Any]]:
     """One pod of each role for each node, numbered because a node's name may be too long for a pod's."""
+    host_port = secrets.choice(_HOST_PORTS)
+    ports = {role: (host_port, host_port + 1) if role == HOST_NETWORK else _POD_PORTS for role in ROLES}
     return [
-        _pod(namespace, name=f"{role}-{number}", role=role, node=node["metadata"]["name"], image=image)
+        _pod(
+            namespace,
+            name=f"{role}-{number}",
+            role=role,
+            ports=ports[role],
+            node=node["metadata"]["name"],
+            image=image,
+        )
         for number, node in enumerate(nodes)
         for role in ROLES
     ]
 
 
-def _pod(namespace: str, *, name: str, role: str, node: str, image: str) -> dict[str, Any]:
+def _pod(
+    namespace: str, *, name: str, role: str, ports: tuple[int, int], node: str, image: str
+) -> dict[str, Any]:
     on_host = role == HOST_NETWORK
-    http_port, udp_port = _HOST_PORTS if on_host else _POD_PORTS
+    http_port, udp_port = ports
     container = {
         "name": "agnhost",
         "image": image,
         "args": ["netexec", f"--http-port={http_port}", f"--udp-port={udp_port}"],
+        "ports": [
+            {"name": "http", "protocol": "TCP", "containerPort": http_port},
+            {"name": "udp", "protocol": "UDP", "containerPort": udp_port},
+        ],
         "readinessProbe": {"httpGet": {"path": "/healthz", "port": http_port}, "periodSeconds": 1},
     }
     spec = {
@@ -198,7 +214,7 @@ def _wait(cluster: Cluster, *, namespace: str, nodes: Sequence[Mapping[str, Any]
     return Traffic(
         cluster=cluster,
         namespace=namespace,
-        pods={_place(pod, names): _made_pod(pod, *_place(pod, names)) for pod in made},
+        pods={_place(pod, names): _made_pod(pod, node=_place(pod, names)[1]) for pod in made},
         unready={pod["metadata"]["name"]: problem for pod in made for problem in unready_pods([pod])},
         service_ip=specs["servers"]["clusterIP"],
         node_port=next(port["nodePort"] for port in specs["node-port"]["ports"] if port["name"] == "http"),
@@ -211,15 +227,16 @@ def _place(pod: Mapping[str, Any], nodes: Sequence[str]) -> tuple[str, str]:
     return role, nodes[int(number)]
 
 
-def _made_pod(pod: Mapping[str, Any], role: str, node: str) -> Pod:
-    http_port, udp_port = _HOST_PORTS if role == HOST_NETWORK else _POD_PORTS
+def _made_pod(pod: Mapping[str, Any], *, node: str) -> Pod:
+    (container,) = pod["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     return Pod(
         namespace=pod["metadata"]["namespace"],
         name=pod["metadata"]["name"],
         node=node,
         ip=pod["status"].get("podIP", ""),
-        http_port=http_port,
-        udp_port=udp_port,
+        http_port=ports["http"],
+        udp_port=ports["udp"],
         settled_by=time.monotonic() + SETTLING_TIME,
     )
 
