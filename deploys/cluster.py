@@ -19,6 +19,7 @@ from kubeadm_deploys import (
     join_control_planes,
     join_workers,
     resolve_api_endpoint,
+    start_pulling_images,
     wait_until_ready,
 )
 from kubeadm_deploys.entry import options_from_data, topology_from_inventory
@@ -30,6 +31,7 @@ topology = topology_from_inventory(inventory, options=options)
 configure_bridged_traffic()
 disable_swap(options=options)
 install_container_runtime(options=options)
+start_pulling_images(options=options, topology=topology)
 install_kube_packages(options=options)
 resolve_api_endpoint(options=options, topology=topology)
 barrier(name="Every node is prepared")

@@ -163,7 +163,7 @@ def test_calico_gets_pod_subnet_encapsulation_and_mtu(
     # Hetzner's private networks have an MTU of 1450.
     found = cni.pod_mtu(options=options, interface_mtu=1450)
     assert found == mtu
-    document = yaml.safe_load(cni.kustomization(options=options, mtu=found))
+    document = yaml.safe_load(cni.kustomization(options=options, endpoint_address="10.0.0.2", mtu=found))
     assert document["resources"] == [manifest]
     config, daemon_set = (yaml.safe_load(patch["patch"]) for patch in document["patches"])
     assert config["data"] == {"veth_mtu": str(mtu)}
@@ -222,7 +222,7 @@ def test_health_reads_what_kubectl_prints() -> None:
     assert state.workloads == {
         "deployment/coredns": False,
         "daemonset/kube-proxy": True,
-        "deployment/new": False,
+        "daemonset/calico-node": False,
     }
 
 

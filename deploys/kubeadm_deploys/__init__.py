@@ -4,8 +4,8 @@ Layers, from the edge to the middle; each uses only those below it:
 
 - ``deploys/*.py`` of the project: entry scripts that read pyinfra's inventory and data (``entry``);
 - the sections, one module each, named after the guide's: ``bridged_traffic``, ``container_runtime``,
-  ``kube_packages``, ``swap``, ``control_plane``, ``workers``, ``cni``; beside them ``api_endpoint`` and
-  ``readiness``. Each can be used alone;
+  ``kube_packages``, ``swap``, ``control_plane``, ``workers``, ``cni``; beside them ``api_endpoint``,
+  ``images`` and ``readiness``. Each can be used alone;
 - ``operations``: what changes machines; ``facts``: what is there, one command each;
 - pure functions and values: ``options``, ``nodes``, ``artifacts``, ``kubeadm_documents``, ``openpgp``, ``text``;
 - ``verification``: suites that check a cluster by looking at it, independent of all above.
@@ -21,6 +21,7 @@ from kubeadm_deploys.control_plane import (
     join_control_planes,
 )
 from kubeadm_deploys.errors import InputError
+from kubeadm_deploys.images import start_pulling_images
 from kubeadm_deploys.kube_packages import install_kube_packages
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations.barrier import barrier
@@ -46,5 +47,6 @@ __all__ = [
     "join_control_planes",
     "join_workers",
     "resolve_api_endpoint",
+    "start_pulling_images",
     "wait_until_ready",
 ]

@@ -14,6 +14,7 @@ from pyinfra.api.exceptions import DeployError
 from kubeadm_deploys import artifacts
 from kubeadm_deploys.container_runtime import CNI_PLUGINS
 from kubeadm_deploys.facts.cni import CniFiles
+from kubeadm_deploys.kubeadm_documents import API_PORT
 from kubeadm_deploys.managed_files import write_files
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import kubectl, release
@@ -31,11 +32,14 @@ def pod_mtu(*, options: ClusterOptions, interface_mtu: int) -> int:
     return options.pod_mtu or interface_mtu - _OVERHEAD[options.encapsulation]
 
 
-def kustomization(*, options: ClusterOptions, mtu: int) -> str:
+def kustomization(*, options: ClusterOptions, endpoint_address: str, mtu: int) -> str:
     """What this cluster changes in Calico's release manifest."""
     return render(
         "calico-kustomization.yaml.j2",
         manifest=artifacts.calico_manifest(options.encapsulation),
+        endpoint=options.endpoint,
+        endpoint_address=endpoint_address,
+        port=API_PORT,
         mtu=mtu,
         pod_subnet=options.pod_subnet,
         encapsulation=options.encapsulation,
@@ -73,5 +77,8 @@ def install_cni(*, options: ClusterOptions, topology: Topology) -> None:
             mode="0644",
         )
     mtu = pod_mtu(options=options, interface_mtu=found.mtu)
-    write_files(wanted={kustomization_path: kustomization(options=options, mtu=mtu)}, found=found.files)
+    write_files(
+        wanted={kustomization_path: kustomization(options=options, endpoint_address=first.ip, mtu=mtu)},
+        found=found.files,
+    )
     kubectl.kustomization_applied(name="Apply Calico", folder=FOLDER)

@@ -4,15 +4,15 @@ Afterwards no swap is active, now and after a reboot: no fstab line, no systemd 
 brings it back. Source: kubeadm documentation, "Installing kubeadm", swap configuration.
 """
 
-import io
 import re
 
 from pyinfra import host
 from pyinfra.api import deploy
 from pyinfra.api.exceptions import DeployError
-from pyinfra.operations import files, server
+from pyinfra.operations import server
 
 from kubeadm_deploys.facts.swap import Swap
+from kubeadm_deploys.operations import text_files
 from kubeadm_deploys.options import ClusterOptions
 
 # fstab(5): device, mount point, type. Only lines of type swap count, wherever else the word stands.
@@ -44,11 +44,9 @@ def disable_swap(*, options: ClusterOptions) -> None:
 
     fstab = without_swap(found.fstab)
     if fstab != found.fstab:
-        files.put(
+        text_files.written(
             name="Comment out swap in /etc/fstab",
-            src=io.BytesIO(fstab.encode(errors="surrogateescape")),
-            dest="/etc/fstab",
-            mode="644",
+            contents={"/etc/fstab": fstab.encode(errors="surrogateescape")},
         )
     if found.active:
         server.shell(name="Turn swap off", commands=["swapoff --all"])

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from typing import IO, Any
 
-# First, because it makes the standard library cooperative (gevent) before anybody uses it.
-from pyinfra_cli.main import main as pyinfra
+# First, because it makes the standard library cooperative (gevent) before anybody uses it. It has no types.
+from pyinfra_cli.main import main as pyinfra  # type: ignore[import-untyped]
 
 # isort: split
 from pyinfra.api.command import StringCommand

@@ -26,7 +26,9 @@ def run_rival(*, hosts: list[Host], kubeconfig: Path, folder: Path) -> RivalRun:
         environment=settings(hosts=hosts, kubeconfig=kubeconfig),
         stdout=folder / "script.out",
     )
-    milestones = {line.text.removeprefix(_DONE): line.seconds for line in finished.lines if line.text.startswith(_DONE)}
+    milestones = {
+        line.text.removeprefix(_DONE): line.seconds for line in finished.lines if line.text.startswith(_DONE)
+    }
     return RivalRun(seconds=finished.seconds, milestones=milestones)
 
 

@@ -6,7 +6,7 @@
 # `kubeadm init` is still at work. What the product does for safety is missing: nothing is read first, no checksum is
 # verified, no preflight check is made, and a second run would fail.
 #
-# Each line that it prints names what is done by then. Taken from the environment:
+# Lines "done: ..." on stderr name what is done by then. Taken from the environment:
 #   HOSTS                first the control plane, then the workers: "name=address name=address ..."
 #   ENDPOINT             name of the API that nodes use
 #   CLUSTER_NAME, POD_SUBNET, SERVICE_SUBNET
@@ -23,6 +23,14 @@ export FIRST_ADDRESS=${hosts[0]##*=}
 export NODE_COUNT=${#hosts[@]}
 
 # ---- What runs on the nodes: functions that are sent there. ----
+
+milestone() {
+  echo "done: $1" >&2
+}
+
+quietly() {  # quietly NAME COMMAND...: its output is shown when it fails
+  "${@:2}" > "/run/$1.log" 2>&1 || { cat "/run/$1.log" >&2; return 1; }
+}
 
 settings() {
   set -euo pipefail
@@ -105,14 +113,14 @@ install_packages() {
   curl -fsSL -o /etc/apt/keyrings/kubernetes.asc \
     "$upstream/pkgs.k8s.io/core:/stable:/v${KUBERNETES_VERSION%.*}/deb/Release.key"
   apt-get -qq update
-  apt-get -qq install -y --no-install-recommends -o Dpkg::Options::=--force-unsafe-io \
-    kubelet kubeadm kubectl ca-certificates conntrack ethtool iptables socat > /dev/null
-  apt-mark -qq hold kubelet kubeadm kubectl cri-tools kubernetes-cni > /dev/null
+  quietly apt apt-get -qq install -y --no-install-recommends -o Dpkg::Options::=--force-unsafe-io \
+    kubelet kubeadm kubectl ca-certificates conntrack ethtool iptables socat
+  quietly hold apt-mark hold kubelet kubeadm kubectl cri-tools kubernetes-cni
 }
 
 pull() {
   printf '%s\n' "$@" |
-    xargs -P 4 -I IMAGE ctr --namespace k8s.io images pull --hosts-dir "$images" IMAGE > /dev/null
+    quietly pull xargs -P 4 -I IMAGE ctr --namespace k8s.io images pull --hosts-dir "$images" IMAGE
 }
 
 prepare() {  # prepare IMAGE...: by the end, containerd, the packages and these images are there
@@ -201,9 +209,9 @@ install_calico() {
   calico_kustomization > kustomization.yaml
   kubectl kustomize > /run/calico.yaml
   await api_is_ready
-  echo "API ready"
+  milestone "API ready"
   kubectl apply --server-side --field-manager kubeadm-deploys -f /run/calico.yaml > /dev/null
-  echo "Calico applied"
+  milestone "Calico applied"
 }
 
 await() {  # await COMMAND...: the time limit is the benchmark's
@@ -218,35 +226,32 @@ token_is_known() {  # The token's signature is the last thing that the API needs
   curl -fsk "https://$FIRST_ADDRESS:6443/api/v1/namespaces/kube-public/configmaps/cluster-info" | grep -q jws-kubeconfig
 }
 
-kubeadm_quietly() {
-  kubeadm "$@" --config /dev/stdin > /run/kubeadm.log 2>&1 || { cat /run/kubeadm.log >&2; return 1; }
-}
-
 control_plane() {
   settings
   prepare "${worker_images[@]}" "quay.io/calico/kube-controllers:v$CALICO_VERSION" \
     registry.k8s.io/kube-{apiserver,controller-manager,scheduler}:"v$KUBERNETES_VERSION"
-  echo "control plane prepared"
+  milestone "control plane prepared"
   # Only kubeadm knows which etcd and CoreDNS belong to a release.
   pull $(kubeadm config images list --kubernetes-version "v$KUBERNETES_VERSION" | grep -E 'etcd|coredns')
   install_calico & local calico=$!
-  kubeadm_document | kubeadm_quietly init --skip-phases preflight,show-join-command
-  echo "kubeadm init"
+  kubeadm_document | quietly kubeadm kubeadm init --config /dev/stdin --skip-phases preflight,show-join-command
+  milestone "kubeadm init"
   wait "$calico"
   # Two replicas would both go to the first node that is Ready; the second is made when there is another node.
-  [ "$NODE_COUNT" = 1 ] || kubectl --namespace kube-system scale deployment coredns --replicas=1 > /dev/null
+  export KUBECONFIG=/etc/kubernetes/admin.conf
+  quietly scale kubectl --namespace kube-system scale deployment coredns --replicas=1
 }
 
 prepare_worker() {
   settings
   prepare "${worker_images[@]}"
-  echo "$NODE prepared"
+  milestone "$NODE prepared"
 }
 
 join() {
   settings
   await token_is_known
-  kubeadm_quietly join --skip-phases preflight << YAML
+  quietly kubeadm kubeadm join --config /dev/stdin --skip-phases preflight << YAML
 apiVersion: kubeadm.k8s.io/v1beta4
 kind: JoinConfiguration
 discovery:
@@ -256,18 +261,18 @@ nodeRegistration:
   criSocket: unix:///run/containerd/containerd.sock
   kubeletExtraArgs: [{name: node-ip, value: $ADDRESS}]
 YAML
-  echo "$NODE joined"
+  milestone "$NODE joined"
 }
 
 await_readiness() {
   settings
   export KUBECONFIG=/etc/kubernetes/admin.conf
-  kubectl wait --for=condition=Ready --timeout=300s nodes --all > /dev/null
-  echo "nodes Ready"
-  [ "$NODE_COUNT" = 1 ] || kubectl --namespace kube-system scale deployment coredns --replicas=2 > /dev/null
-  kubectl --namespace kube-system rollout status --timeout=300s deployment/coredns > /dev/null
-  kubectl --namespace kube-system wait --for=condition=Ready --timeout=300s pods --all > /dev/null
-  echo "pods Ready"
+  quietly wait kubectl wait --for=condition=Ready --timeout=300s nodes --all
+  milestone "nodes Ready"
+  quietly scale kubectl --namespace kube-system scale deployment coredns --replicas=2
+  quietly wait kubectl --namespace kube-system rollout status --timeout=300s deployment/coredns
+  quietly wait kubectl --namespace kube-system wait --for=condition=Ready --timeout=300s pods --all
+  milestone "pods Ready"
 }
 
 ca_certificate() {
@@ -309,4 +314,4 @@ on "${hosts[0]}" await_readiness
 umask 077
 docker exec "$first" cat /etc/kubernetes/admin.conf |
   sed "s|server: .*|server: https://$FIRST_ADDRESS:6443\n    tls-server-name: $ENDPOINT|" > "$KUBECONFIG_FILE"
-echo "kubeconfig"
+milestone "kubeconfig"

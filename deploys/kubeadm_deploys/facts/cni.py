@@ -7,6 +7,7 @@ from pyinfra.api.command import QuoteString, StringCommand
 from typing_extensions import override
 
 from kubeadm_deploys.facts import lines
+from kubeadm_deploys.facts.cluster_health import KUBECTL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +52,13 @@ class KustomizationDiffers(FactBase[bool]):
 
     @override
     def command(self, folder: str) -> StringCommand:
-        # kubectl diff exits with 0 when nothing differs, with 1 when something does, above that on errors.
+        # kubectl diff exits with 0 when nothing differs, with 1 when something does, above that on errors. It takes
+        # seconds to compare with nothing, so a cluster without the daemon set is not asked further.
         return StringCommand(
-            "if KUBECONFIG=/etc/kubernetes/admin.conf kubectl diff --server-side --force-conflicts"
-            " --field-manager kubeadm-deploys --kustomize",
+            f"if {{ {KUBECTL} --namespace kube-system get daemonset calico-node &&",
+            f"{KUBECTL} diff --server-side --force-conflicts --field-manager kubeadm-deploys --kustomize",
             QuoteString(folder),
-            "> /dev/null 2>&1; then echo same; else echo differs; fi",
+            "; } > /dev/null 2>&1; then echo same; else echo differs; fi",
         )
 
     @override

@@ -1,16 +1,15 @@
 """apt where pyinfra's own operations do not go: keys checked by fingerprint, locks waited for, holds."""
 
-import io
 from collections.abc import Generator
 
 from pyinfra import host
 from pyinfra.api import operation
-from pyinfra.api.command import PyinfraCommand, QuoteString, StringCommand
+from pyinfra.api.command import QuoteString, StringCommand
 from pyinfra.api.exceptions import OperationValueError
-from pyinfra.operations import files
 
 from kubeadm_deploys import openpgp
 from kubeadm_deploys.facts.kube_packages import AptRepositoryKey
+from kubeadm_deploys.operations.text_files import write_command
 
 # On a fresh machine unattended upgrades hold apt's locks for minutes. apt waits for dpkg's lock by itself when
 # told so, but not for the one of its package lists. A source that cannot be read is an error for once: with
@@ -30,7 +29,7 @@ apt-get --quiet=2 --yes --no-install-recommends --allow-downgrades --allow-chang
 
 
 @operation()
-def repository_key(*, url: str, fingerprint: str, dest: str) -> Generator[PyinfraCommand, None, None]:
+def repository_key(*, url: str, fingerprint: str, dest: str) -> Generator[StringCommand, None, None]:
     """Put the key of an apt repository into a keyring, when it is the expected one.
 
     + url: where the repository publishes its armoured key
@@ -47,7 +46,7 @@ def repository_key(*, url: str, fingerprint: str, dest: str) -> Generator[Pyinfr
             f"{host.name}: the key at {url} has fingerprint {found}, expected {fingerprint}; "
             "it was not installed"
         )
-    yield from files.put._inner(src=io.BytesIO(key), dest=dest, mode="644")
+    yield write_command({dest: key})
 
 
 @operation()

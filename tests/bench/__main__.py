@@ -1,0 +1,72 @@
+"""How long the product takes, beside the fastest shell script that makes the same cluster.
+
+python -m tests.bench [--sizes 1+1 1+3] [--only product|script] [--json FILE]
+"""
+
+import argparse
+import re
+import signal
+import sys
+from pathlib import Path
+
+from tests.bench.machine import this_machine
+from tests.bench.measurement import measure
+from tests.bench.processes import BenchError
+from tests.bench.report import as_json, report
+from tests.lab.docker import LabError
+from tests.lab.mirror import tree
+
+
+def main() -> int:
+    """Command line; the exit code says whether everything could be measured, not whether the goals are met."""
+    # Hosts are removed by the same path, whoever ends the benchmark.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    arguments = _parser().parse_args()
+    try:
+        machine = this_machine()
+        print(f"machine: {machine}", flush=True)
+        read_mirror()
+        sizes = [
+            measure(workers=workers, product=arguments.only != "script", script=arguments.only != "product")
+            for workers in sorted(set(arguments.sizes))
+        ]
+    except (BenchError, LabError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped, and the benchmark's hosts removed", file=sys.stderr)
+        return 130
+    if arguments.json:
+        arguments.json.write_text(as_json(machine=machine, sizes=sizes) + "\n")
+    print("\n" + report(machine=machine, sizes=sizes))
+    return 0
+
+
+def read_mirror() -> None:
+    """Have the mirror's files in the machine's memory, so that the first rival does not pay for the disk."""
+    served = tree.current()
+    for path in served.rglob("*") if served else ():
+        if path.is_file():
+            path.read_bytes()
+
+
+def size(text: str) -> int:
+    """The number of workers of a size like 1+3."""
+    match = re.fullmatch(r"1\+([1-9]\d*)", text)
+    if not match:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a size: write 1+WORKERS, one control plane and its workers"
+        )
+    return int(match[1])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--sizes", nargs="+", type=size, default=[1, 3], metavar="1+WORKERS")
+    parser.add_argument("--only", choices=("product", "script"), help="measure one rival")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there as well")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

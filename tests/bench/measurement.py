@@ -1,0 +1,115 @@
+"""Both rivals, each on docker hosts of its own that are made for it and removed after it."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.final_state import FinalState, settled
+from tests.bench.processes import BenchError
+from tests.bench.product import ProductRun, require_no_change, run_product
+from tests.bench.rival import RivalRun, run_rival
+from tests.lab import hosts
+from tests.lab.hosts import Host
+
+PRODUCT_CLUSTER = "bench-product"
+SCRIPT_CLUSTER = "bench-script"
+
+
+@dataclass(frozen=True)
+class ProductFigures:
+    """What the product took for one size of cluster."""
+
+    cold: ProductRun
+    settling: float
+    """Seconds after the end of the cold run until every pod was Ready."""
+    second: ProductRun
+    growth: ProductRun
+    """The same command after one more worker was added to the inventory."""
+
+
+@dataclass(frozen=True)
+class ScriptFigures:
+    """What the script took for one size of cluster."""
+
+    cold: RivalRun
+    settling: float
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Everything about one size of cluster; a rival that was left out has none."""
+
+    workers: int
+    product: ProductFigures | None
+    script: ScriptFigures | None
+
+    @property
+    def size(self) -> str:
+        """Control planes and workers."""
+        return f"1+{self.workers}"
+
+    @property
+    def ratio(self) -> float | None:
+        """Product to script, cold."""
+        return self.product.cold.seconds / self.script.cold.seconds if self.product and self.script else None
+
+
+def measure(*, workers: int, product: bool, script: bool) -> Figures:
+    """Measure one size of cluster.
+
+    Raises:
+        BenchError: a rival failed, or the two clusters are not alike.
+    """
+    script_figures = product_figures = None
+    states = []
+    with tempfile.TemporaryDirectory(prefix="kubeadm-deploys-bench-") as name:
+        if script:
+            script_figures, state = _measure_script(workers=workers, folder=Path(name))
+            states.append(state)
+        if product:
+            product_figures, state = _measure_product(workers=workers, folder=Path(name))
+            states.append(state)
+    if len(states) == 2 and states[0] != states[1]:
+        raise BenchError(f"the clusters are not alike\nscript:  {states[0]}\nproduct: {states[1]}")
+    return Figures(workers=workers, product=product_figures, script=script_figures)
+
+
+def _measure_script(*, workers: int, folder: Path) -> tuple[ScriptFigures, FinalState]:
+    kubeconfig = folder / "script.kubeconfig"
+    with _fresh_hosts(cluster=SCRIPT_CLUSTER, workers=workers) as nodes:
+        _say(f"1+{workers}: script")
+        cold = run_rival(hosts=nodes, kubeconfig=kubeconfig, folder=folder)
+        state, settling = settled(nodes, kubeconfig=kubeconfig)
+    return ScriptFigures(cold=cold, settling=settling), state
+
+
+def _measure_product(*, workers: int, folder: Path) -> tuple[ProductFigures, FinalState]:
+    kubeconfig = folder / "product.kubeconfig"
+    with _fresh_hosts(cluster=PRODUCT_CLUSTER, workers=workers) as nodes:
+        _say(f"1+{workers}: product, cold")
+        cold = run_product(cluster=PRODUCT_CLUSTER, kubeconfig=kubeconfig, folder=folder)
+        state, settling = settled(nodes, kubeconfig=kubeconfig)
+        _say(f"1+{workers}: product, second run")
+        second = run_product(cluster=PRODUCT_CLUSTER, kubeconfig=kubeconfig, folder=folder)
+        more_nodes = hosts.up(cluster=PRODUCT_CLUSTER, workers=workers + 1)
+        _say(f"1+{workers}: product, one more worker")
+        growth = run_product(cluster=PRODUCT_CLUSTER, kubeconfig=kubeconfig, folder=folder)
+        settled(more_nodes, kubeconfig=kubeconfig)
+    figures = ProductFigures(cold=cold, settling=settling, second=require_no_change(second), growth=growth)
+    return figures, state
+
+
+@contextmanager
+def _fresh_hosts(*, cluster: str, workers: int) -> Iterator[list[Host]]:
+    # A benchmark that was killed leaves hosts of this name.
+    hosts.down(cluster=cluster)
+    try:
+        yield hosts.up(cluster=cluster, workers=workers)
+    finally:
+        hosts.down(cluster=cluster)
+
+
+def _say(what: str) -> None:
+    print(f"measuring {what}", flush=True)

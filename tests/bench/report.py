@@ -1,0 +1,90 @@
+"""Figures for people, and the same as JSON."""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Sequence
+
+from tests.bench.goals import goals
+from tests.bench.machine import Machine
+from tests.bench.measurement import Figures, ProductFigures, ScriptFigures
+from tests.bench.product import ProductRun, Traffic
+
+_SLOWEST = 12
+"""Operations of the cold run that are listed."""
+
+
+def report(*, machine: Machine, sizes: Sequence[Figures]) -> str:
+    """All tables as text."""
+    lines = [f"machine: {machine}"]
+    if not machine.is_quiet:
+        lines.append("the machine has other work: compare seconds within this run only")
+    for figures in sizes:
+        lines += ["", *_size(figures)]
+    lines += ["", "goals"]
+    lines += [
+        f"  {'met   ' if goal.met else 'missed'}  {goal.text}: {goal.measured}" for goal in goals(sizes)
+    ]
+    return "\n".join(lines)
+
+
+def as_json(*, machine: Machine, sizes: Sequence[Figures]) -> str:
+    """Everything that was measured."""
+    document = {
+        "machine": dataclasses.asdict(machine),
+        "sizes": {figures.size: {**dataclasses.asdict(figures), "ratio": figures.ratio} for figures in sizes},
+        "goals": [dataclasses.asdict(goal) for goal in goals(sizes)],
+    }
+    return json.dumps(document, indent=2)
+
+
+def _size(figures: Figures) -> Iterator[str]:
+    yield f"{figures.size:<42}{'seconds':>9}   {'commands a host':>16}   {'KiB a host':>12}"
+    if figures.script:
+        yield from _script(figures.script)
+    if figures.product:
+        yield from _product(figures.product)
+    if figures.ratio:
+        yield _row("product / script, cold", f"{figures.ratio:.2f}")
+
+
+def _script(figures: ScriptFigures) -> Iterator[str]:
+    yield _row("script", f"{figures.cold.seconds:.1f}")
+    for name, seconds in figures.cold.milestones.items():
+        yield _row(f"  {name}", f"at {seconds:.1f}")
+    yield _row("  pods that were not Ready then", f"+ {figures.settling:.1f}")
+
+
+def _product(figures: ProductFigures) -> Iterator[str]:
+    yield _run("product, cold", figures.cold)
+    for name, seconds in figures.cold.phases.items():
+        yield _row(f"  {name}", f"{seconds:.1f}")
+    yield _row("  pods that were not Ready then", f"+ {figures.settling:.1f}")
+    yield _run("product, second run (changed nothing)", figures.second)
+    yield _run("product, one more worker", figures.growth)
+    yield f"slowest of the cold run's {len(figures.cold.operations)} operations"
+    for operation in figures.cold.operations[:_SLOWEST]:
+        name = operation.name or "(reading before all operations)"
+        yield _row(f"  {name[:38]}", f"{operation.seconds:.1f}", str(operation.commands))
+
+
+def _run(name: str, run: ProductRun) -> str:
+    return _row(
+        name,
+        f"{run.seconds:.1f}",
+        _range(host.commands for host in run.hosts.values()),
+        _range(_kib(host) for host in run.hosts.values()),
+    )
+
+
+def _row(name: str, seconds: str, commands: str = "", size: str = "") -> str:
+    return f"{name:<42}{seconds:>9}   {commands:>16}   {size:>12}".rstrip()
+
+
+def _range(values: Iterable[int]) -> str:
+    """The least and the most, once when they are the same."""
+    distinct = sorted(set(values))
+    return " to ".join(map(str, dict.fromkeys((distinct[0], distinct[-1]))))
+
+
+def _kib(host: Traffic) -> int:
+    return round(host.bytes / 1024)
