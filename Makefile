@@ -7,6 +7,8 @@ CONTROL_PLANES ?= 1
 WORKERS ?= 1
 DEBIAN ?= 12
 KUBERNETES_VERSION ?= 1.36.3
+# Two minors are tested.
+KUBERNETES_VERSIONS := 1.36.3 1.35.4
 
 PYTHON := .venv/bin/python
 export CLUSTER
@@ -26,6 +28,8 @@ cluster: .venv/ready
 	@$(PYTHON) -m tests.lab.hosts show --cluster $(CLUSTER)
 
 test: lint
+	$(PYTHON) -m tests.lab.daemon start
+	$(PYTHON) -m tests.lab.mirror build --kubernetes $(KUBERNETES_VERSIONS)
 	$(PYTHON) -m pytest
 
 lint: .venv/ready

@@ -13,6 +13,7 @@ from pyinfra.api.exceptions import DeployError
 from pyinfra.api.host import Host
 
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode
+from kubeadm_deploys.operations import direct
 
 _ALPHABET = string.ascii_lowercase + string.digits
 
@@ -50,9 +51,10 @@ class ClusterRun:
         """
         with self.lock:
             if not self.token_exists:
-                created, output = control_plane.run_shell_command(
+                created, output = direct.run(
+                    control_plane,
                     "KUBECONFIG=/etc/kubernetes/admin.conf kubeadm token create --config /dev/stdin > /dev/null",
-                    _stdin=document,
+                    stdin=document,
                 )
                 if not created:
                     raise DeployError(f"{control_plane.name}: kubeadm made no join token: {output.stderr}")
@@ -65,8 +67,8 @@ class ClusterRun:
         Raises:
             DeployError: they cannot be read.
         """
-        archived, output = control_plane.run_shell_command(
-            f"tar --create --directory /etc/kubernetes/pki {_SHARED_PKI} | base64"
+        archived, output = direct.run(
+            control_plane, f"tar --create --directory /etc/kubernetes/pki {_SHARED_PKI} | base64"
         )
         if not archived:
             raise DeployError(f"{control_plane.name}: the cluster's keys cannot be read: {output.stderr}")

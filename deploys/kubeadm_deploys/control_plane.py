@@ -23,6 +23,7 @@ def create_control_plane(*, options: ClusterOptions, topology: Topology) -> None
     if host.name == first.host:
         kubeadm.initialized(
             name="Create the control plane",
+            node_name=first.name,
             document=init_document(
                 options=options, topology=topology, node=first, token=cluster_run.CURRENT.token
             ),

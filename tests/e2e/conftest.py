@@ -14,12 +14,11 @@ import pytest
 
 from tests.e2e import machine
 from tests.lab import hosts
+from tests.lab.mirror import components
 
 ROOT = Path(__file__).parents[2]
 PREFIX = "e2e"
 """Clusters of the tests begin with this, so that they are told from a user's own."""
-
-VERSIONS = ("1.36.3", "1.35.4")
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,7 @@ def lab_command(*arguments: str) -> None:
 def lab() -> None:
     """Docker and, where the official hosts cannot be reached, the mirror; nothing of an earlier, killed run."""
     lab_command("tests.lab.daemon", "start")
-    lab_command("tests.lab.mirror", "build", "--kubernetes", *VERSIONS)
+    lab_command("tests.lab.mirror", "build", "--kubernetes", *components.RELEASES)
     lab_command("tests.lab.mirror", "serve")
     for leftover in {host.cluster for host in hosts.list_hosts() if host.cluster.startswith(f"{PREFIX}-")}:
         hosts.down(cluster=leftover)

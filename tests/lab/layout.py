@@ -13,9 +13,6 @@ MIRROR_CONTAINER = "kubeadm-deploys-mirror"
 MIRROR_ADDRESS = "10.213.0.2"
 MIRROR_URL = f"http://{MIRROR_ADDRESS}"
 
-KUBERNETES_VERSIONS = ("1.36.3", "1.35.4")
-"""The versions that the mirror can build: two minors, so that an upgrade is real."""
-
 
 def cache_folder() -> Path:
     """Folder outside the checkout that keeps what is slow to make."""

@@ -12,7 +12,7 @@ from pyinfra.api.command import QuoteString, StringCommand
 from pyinfra.api.exceptions import OperationValueError
 
 from kubeadm_deploys import cluster_run
-from kubeadm_deploys.facts.cluster_health import KUBECTL
+from kubeadm_deploys.facts.cluster_health import KUBECTL, ClusterHealth
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, NodeState, node_state
 
 # kubeadm prints the bootstrap token among its progress messages; a log must not hold it.
@@ -48,9 +48,10 @@ _UNPACK_PKI = (
 
 
 @operation()
-def initialized(*, document: str) -> Generator[StringCommand, None, None]:
+def initialized(*, node_name: str, document: str) -> Generator[StringCommand, None, None]:
     """Make this machine the first control plane of a new cluster.
 
+    + node_name: name of its Node object
     + document: the kubeadm documents; they may hold the join token and are only passed on stdin
     """
     state = node_state(host.get_fact(KubeadmNode))
@@ -58,6 +59,13 @@ def initialized(*, document: str) -> Generator[StringCommand, None, None]:
         host.noop("this machine is a control plane already")
         return
     if state is NodeState.HALF:
+        # An init that did not finish leaves a cluster of one node at most.
+        others = host.get_fact(ClusterHealth).nodes.keys() - {node_name}
+        if others:
+            raise OperationValueError(
+                f"{host.name}: kubeadm did not finish here, yet its cluster has the nodes {', '.join(sorted(others))}; "
+                "nothing was changed; repair it by hand, or run 'kubeadm reset' on it to give the cluster up"
+            )
         yield _RESET
     yield _kubeadm("init", "--skip-token-print", stdin=document)
     cluster_run.CURRENT.token_exists = True

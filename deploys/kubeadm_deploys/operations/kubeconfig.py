@@ -8,8 +8,9 @@ from typing import Any
 import yaml
 from pyinfra import host
 from pyinfra.api import Host, State, operation
-from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS
 from pyinfra.api.command import FunctionCommand
+
+from kubeadm_deploys.operations import direct
 
 _ADMIN_CONF = "/etc/kubernetes/admin.conf"
 
@@ -40,12 +41,7 @@ def fetched(
     + server: URL of the API server as the operator reaches it
     + tls_server_name: the name that the API server's certificate is checked against
     """
-    # Read by a command of our own, whose output pyinfra prints at no verbosity: it holds a private key.
-    arguments: Any = host.current_op_global_arguments or {}
-    found, output = host.run_shell_command(
-        f"cat {_ADMIN_CONF}",
-        **{key: value for key, value in arguments.items() if key in CONNECTOR_ARGUMENT_KEYS},
-    )
+    found, output = direct.run(host, f"cat {_ADMIN_CONF}")
     text = ""
     if found:
         text = operator_kubeconfig(
