@@ -60,10 +60,11 @@ def build(components: Sequence[Component]) -> None:
     """Make those of `components` that are not there, each after what it needs, and say how far it is."""
     left = sum(component.seconds for component in components if not component.made)
     for number, component in enumerate(components, start=1):
-        _say(f"[{number}/{len(components)}] {component.name} … ")
+        _say(f"[{number}/{len(components)}] {component.name}")
         if component.made:
-            _say("cached\n")
+            _say(": cached\n")
             continue
+        _say(f", usually {_duration(component.seconds)}, about {_duration(left)} until all is built … ")
         started = time.monotonic()
         try:
             _make(component)
@@ -71,8 +72,7 @@ def build(components: Sequence[Component]) -> None:
             _say("failed\n")
             raise
         left -= component.seconds
-        remaining = f", about {_duration(left)} left" if left else ""
-        _say(f"{_duration(time.monotonic() - started)}{remaining}\n")
+        _say(f"{_duration(time.monotonic() - started)}\n")
 
 
 def _make(component: Component) -> None:
