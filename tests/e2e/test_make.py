@@ -31,11 +31,25 @@ def make(*arguments: str) -> str:
     return done.stdout
 
 
+def cluster(*, workers: int) -> str:
+    """Run `make cluster` and return what it prints."""
+    return make(
+        "cluster", "CONTROL_PLANES=1", f"WORKERS={workers}", f"KUBERNETES_VERSION={VERSION}", "DEBIAN=13"
+    )
+
+
+def ready_nodes(printed: str) -> list[str]:
+    """The names of the nodes that `make cluster` shows as Ready in the wanted version at its end."""
+    ending = printed[printed.index("--> Disconnecting") :]
+    rows = [line.split() for line in ending.splitlines() if line.startswith(f"{CLUSTER}-")]
+    return [row[0] for row in rows if (row[1], row[4]) == ("Ready", f"v{VERSION}")]
+
+
 @pytest.fixture(scope="module")
 def made(lab: None) -> Iterator[str]:
     assert (ROOT / ".venv/ready").exists(), "run the tests by `make test`: it would replace this environment"
     try:
-        yield make("cluster", "WORKERS=2", f"KUBERNETES_VERSION={VERSION}", "DEBIAN=13")
+        yield cluster(workers=1)
     finally:
         hosts.down(cluster=CLUSTER)
         kubeconfig().unlink(missing_ok=True)
@@ -46,23 +60,30 @@ def kubeconfig() -> Path:
 
 
 def test_it_ends_with_ready_nodes_and_how_to_use_and_remove_them(made: str) -> None:
-    ending = made[made.index("--> Disconnecting") :]
-    rows = [line.split() for line in ending.splitlines() if line.startswith(f"{CLUSTER}-")]
-    assert [(row[0], row[1], row[4]) for row in rows] == [
-        (f"{CLUSTER}-control-plane-1", "Ready", f"v{VERSION}"),
-        (f"{CLUSTER}-worker-1", "Ready", f"v{VERSION}"),
-        (f"{CLUSTER}-worker-2", "Ready", f"v{VERSION}"),
-    ]
-    assert f"{CLUSTER}.kubeconfig" in ending
-    assert "make clean" in ending
+    assert ready_nodes(made) == [f"{CLUSTER}-control-plane-1", f"{CLUSTER}-worker-1"]
+    assert f"{CLUSTER}.kubeconfig" in made
+    assert "make clean" in made
 
 
 def test_the_kubeconfig_is_private(made: str) -> None:
     assert stat.S_IMODE(kubeconfig().stat().st_mode) == 0o600
 
 
+def test_one_more_worker_is_added_by_the_same_command(made: str) -> None:
+    added = cluster(workers=2)
+    assert ready_nodes(added) == [f"{CLUSTER}-{node}" for node in ("control-plane-1", "worker-1", "worker-2")]
+    # pyinfra prints each operation with a line for every host.
+    joining = added.partition("Workers | Join the cluster")[2].partition("-->")[0].splitlines()
+    outcomes = {line.split()[0]: line.rpartition("]")[2].strip() for line in joining if "[@docker/" in line}
+    assert outcomes == {
+        f"[@docker/{CLUSTER}-control-plane-1]": "Skipped",
+        f"[@docker/{CLUSTER}-worker-1]": "No changes",
+        f"[@docker/{CLUSTER}-worker-2]": "Success",
+    }
+
+
 def test_again_it_changes_nothing(made: str) -> None:
-    again = make("cluster", "WORKERS=2", f"KUBERNETES_VERSION={VERSION}", "DEBIAN=13")
+    again = cluster(workers=2)
     (total,) = (line.split() for line in again.splitlines() if line.strip().startswith("Grand total"))
     _, _, operations, succeeded, failed, unchanged = total
     assert (succeeded, failed, unchanged) == ("-", "-", operations)
