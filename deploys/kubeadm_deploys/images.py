@@ -6,13 +6,10 @@ other with everything that waits for them.
 
 from pyinfra import host
 from pyinfra.api import deploy
-from pyinfra.operations import server
 
-from kubeadm_deploys.facts.images import Images
 from kubeadm_deploys.nodes import Topology
+from kubeadm_deploys.operations import images
 from kubeadm_deploys.options import ClusterOptions
-
-_UNIT = "kubeadm-deploys-pull"
 
 
 def node_images(*, options: ClusterOptions, control_plane: bool) -> list[str]:
@@ -29,25 +26,8 @@ def node_images(*, options: ClusterOptions, control_plane: bool) -> list[str]:
 
 @deploy("Images")
 def start_pulling_images(*, options: ClusterOptions, topology: Topology) -> None:
-    """Start to pull the images that are missing, and do not wait for them.
-
-    A pull that fails does no harm: the kubelet pulls again and reports why it cannot.
-    """
+    """Start to pull the images that are missing, and do not wait for them."""
     control_plane = any(node.host == host.name for node in topology.control_planes)
-    found = host.get_fact(Images)
-    missing = [
-        image for image in node_images(options=options, control_plane=control_plane) if image not in found
-    ]
-    if missing:
-        pulls = " & ".join(
-            f"/usr/local/bin/ctr --namespace k8s.io images pull --hosts-dir /etc/containerd/certs.d {image}"
-            for image in missing
-        )
-        server.shell(
-            name="Start to pull the images",
-            # A unit of an earlier run that still pulls is as good as a new one.
-            commands=[
-                f"systemctl is-active --quiet {_UNIT} || "
-                f"systemd-run --quiet --collect --unit={_UNIT} sh -c '{pulls} & wait'"
-            ],
-        )
+    images.pulling(
+        name="Start to pull the images", images=node_images(options=options, control_plane=control_plane)
+    )

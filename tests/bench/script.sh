@@ -20,7 +20,6 @@ TOKEN=$(head -c 100 /dev/urandom | sha256sum | sed -E 's/^(.{6})(.{16}).*/\1.\2/
 read -r -a hosts <<< "$HOSTS"
 first=${hosts[0]%%=*}
 export FIRST_ADDRESS=${hosts[0]##*=}
-export NODE_COUNT=${#hosts[@]}
 
 # ---- What runs on the nodes: functions that are sent there. ----
 
@@ -114,7 +113,7 @@ install_packages() {
     "$upstream/pkgs.k8s.io/core:/stable:/v${KUBERNETES_VERSION%.*}/deb/Release.key"
   apt-get -qq update
   quietly apt apt-get -qq install -y --no-install-recommends -o Dpkg::Options::=--force-unsafe-io \
-    kubelet kubeadm kubectl ca-certificates conntrack ethtool iptables socat
+    kubelet kubeadm kubectl cri-tools ca-certificates conntrack ethtool iptables socat
   quietly hold apt-mark hold kubelet kubeadm kubectl cri-tools kubernetes-cni
 }
 
@@ -170,6 +169,11 @@ calico_kustomization() {
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 resources: [calico-vxlan.yaml]
+configMapGenerator:
+  - name: kubernetes-services-endpoint
+    namespace: kube-system
+    literals: [KUBERNETES_SERVICE_HOST=$ENDPOINT, KUBERNETES_SERVICE_PORT=6443]
+generatorOptions: {disableNameSuffixHash: true}
 patches:
   - patch: |-
       apiVersion: v1
@@ -182,6 +186,7 @@ patches:
       metadata: {name: calico-node, namespace: kube-system}
       spec:
         template:
+          metadata: {annotations: {kubeadm-deploys/api-endpoint: $FIRST_ADDRESS}}
           spec:
             initContainers:
               - name: install-cni
@@ -194,10 +199,6 @@ patches:
                   - {name: CALICO_IPV4POOL_IPIP, value: Never}
                   - {name: IP_AUTODETECTION_METHOD, value: kubernetes-internal-ip}
 YAML
-}
-
-await() {  # await COMMAND...: no longer than the bench's own time limit
-  until "$@" 2> /dev/null; do sleep 0.1; done
 }
 
 install_calico() {
@@ -226,20 +227,24 @@ token_is_known() {  # The token's signature is the last thing that the API needs
   curl -fsk "https://$FIRST_ADDRESS:6443/api/v1/namespaces/kube-public/configmaps/cluster-info" | grep -q jws-kubeconfig
 }
 
+network_is_up() {
+  test -e /var/lib/calico/nodename
+}
+
 control_plane() {
   settings
   prepare "${worker_images[@]}" "quay.io/calico/kube-controllers:v$CALICO_VERSION" \
     registry.k8s.io/kube-{apiserver,controller-manager,scheduler}:"v$KUBERNETES_VERSION"
   milestone "control plane prepared"
   # Only kubeadm knows which etcd and CoreDNS belong to a release.
-  pull $(kubeadm config images list --kubernetes-version "v$KUBERNETES_VERSION" | grep -E 'etcd|coredns')
+  pull $(kubeadm config images list --kubernetes-version "v$KUBERNETES_VERSION" | grep -E 'etcd|coredns') &
   install_calico & local calico=$!
-  kubeadm_document | quietly kubeadm kubeadm init --config /dev/stdin --skip-phases preflight,show-join-command
+  kubeadm_document > /run/kubeadm.yaml
+  quietly init kubeadm init --config /run/kubeadm.yaml --skip-phases preflight,addon/coredns,show-join-command
   milestone "kubeadm init"
   wait "$calico"
-  # Two replicas would both go to the first node that is Ready; the second is made when there is another node.
-  export KUBECONFIG=/etc/kubernetes/admin.conf
-  quietly scale kubectl --namespace kube-system scale deployment coredns --replicas=1
+  await network_is_up
+  milestone "control plane has its network"
 }
 
 prepare_worker() {
@@ -251,7 +256,7 @@ prepare_worker() {
 join() {
   settings
   await token_is_known
-  quietly kubeadm kubeadm join --config /dev/stdin --skip-phases preflight << YAML
+  quietly join kubeadm join --config /dev/stdin --skip-phases preflight << YAML
 apiVersion: kubeadm.k8s.io/v1beta4
 kind: JoinConfiguration
 discovery:
@@ -262,6 +267,16 @@ nodeRegistration:
   kubeletExtraArgs: [{name: node-ip, value: $ADDRESS}]
 YAML
   milestone "$NODE joined"
+  await network_is_up
+  milestone "$NODE has its network"
+}
+
+finish() {
+  settings
+  export KUBECONFIG=/etc/kubernetes/admin.conf
+  # Not before there are two nodes that pods can run on: both replicas would go to the first one.
+  quietly dns kubeadm init phase addon coredns --config /run/kubeadm.yaml
+  quietly scale kubectl --namespace kube-system scale deployment calico-kube-controllers --replicas=1
 }
 
 await_readiness() {
@@ -269,7 +284,6 @@ await_readiness() {
   export KUBECONFIG=/etc/kubernetes/admin.conf
   quietly wait kubectl wait --for=condition=Ready --timeout=300s nodes --all
   milestone "nodes Ready"
-  quietly scale kubectl --namespace kube-system scale deployment coredns --replicas=2
   quietly wait kubectl --namespace kube-system rollout status --timeout=300s deployment/coredns
   quietly wait kubectl --namespace kube-system wait --for=condition=Ready --timeout=300s pods --all
   milestone "pods Ready"
@@ -288,7 +302,7 @@ functions=$(declare -f)
 on() {  # on NAME=ADDRESS FUNCTION
   docker exec -e MIRROR -e ENDPOINT -e CLUSTER_NAME -e POD_SUBNET -e SERVICE_SUBNET -e KUBERNETES_VERSION \
     -e CONTAINERD_VERSION -e RUNC_VERSION -e CNI_PLUGINS_VERSION -e CALICO_VERSION -e SANDBOX_IMAGE \
-    -e FIRST_ADDRESS -e NODE_COUNT -e TOKEN -e CA_HASH -e NODE="${1%%=*}" -e ADDRESS="${1##*=}" \
+    -e FIRST_ADDRESS -e TOKEN -e CA_HASH -e NODE="${1%%=*}" -e ADDRESS="${1##*=}" \
     "${1%%=*}" bash -c "$functions; $2"
 }
 
@@ -298,18 +312,24 @@ make_worker() {  # make_worker NAME=ADDRESS
   CA_HASH=$(cat "$work/ca-hash") on "$1" join
 }
 
+pin_ca() {
+  on "${hosts[0]}" ca_certificate | openssl x509 -pubkey -noout | openssl pkey -pubin -outform der |
+    sha256sum | cut -c1-64 > "$work/partial"
+  mv "$work/partial" "$work/ca-hash"
+}
+
 work=$(mktemp -d)
 trap 'kill $(jobs -p) 2> /dev/null; rm -rf "$work"' EXIT
 
 on "${hosts[0]}" control_plane & control_plane=$!
-workers=()
+pin_ca & workers=()
 for worker in "${hosts[@]:1}"; do
   make_worker "$worker" & workers+=($!)
 done
-on "${hosts[0]}" ca_certificate | openssl x509 -pubkey -noout | openssl pkey -pubin -outform der |
-  sha256sum | cut -c1-64 > "$work/partial"
-mv "$work/partial" "$work/ca-hash"
-for job in "$control_plane" "${workers[@]}"; do wait "$job"; done
+wait "$control_plane"
+wait "${workers[0]}"
+on "${hosts[0]}" finish
+for job in "${workers[@]:1}"; do wait "$job"; done
 on "${hosts[0]}" await_readiness
 umask 077
 docker exec "$first" cat /etc/kubernetes/admin.conf |
