@@ -319,7 +319,7 @@ pin_ca() {
 }
 
 work=$(mktemp -d)
-trap 'kill $(jobs -p) 2> /dev/null; rm -rf "$work"' EXIT
+trap 'rm -rf "$work"; jobs -rp | xargs --no-run-if-empty kill' EXIT
 
 on "${hosts[0]}" control_plane & control_plane=$!
 pin_ca & workers=()
