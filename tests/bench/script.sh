@@ -227,8 +227,8 @@ token_is_known() {  # The token's signature is the last thing that the API needs
   curl -fsk "https://$FIRST_ADDRESS:6443/api/v1/namespaces/kube-public/configmaps/cluster-info" | grep -q jws-kubeconfig
 }
 
-network_is_up() {
-  test -e /var/lib/calico/nodename
+network_is_up() {  # Calico's daemon answers; a pod that is started before fails and is tried again 10 s later
+  curl -fs http://localhost:9099/readiness
 }
 
 control_plane() {

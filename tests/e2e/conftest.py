@@ -162,7 +162,7 @@ class Converged:
     first_run: Run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def converged(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Converged]:
     """One control plane on Debian 12 and one worker on Debian 13, shared by all tests that put back what they change."""
     with docker_hosts("main", folder=tmp_path_factory.mktemp("main"), debian=(12, 13)) as cluster:
