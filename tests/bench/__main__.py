@@ -4,15 +4,19 @@ python -m tests.bench [--sizes 1+1 1+3] [--only product|script] [--json FILE]
 """
 
 import argparse
+import fcntl
 import re
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.bench.machine import this_machine
 from tests.bench.measurement import measure
 from tests.bench.processes import BenchError
 from tests.bench.report import as_json, report
+from tests.lab import layout
 from tests.lab.docker import LabError
 from tests.lab.mirror import tree
 
@@ -23,13 +27,16 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments = _parser().parse_args()
     try:
-        machine = this_machine()
-        print(f"machine: {machine}", flush=True)
-        read_mirror()
-        sizes = [
-            measure(workers=workers, product=arguments.only != "script", script=arguments.only != "product")
-            for workers in sorted(set(arguments.sizes))
-        ]
+        with _alone():
+            machine = this_machine()
+            print(f"machine: {machine}", flush=True)
+            read_mirror()
+            sizes = [
+                measure(
+                    workers=workers, product=arguments.only != "script", script=arguments.only != "product"
+                )
+                for workers in sorted(set(arguments.sizes))
+            ]
     except (BenchError, LabError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -40,6 +47,18 @@ def main() -> int:
         arguments.json.write_text(as_json(machine=machine, sizes=sizes) + "\n")
     print("\n" + report(machine=machine, sizes=sizes))
     return 0
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Two benchmarks would measure, and remove, each other's hosts."""
+    layout.cache_folder().mkdir(parents=True, exist_ok=True)
+    with (layout.cache_folder() / "bench.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BenchError("another benchmark runs on this machine: wait for its end") from None
+        yield
 
 
 def read_mirror() -> None:
