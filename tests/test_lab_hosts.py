@@ -22,6 +22,7 @@ from tests.lab.host import (
     refuse_other_data,
 )
 from tests.lab.hosts import cluster_name, setting
+from tests.lab.images import Recipe
 from tests.lab.probe import Machine
 
 MODERN = Machine(cgroup_v1=False, kernel_config=True, inotify_instances=128, nameservers=("192.0.2.53",))
@@ -201,14 +202,15 @@ $(ORIGIN) $(CODENAME) http://never-updated.test/ main
 
 def test_an_image_is_named_after_what_goes_into_it() -> None:
     tags = {
-        images.tag_of(debian=12, mirror_key=None),
-        images.tag_of(debian=13, mirror_key=None),
-        images.tag_of(debian=12, mirror_key="one key"),
-        images.tag_of(debian=12, mirror_key="another key"),
+        Recipe(kind="host", debian=12).tag,
+        Recipe(kind="host", debian=13).tag,
+        Recipe(kind="host", debian=12, base="kubeadm-deploys/host:other").tag,
+        Recipe(kind="host", debian=12, mirror_key="one key").tag,
+        Recipe(kind="host", debian=12, mirror_key="another key").tag,
     }
 
-    assert len(tags) == 4
-    assert images.tag_of(debian=12, mirror_key="one key") in tags
+    assert len(tags) == 5
+    assert Recipe(kind="host", debian=12, mirror_key="one key").tag in tags
     assert all(tag.startswith("kubeadm-deploys/host:debian-1") for tag in tags)
 
 

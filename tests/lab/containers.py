@@ -1,6 +1,8 @@
 """The containers that docker hosts are."""
 
+import io
 import sys
+import tarfile
 import time
 from collections.abc import Mapping
 
@@ -27,19 +29,61 @@ _VOLUMES = ("/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet")
 
 def create(*, host: Host, image: str, machine: Machine) -> None:
     """Make and start a host's container."""
-    # Volumes are labelled too, so that those of a container that somebody removed without them are found again.
-    volume_labels = f"volume-label={LABEL}=host,volume-label={CLUSTER_LABEL}={host.cluster}"
+    launch(
+        name=host.name,
+        hostname=host.name,
+        address=host.address,
+        labels=host.labels,
+        owner={LABEL: host.labels[LABEL], CLUSTER_LABEL: host.cluster},
+        image=image,
+        machine=machine,
+    )
+
+
+def launch(
+    *,
+    name: str,
+    hostname: str,
+    address: str,
+    labels: Mapping[str, str],
+    owner: Mapping[str, str],
+    image: str,
+    machine: Machine,
+    files: Mapping[str, str] | None = None,
+) -> None:
+    """Make and start a container that is a machine of its own, with `files` in it by their paths.
+
+    `owner` are those of the labels that the volumes have too, so that volumes of a container that somebody removed
+    without them are found again.
+    """
+    volume_labels = ",".join(f"volume-label={key}={value}" for key, value in owner.items())
     docker(
         # The terminal is for what systemd has to say: without it `docker logs` shows nothing.
-        *("run", "--detach", "--tty", f"--name={host.name}", f"--hostname={host.name}"),
-        *(f"--network={layout.NETWORK}", f"--ip={host.address}", "--cgroupns=private"),
+        *("create", "--tty", f"--name={name}", f"--hostname={hostname}"),
+        *(f"--network={layout.NETWORK}", f"--ip={address}", "--cgroupns=private"),
         *(f"--cap-add={capability}" for capability in _CAPABILITIES),
         *(f"--security-opt={option}=unconfined" for option in ("seccomp", "apparmor", "systempaths")),
         *("--device-cgroup-rule=a *:* rwm", "--tmpfs=/run", "--tmpfs=/tmp:exec"),
         *(f"--mount=type=volume,destination={path},{volume_labels}" for path in _VOLUMES),
-        *(f"--label={key}={value}" for key, value in host.labels.items()),
+        *(f"--label={key}={value}" for key, value in labels.items()),
         *(image, *machine.nameservers),
     )
+    put(name=name, files=files or {})
+    docker("start", name)
+
+
+def put(*, name: str, files: Mapping[str, str]) -> None:
+    """Write files, which only root may read, into a container that may not have started yet."""
+    if not files:
+        return
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for path, text in files.items():
+            content = text.encode()
+            entry = tarfile.TarInfo(path.lstrip("/"))
+            entry.size, entry.mode = len(content), 0o600
+            tar.addfile(entry, io.BytesIO(content))
+    docker("cp", "-", f"{name}:/", input=archive.getvalue())
 
 
 def await_boot(host: Host) -> None:

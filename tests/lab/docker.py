@@ -11,15 +11,16 @@ class LabError(Exception):
     """Something the user can cure; the message is one sentence that says what, where and how."""
 
 
-def docker(*args: str, input: str | None = None, timeout: float | None = None) -> str:
+def docker(*args: str, input: str | bytes | None = None, timeout: float | None = None) -> str:
     """Run one docker command and return what it printed.
 
     docker's own client is used and not its API, because it knows DOCKER_HOST, contexts and Docker Desktop.
     """
     shown = " ".join(("docker", *args[:2]))
+    data = input.encode() if isinstance(input, str) else input
     try:
         done = subprocess.run(
-            ("docker", *args), input=input, timeout=timeout, capture_output=True, text=True, check=False
+            ("docker", *args), input=data, timeout=timeout, capture_output=True, check=False
         )
     except FileNotFoundError:
         raise LabError(
@@ -28,8 +29,9 @@ def docker(*args: str, input: str | None = None, timeout: float | None = None) -
     except subprocess.TimeoutExpired:
         raise LabError(f"`{shown}` did not end within {timeout:.0f} s") from None
     if done.returncode != 0:
-        raise LabError(f"`{shown}` failed: {done.stderr.strip() or f'exit code {done.returncode}'}")
-    return done.stdout
+        reason = done.stderr.decode().strip() or f"exit code {done.returncode}"
+        raise LabError(f"`{shown}` failed: {reason}")
+    return done.stdout.decode()
 
 
 def labelled(*command: str, labels: Mapping[str, str]) -> list[str]:

@@ -125,6 +125,15 @@ def missing_hosts(
     return missing
 
 
+def load_balancer_ranges(hosts: Iterable[Host]) -> dict[str, str]:
+    """The range of every cluster that has one, with the address to lead it to: that of its first control plane."""
+    return {
+        host.data["load_balancer_range"]: host.address
+        for host in hosts
+        if host.data.get("load_balancer_range") and order(host)[1:] == (0, 1)
+    }
+
+
 def free_addresses(*, taken: set[str]) -> Iterator[str]:
     """Addresses for hosts, in order."""
     every = map(str, ipaddress.ip_network(layout.SUBNET).hosts())

@@ -20,6 +20,7 @@ from tests.lab.host import (
     crowding,
     from_container,
     lab_data,
+    load_balancer_ranges,
     missing_hosts,
     order,
     refuse_other_data,
@@ -30,6 +31,11 @@ from tests.lab.mirror import apt
 from tests.lab.probe import Machine, probe
 
 __all__ = ["Host", "down", "down_all", "list_hosts", "restart", "show", "up"]
+
+HCLOUD = "hcloud"
+"""Kind of the containers that the double of Hetzner's API makes, and of their volumes."""
+
+_MACHINES = ("host", HCLOUD)
 
 
 def up(
@@ -44,7 +50,7 @@ def up(
 
     The releases in `debian` take turns. `data` is host data for all hosts, on top of the lab's own.
     """
-    with _exclusive():
+    with exclusive():
         everyone = list_hosts()
         existing = [host for host in everyone if host.cluster == cluster]
         refuse_other_data(hosts=existing, data=data or {})
@@ -75,19 +81,20 @@ def list_hosts(*, cluster: str | None = None) -> list[Host]:
 
 
 def down(*, cluster: str) -> None:
-    """Remove the hosts of one cluster with their volumes, and the machine's routes with the last host."""
-    with _exclusive():
+    """Remove the hosts of one cluster with their volumes and routes, and all the lab's routes with the last host."""
+    with exclusive():
+        ranges = load_balancer_ranges(list_hosts(cluster=cluster))
         containers.remove(labels={LABEL: "host", CLUSTER_LABEL: cluster})
-        if not list_hosts():
-            _remove_routes()
+        if not remove_unused_routes() and ranges:
+            routes.remove_led(image=_any_image(), ranges=ranges)
 
 
 def down_all() -> None:
     """Remove everything of the lab from docker and the machine; images and cache stay."""
     if not shutil.which("docker"):
         return  # and so there has never been anything
-    with _exclusive():
-        for kind in ("host", "mirror"):
+    with exclusive():
+        for kind in (*_MACHINES, "mirror"):
             containers.remove(labels={LABEL: kind})
         _remove_routes()
         for network in labelled("network", "ls", "--quiet", labels={LABEL: "network"}):
@@ -152,14 +159,12 @@ def _bring_up(
     image = images[debian[0]]
     machine = probe(image=image)
     common = {**lab_data(cluster=cluster, machine=machine), **settings, **data}
+    new = [replace(host, data={**common, **host.data}) for host in missing]
     ensure_network()
     routes.add(image=image)
-    _each(
-        lambda host: containers.create(
-            host=replace(host, data={**common, **host.data}), image=images[host.debian], machine=machine
-        ),
-        missing,
-    )
+    if ranges := load_balancer_ranges([*stopped, *new]):
+        routes.lead(image=image, ranges=ranges)
+    _each(lambda host: containers.create(host=host, image=images[host.debian], machine=machine), new)
     _each(lambda host: docker("start", host.name), stopped)
     return machine
 
@@ -171,10 +176,23 @@ def _images(*, releases: Sequence[int], mirror_key: str | None) -> dict[int, str
         return dict(zip(distinct, tags, strict=True))
 
 
+def remove_unused_routes() -> bool:
+    """Remove the machine's routes unless something is still there that they serve; tell whether they were removed."""
+    if any(labelled("ps", "--all", "--quiet", labels={LABEL: kind}) for kind in _MACHINES):
+        return False
+    _remove_routes()
+    return True
+
+
 def _remove_routes() -> None:
-    # Any host image will do; where there is none, no host was ever up and no route was made.
-    if images := labelled("image", "ls", "--quiet", f"{LABEL}/host", labels={LABEL: "image"}):
-        routes.remove(image=images[0])
+    # Where there is no image, no host was ever up and no route was made.
+    if image := _any_image():
+        routes.remove(image=image)
+
+
+def _any_image() -> str:
+    """An image of the lab's hosts, whichever it is; empty where there is none."""
+    return next(iter(labelled("image", "ls", "--quiet", f"{LABEL}/host", labels={LABEL: "image"})), "")
 
 
 def _each(action: Callable[[Host], object], hosts: Iterable[Host]) -> None:
@@ -185,7 +203,7 @@ def _each(action: Callable[[Host], object], hosts: Iterable[Host]) -> None:
 
 
 @contextmanager
-def _exclusive() -> Iterator[None]:
+def exclusive() -> Iterator[None]:
     """Keep two commands from choosing the same address, or one from removing the network that the other needs."""
     layout.cache_folder().mkdir(parents=True, exist_ok=True)
     with (layout.cache_folder() / "hosts.lock").open("w") as lock:

@@ -1,9 +1,10 @@
-"""Node images: plain minimal Debian servers, made once and found again by a hash of what goes into them."""
+"""The lab's images: minimal Debian machines, made once and found again by a hash of what goes into them."""
 
 import hashlib
 import subprocess
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.lab.docker import LabError, docker, image_exists
@@ -13,32 +14,58 @@ from tests.lab.machine import debian_sources, require
 CODENAMES = {12: "bookworm", 13: "trixie"}
 """Debian releases that hosts can have."""
 
-_RECIPE = Path(__file__).parent / "image"
+_HOST_RECIPE = Path(__file__).parent / "image"
 _PULL_TIMEOUT = 300
 """Seconds; Docker Hub is asked once per release, and a network that swallows packets must not hold up the lab."""
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """What an image is made from."""
+
+    kind: str
+    """What the image is for, and the target in the recipe's Dockerfile; with a mirror it is `<kind>-with-mirror`."""
+    debian: int
+    folder: Path = _HOST_RECIPE
+    base: str = ""
+    """Tag of the image below it; a plain Debian unless it is given."""
+    mirror_key: str | None = None
+    """Armoured key of the lab's mirror: apt installs from it in the running machine. While the image is made, and
+    without a key ever after, apt installs from where the base does."""
+
+    @property
+    def tag(self) -> str:
+        """Kind, release and hash of everything besides a plain Debian that decides what the image is."""
+        digest = hashlib.sha256(self.base.encode())
+        for name, content in sorted(self.context().items()):
+            digest.update(f"{name}\0{len(content)}\0".encode() + content)
+        return f"{LABEL}/{self.kind}:debian-{self.debian}-{digest.hexdigest()[:12]}"
+
+    def context(self) -> dict[str, bytes]:
+        """The files that the image is built from."""
+        files = {path.name: path.read_bytes() for path in self.folder.iterdir()}
+        if self.mirror_key:
+            files["mirror.asc"] = self.mirror_key.encode()
+            files["mirror.sources"] = mirror_source(codename=CODENAMES[self.debian]).encode()
+        return files
+
+
 def host_image(*, debian: int, mirror_key: str | None = None) -> str:
-    """Tag of the node image of this Debian release, made if it is not there.
+    """Tag of the image of a docker host with this Debian release, made if it is not there."""
+    return have(Recipe(kind="host", debian=debian, mirror_key=mirror_key))
 
-    With `mirror_key`, the armoured key of the lab's mirror, apt installs from the mirror; without it from where
-    the base image does.
-    """
-    tag = tag_of(debian=debian, mirror_key=mirror_key)
-    if not image_exists(tag=tag):
+
+def have(recipe: Recipe) -> str:
+    """Tag of the recipe's image, made if it is not there."""
+    if not image_exists(tag=recipe.tag):
         started = time.monotonic()
-        print(f"building the Debian {debian} host image, about 90 s", flush=True)
-        _build(debian=debian, tag=tag, mirror_key=mirror_key)
-        print(f"built the Debian {debian} host image in {time.monotonic() - started:.0f} s", flush=True)
-    return tag
-
-
-def tag_of(*, debian: int, mirror_key: str | None) -> str:
-    """Tag of a node image: release and hash of everything besides the base that decides what it is."""
-    digest = hashlib.sha256()
-    for name, content in sorted(_context(codename=CODENAMES[debian], mirror_key=mirror_key).items()):
-        digest.update(f"{name}\0{len(content)}\0".encode() + content)
-    return f"{LABEL}/host:debian-{debian}-{digest.hexdigest()[:12]}"
+        print(f"building the Debian {recipe.debian} {recipe.kind} image, about 90 s", flush=True)
+        _build(recipe)
+        print(
+            f"built the Debian {recipe.debian} {recipe.kind} image in {time.monotonic() - started:.0f} s",
+            flush=True,
+        )
+    return recipe.tag
 
 
 def mirror_source(*, codename: str) -> str:
@@ -51,35 +78,29 @@ def mirror_source(*, codename: str) -> str:
     )
 
 
-def _context(*, codename: str, mirror_key: str | None) -> dict[str, bytes]:
-    """The files that the image is built from."""
-    files = {path.name: path.read_bytes() for path in _RECIPE.iterdir()}
-    if mirror_key:
-        files["mirror.asc"] = mirror_key.encode()
-        files["mirror.sources"] = mirror_source(codename=codename).encode()
-    return files
-
-
-def _build(*, debian: int, tag: str, mirror_key: str | None) -> None:
-    base = base_image(debian=debian)
-    target = "host-with-mirror" if mirror_key else "host"
-    log = cache_folder() / "logs" / f"{tag.rpartition(':')[2]}.log"
+def _build(recipe: Recipe) -> None:
+    base = recipe.base or base_image(debian=recipe.debian)
+    target = f"{recipe.kind}-with-mirror" if recipe.mirror_key else recipe.kind
+    log = cache_folder() / "logs" / f"{recipe.kind}-{recipe.tag.rpartition(':')[2]}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, log.open("w+") as output:
-        for name, content in _context(codename=CODENAMES[debian], mirror_key=mirror_key).items():
+        for name, content in recipe.context().items():
             (Path(folder) / name).write_bytes(content)
-        (Path(folder) / "entrypoint").chmod(0o755)
+            if content.startswith(b"#!"):
+                (Path(folder) / name).chmod(0o755)
         # On docker's default build network the machine's apt source may be out of reach.
         command = ("docker", "build", "--network=host", f"--target={target}", f"--build-arg=BASE={base}")
         built = subprocess.run(
-            (*command, f"--label={LABEL}=image", f"--tag={tag}", folder),
+            (*command, f"--label={LABEL}=image", f"--tag={recipe.tag}", folder),
             stdout=output,
             stderr=output,
             check=False,
         )
     if built.returncode != 0:
         last = "\n".join(log.read_text().splitlines()[-15:])
-        raise LabError(f"building the Debian {debian} host image failed (all of it in {log}):\n{last}")
+        raise LabError(
+            f"building the Debian {recipe.debian} {recipe.kind} image failed (all of it in {log}):\n{last}"
+        )
 
 
 def base_image(*, debian: int) -> str:

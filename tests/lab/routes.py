@@ -1,8 +1,11 @@
-"""Blackhole routes for the clusters' own subnets, on the machine that docker runs on, while hosts are up.
+"""Routes on the machine that docker runs on, while hosts are up.
 
-A packet for a pod or Service address that nobody owns would follow the machine's default route and leave it: a
-closed Service port then looks open, and traffic goes where it must not.
+Blackholes for the clusters' own subnets: a packet for a pod or Service address that nobody owns would follow the
+machine's default route and leave it: a closed Service port then looks open, and traffic goes where it must not.
+And the route of each cluster's ``load_balancer_range`` to a node of it, which is the work of a user's router.
 """
+
+from collections.abc import Mapping
 
 from tests.lab.docker import docker
 
@@ -16,13 +19,26 @@ _METRIC = 2130000000
 
 
 def add(*, image: str) -> None:
-    """Have the routes; those that are there stay."""
+    """Have the blackholes; those that are there stay."""
     _ip(image=image, commands=[f"route replace blackhole {subnet} {_mark()}" for subnet in SUBNETS])
+
+
+def lead(*, image: str, ranges: Mapping[str, str]) -> None:
+    """Have a route for each range, to the address of the node that it is mapped to."""
+    _ip(
+        image=image,
+        commands=[f"route replace {subnet} via {node} {_mark()}" for subnet, node in ranges.items()],
+    )
+
+
+def remove_led(*, image: str, ranges: Mapping[str, str]) -> None:
+    """Remove what ``lead`` made."""
+    _ip(image=image, commands=[f"route flush exact {subnet} proto {_PROTOCOL}" for subnet in ranges])
 
 
 def remove(*, image: str) -> None:
     """Remove the lab's routes and no other."""
-    _ip(image=image, commands=[f"route flush type blackhole proto {_PROTOCOL}"])
+    _ip(image=image, commands=[f"route flush proto {_PROTOCOL}"])
 
 
 def _mark() -> str:

@@ -11,6 +11,7 @@ from tests.lab.mirror import (
     calico_images,
     control_plane_images,
     debian,
+    hetzner_images,
     kubernetes,
     packages,
     programs,
@@ -26,6 +27,7 @@ CNI_PLUGINS_VERSION = "1.9.1"
 PACKAGED_CNI_PLUGINS_VERSION = "1.8.0"
 """As in real life, the package kubernetes-cni brings older plugins than a release tarball of today."""
 CALICO_VERSION = "3.31.0"
+HCLOUD_CLOUD_CONTROLLER_VERSION = "1.34.0"
 CRANE_VERSION = "0.22.1"
 CRICTL_VERSION = "1.36.0"
 """For each Kubernetes: the other versions are no modules that can be had and checked."""
@@ -61,6 +63,7 @@ def components(versions: Iterable[str]) -> list[Component]:
         _add(_go("runc", runc, seconds=20, make=releases.make_runc), ordered=ordered)
     _add(_cni_plugins(CNI_PLUGINS_VERSION), ordered=ordered)
     _add(_calico_images(), ordered=ordered)
+    _add(_hetzner_images(), ordered=ordered)
     _add(_debian(), ordered=ordered)
     return list(ordered.values())
 
@@ -164,6 +167,21 @@ def _calico_images() -> Component:
         ),
         recipe=("calico_images.py", "images.py"),
         needs=(built, plugins, network_tools, _crane(), server()),
+    )
+
+
+def _hetzner_images() -> Component:
+    return Component(
+        name=f"Hetzner stand-ins {HCLOUD_CLOUD_CONTROLLER_VERSION}",
+        seconds=60,
+        make=partial(
+            hetzner_images.make,
+            version=HCLOUD_CLOUD_CONTROLLER_VERSION,
+            crane=_crane().folder / "bin/crane",
+            server=server().folder / "bin/mirror",
+        ),
+        recipe=("hetzner_images.py", "images.py", *hetzner_images.RECIPE),
+        needs=(_crane(), server()),
     )
 
 

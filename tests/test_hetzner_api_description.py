@@ -1,0 +1,443 @@
+"""The double against the API's own OpenAPI description, in both directions, with the real hcloud client.
+
+The description is not part of the checkout; without it these tests are skipped, and only these.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hcloud import APIException, Client
+from hcloud.firewalls import FirewallResource, FirewallResourceLabelSelector, FirewallRule
+from hcloud.images import Image
+from hcloud.load_balancer_types import LoadBalancerType
+from hcloud.load_balancers import (
+    LoadBalancerAlgorithm,
+    LoadBalancerHealthCheck,
+    LoadBalancerHealthCheckHttp,
+    LoadBalancerService,
+    LoadBalancerTarget,
+    LoadBalancerTargetIP,
+    LoadBalancerTargetLabelSelector,
+)
+from hcloud.locations import Location
+from hcloud.networks import NetworkRoute, NetworkSubnet
+from hcloud.server_types import ServerType
+from openapi_core import Config, OpenAPI
+from openapi_core.contrib.requests import RequestsOpenAPIRequest, RequestsOpenAPIResponse
+from werkzeug.exceptions import HTTPException
+
+from tests.lab.hetzner.app import create_app
+from tests.lab.hetzner.server import Api, running
+
+DESCRIPTION = Path(__file__).parents[2] / "shared" / "facts" / "hcloud-openapi.json"
+
+pytestmark = pytest.mark.skipif(not DESCRIPTION.exists(), reason=f"{DESCRIPTION} is not here")
+
+Json = dict[str, Any]
+Operation = tuple[str, str]
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ5o8yQ9Xg0m0d2V9y3j8uIYbqk3m9m4vJb9kq4l4n2P somebody"
+ID_OR_NAME: Json = {"oneOf": [{"type": "string"}, {"type": "integer"}]}
+
+
+def todays_description(*, url: str) -> Json:
+    """The description as the API is today: every known difference, one after the other."""
+    text = DESCRIPTION.read_text()
+    # OpenAPI's own spelling of a range of statuses.
+    text = text.replace('"4xx"', '"4XX"').replace('"5xx"', '"5XX"')
+    description: Json = json.loads(text)
+    for path in description["paths"].values():
+        path["servers"] = [{"url": url}]
+    # Dropped by the API in 2026: resources have a location and no data center.
+    for schema in _schemas(description):
+        if "datacenter" in schema["properties"] and "name" in schema["properties"]:
+            schema["properties"]["datacenter"] = {"not": {}}
+            _make_optional(schema, "datacenter")
+    # Since August 2026 a Primary IP that nothing has says so; since October load balancers have them too.
+    for schema in _schemas(description):
+        if "assignee_type" in schema["properties"]:
+            schema["properties"]["assignee_type"] = {"enum": ["server", "load_balancer", "unassigned"]}
+    _make_optional(description["components"]["schemas"]["create_primary_ip_request"], "assignee_type")
+    # Since October 2026 deleting a load balancer takes an action.
+    balancer = description["paths"]["/load_balancers/{id}"]
+    balancer["delete"]["responses"]["201"] = description["paths"]["/servers/{id}"]["delete"]["responses"][
+        "200"
+    ]
+    del balancer["delete"]["responses"]["204"]
+    # "nullable" beside "allOf" is meant to allow null, which the schemas inside then refuse.
+    for schema in _schemas(description):
+        for name, field in schema["properties"].items():
+            if field.get("nullable") and "allOf" in field:
+                null = {"type": "object", "nullable": True, "enum": [None]}
+                schema["properties"][name] = {"anyOf": [*field["allOf"], null]}
+    # Said in words ("ID or name of ...") and typed as a string only; the official clients send numbers.
+    server = description["components"]["schemas"]["create_server_request"]["properties"]
+    server["ssh_keys"]["items"] = ID_OR_NAME
+    for field in ("image", "location", "server_type"):
+        server[field] = ID_OR_NAME
+    # Described as required; the official clients leave it out when there is none.
+    for schema in _schemas(description):
+        if {"domain", "status_codes"} <= schema["properties"].keys():
+            _make_optional(schema, "domain")
+    return description
+
+
+def _make_optional(schema: Json, field: str) -> None:
+    if field in schema.get("required", []):
+        schema["required"].remove(field)
+
+
+def _schemas(node: object) -> Iterator[Json]:
+    """All object schemas, wherever they are."""
+    if isinstance(node, dict):
+        if isinstance(node.get("properties"), dict):
+            yield node
+        for value in node.values():
+            yield from _schemas(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _schemas(value)
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    with running() as api:
+        yield api
+
+
+@pytest.fixture
+def description(api: Api) -> Json:
+    return todays_description(url=api.url)
+
+
+@pytest.fixture
+def seen() -> set[Operation]:
+    """The operations that were called and whose answers were as described."""
+    return set()
+
+
+@pytest.fixture
+def client(api: Api, description: Json, seen: set[Operation]) -> Client:
+    """The real client, each of whose requests and answers is compared with the description."""
+    openapi = OpenAPI.from_dict(description, config=Config(spec_validator_cls=None))
+    client = Client(token=api.token, api_endpoint=api.url, poll_interval=0.001)
+
+    def check(response: Any, **_: object) -> None:
+        request = RequestsOpenAPIRequest(response.request)
+        if response.status_code != 422:
+            openapi.validate_request(request)
+        openapi.validate_response(request, RequestsOpenAPIResponse(response))
+        seen.add((response.request.method, _template(response.request.url.removeprefix(api.url))))
+
+    client._client._session.hooks["response"].append(check)
+    return client
+
+
+def _template(path: str) -> str:
+    """A path with its IDs left open."""
+    return re.sub(r"/\d+", "/{id}", path.partition("?")[0])
+
+
+def implemented(description: Json) -> set[Operation]:
+    """The described operations that the double has an endpoint for."""
+    adapter = create_app().url_map.bind("")
+    operations = set()
+    for path, operation in description["paths"].items():
+        for method in ("get", "post", "put", "delete"):
+            if method not in operation:
+                continue
+            template = re.sub(r"{\w+}", "{id}", path)
+            try:
+                adapter.match("/v1" + template.replace("{id}", "1"), method=method.upper())
+            except HTTPException:
+                continue
+            operations.add((method.upper(), template))
+    return operations
+
+
+def test_every_endpoint_answers_as_described(client: Client, description: Json, seen: set[Operation]) -> None:
+    use_catalogue(client)
+    use_ssh_keys(client)
+    use_placement_groups(client)
+    use_networks(client)
+    use_servers(client)
+    use_firewalls(client)
+    use_load_balancers(client)
+    use_volumes(client)
+    use_addresses(client)
+    use_errors(client)
+    assert implemented(description) - seen == set()
+
+
+def use_catalogue(client: Any) -> None:
+    assert client.locations.get_by_name("fsn1") is not None
+    client.locations.get_by_id(1)
+    server_type = client.server_types.get_by_name("cx23")
+    assert server_type is not None and server_type.locations is not None
+    assert server_type.locations[0].available
+    client.server_types.get_by_id(server_type.id)
+    image = client.images.get_by_name_and_architecture("debian-13", "arm")
+    assert image is not None
+    client.images.get_by_id(image.id)
+    client.load_balancer_types.get_all()
+    client.load_balancer_types.get_by_id(1)
+    client.request("GET", "/pricing")
+    for path in ("/datacenters", "/datacenters/1"):
+        with pytest.raises(APIException, match="deprecated_api_endpoint"):
+            client.request("GET", path)
+
+
+def use_ssh_keys(client: Any) -> None:
+    key = client.ssh_keys.create(name="key", public_key=KEY, labels={"example.com/a": "b"})
+    key.update(name="renamed")
+    client.ssh_keys.get_by_id(key.id)
+    assert client.ssh_keys.get_by_fingerprint(key.fingerprint) is not None
+    key.delete()
+
+
+def use_placement_groups(client: Any) -> None:
+    group = client.placement_groups.create(name="group", type="spread").placement_group
+    group.update(labels={"a": "b"})
+    client.placement_groups.get_by_id(group.id)
+    client.placement_groups.get_all()
+    group.delete()
+
+
+def use_networks(client: Any) -> None:
+    network = client.networks.create(name="net", ip_range="10.0.0.0/16", labels={"a": "b"})
+    network.update(labels={})
+    without_range = {"type": "cloud", "network_zone": "eu-central"}
+    path = f"/networks/{network.id}/actions/add_subnet"
+    answer = client.request("POST", path, json=without_range)
+    client.actions.get_by_id(answer["action"]["id"]).wait_until_finished()
+    route = NetworkRoute(destination="10.100.1.0/24", gateway="10.0.1.1")
+    network.add_route(route).wait_until_finished()
+    network.delete_route(route).wait_until_finished()
+    network.delete_subnet(
+        NetworkSubnet(type="cloud", network_zone="eu-central", ip_range="10.0.0.0/24")
+    ).wait_until_finished()
+    network.change_ip_range("10.0.0.0/15").wait_until_finished()
+    network.change_protection(delete=False)
+    _see_actions(client.networks, network.id)
+    client.networks.get_by_id(network.id)
+    client.networks.get_all()
+    network.delete()
+
+
+def _see_actions(resources: Any, resource_id: int) -> None:
+    """Get the actions of a resource in each of the ways there are."""
+    bound = resources.get_by_id(resource_id)
+    actions = bound.get_actions()
+    assert actions
+    resources.actions.get_all()
+    resources.actions.get_by_id(actions[0].id)
+    path = f"{resources._base_url}/{resource_id}/actions/{actions[0].id}"
+    resources._client.request("GET", path)
+    resources._client.request("GET", "/actions", params={"id": [one.id for one in actions[:2]]})
+
+
+def use_servers(client: Any) -> None:
+    key = client.ssh_keys.create(name="key", public_key=KEY)
+    subnet = NetworkSubnet(type="cloud", network_zone="eu-central", ip_range="10.0.0.0/24")
+    network = client.networks.create(name="servers", ip_range="10.0.0.0/16", subnets=[subnet])
+    group = client.placement_groups.create(name="servers", type="spread").placement_group
+    answer = client.servers.create(
+        name="server",
+        server_type=ServerType(name="cx23"),
+        image=Image(name="debian-13"),
+        location=Location(name="fsn1"),
+        ssh_keys=[key],
+        networks=[network],
+        placement_group=group,
+        user_data="#cloud-config",
+        labels={"a": "b"},
+    )
+    for action in (answer.action, *answer.next_actions):
+        action.wait_until_finished()
+    server = answer.server
+    server.update(labels={"a": "c"})
+    server.change_alias_ips(network, ["10.0.0.77"]).wait_until_finished()
+    server.detach_from_network(network).wait_until_finished()
+    server.attach_to_network(network).wait_until_finished()
+    server.reboot().wait_until_finished()
+    server.reset().wait_until_finished()
+    server.enable_rescue(type="linux64").action.wait_until_finished()
+    server.disable_rescue().wait_until_finished()
+    server.enable_backup().wait_until_finished()
+    server.disable_backup().wait_until_finished()
+    server.reset_password()
+    server.change_protection(delete=False, rebuild=False)
+    server.reload()
+    assert server.public_net is not None and server.public_net.ipv4 is not None
+    server.change_dns_ptr(server.public_net.ipv4.ip, "server.example.com")
+    server.rebuild(Image(name="ubuntu-24.04")).action.wait_until_finished()
+    server.shutdown().wait_until_finished()
+    server.remove_from_placement_group().wait_until_finished()
+    server.add_to_placement_group(group).wait_until_finished()
+    server.change_type(ServerType(name="cx33"), upgrade_disk=True).wait_until_finished()
+    server.power_on().wait_until_finished()
+    server.power_off().wait_until_finished()
+    _see_actions(client.servers, server.id)
+    client.servers.get_all(label_selector="a in (b, c)", status=["off"])
+    server.delete().wait_until_finished()
+    network.delete()
+
+
+def _server(client: Any, name: str, **options: Any) -> Any:
+    answer = client.servers.create(
+        name=name, server_type=ServerType(name="cx23"), image=Image(name="debian-13"), **options
+    )
+    for action in (answer.action, *answer.next_actions):
+        action.wait_until_finished()
+    return answer.server
+
+
+def use_firewalls(client: Any) -> None:
+    server = _server(client, "walled", labels={"walled": ""})
+    rule = FirewallRule(direction="in", protocol="tcp", port="22", source_ips=["0.0.0.0/0", "::/0"])
+    selector = FirewallResource(type="label_selector", label_selector=FirewallResourceLabelSelector("walled"))
+    firewall = client.firewalls.create(name="firewall", rules=[rule], resources=[selector]).firewall
+    firewall.update(name="renamed", labels={"a": "b"})
+    icmp = FirewallRule(direction="in", protocol="icmp", source_ips=["10.0.0.0/8"], description="ping")
+    _wait(firewall.set_rules([rule, icmp]))
+    _wait(firewall.remove_from_resources([selector]))
+    itself = FirewallResource(type="server", server=server)
+    _wait(firewall.apply_to_resources([itself]))
+    client.servers.get_by_id(server.id)
+    client.firewalls.get_all()
+    _see_actions(client.firewalls, firewall.id)
+    _wait(firewall.remove_from_resources([itself]))
+    firewall.delete()
+    server.delete().wait_until_finished()
+
+
+def _wait(actions: Any) -> None:
+    for action in actions:
+        action.wait_until_finished()
+
+
+def use_load_balancers(client: Any) -> None:
+    subnet = NetworkSubnet(type="cloud", network_zone="eu-central", ip_range="10.1.0.0/24")
+    network = client.networks.create(name="balanced", ip_range="10.1.0.0/16", subnets=[subnet])
+    server = _server(client, "balanced", networks=[network], labels={"role": "control-plane"})
+    check = LoadBalancerHealthCheck(
+        protocol="http",
+        port=6443,
+        interval=15,
+        timeout=10,
+        retries=3,
+        http=LoadBalancerHealthCheckHttp(path="/readyz", status_codes=["200"], tls=True),
+    )
+    service = LoadBalancerService(
+        protocol="tcp",
+        listen_port=6443,
+        destination_port=6443,
+        proxyprotocol=False,
+        health_check=check,
+    )
+    answer = client.load_balancers.create(
+        name="balancer",
+        load_balancer_type=LoadBalancerType(name="lb11"),
+        location=Location(name="fsn1"),
+        algorithm=LoadBalancerAlgorithm(type="least_connections"),
+        services=[service],
+    )
+    answer.action.wait_until_finished()
+    balancer = answer.load_balancer
+    balancer.update(labels={"a": "b"})
+    balancer.attach_to_network(network).wait_until_finished()
+    selector = LoadBalancerTarget(
+        type="label_selector",
+        use_private_ip=True,
+        label_selector=LoadBalancerTargetLabelSelector("role=control-plane"),
+    )
+    balancer.add_target(selector).wait_until_finished()
+    balancer.disable_public_interface().wait_until_finished()
+    balancer.enable_public_interface().wait_until_finished()
+    balancer.add_target(LoadBalancerTarget(type="server", server=server)).wait_until_finished()
+    balancer.add_target(
+        LoadBalancerTarget(type="ip", ip=LoadBalancerTargetIP("192.0.2.1"))
+    ).wait_until_finished()
+    client.load_balancers.get_by_id(balancer.id)
+    client.load_balancers.get_all()
+    client.servers.get_by_id(server.id)
+    balancer.remove_target(selector).wait_until_finished()
+    service.health_check = LoadBalancerHealthCheck(protocol="tcp", port=443, interval=5, timeout=3, retries=1)
+    balancer.update_service(service).wait_until_finished()
+    service.protocol, service.listen_port = "http", 80
+    balancer.add_service(service).wait_until_finished()
+    balancer.delete_service(service).wait_until_finished()
+    balancer.change_algorithm(LoadBalancerAlgorithm(type="round_robin")).wait_until_finished()
+    balancer.change_type(LoadBalancerType(name="lb21")).wait_until_finished()
+    balancer.change_protection(delete=False)
+    balancer.reload()
+    assert balancer.public_net is not None
+    balancer.change_dns_ptr(balancer.public_net.ipv4.ip, "api.example.com")
+    balancer.detach_from_network(network).wait_until_finished()
+    _see_actions(client.load_balancers, balancer.id)
+    balancer.delete().action.wait_until_finished()
+    server.delete().wait_until_finished()
+
+
+def use_volumes(client: Any) -> None:
+    server = _server(client, "stored")
+    answer = client.volumes.create(
+        size=10, name="volume", location=Location(name="fsn1"), format="ext4", labels={"a": "b"}
+    )
+    answer.action.wait_until_finished()
+    volume = answer.volume
+    volume.attach(server).wait_until_finished()
+    client.servers.get_by_id(server.id)
+    volume.detach().wait_until_finished()
+    volume.resize(20).wait_until_finished()
+    volume.change_protection(delete=False)
+    volume.update(name="renamed")
+    client.volumes.get_all(status=["available"])
+    _see_actions(client.volumes, volume.id)
+    volume.delete()
+    server.delete().wait_until_finished()
+
+
+def use_addresses(client: Any) -> None:
+    server = _server(client, "addressed")
+    floating = client.floating_ips.create(
+        type="ipv4", home_location=Location(name="fsn1"), name="floating"
+    ).floating_ip
+    floating.assign(server).wait_until_finished()
+    client.servers.get_by_id(server.id)
+    floating.unassign().wait_until_finished()
+    floating.update(description="text")
+    floating.change_dns_ptr(floating.ip, "floating.example.com")
+    floating.change_protection(delete=False)
+    client.floating_ips.get_all()
+    _see_actions(client.floating_ips, floating.id)
+    floating.delete()
+    server.delete().wait_until_finished()
+    primary = client.primary_ips.create(
+        type="ipv6", name="primary", location=Location(name="fsn1"), assignee_type="server"
+    ).primary_ip
+    server = _server(client, "addressed-again", start_after_create=False)
+    server.reload()
+    assert server.public_net is not None and server.public_net.primary_ipv6 is not None
+    client.primary_ips.unassign(server.public_net.primary_ipv6).wait_until_finished()
+    primary.assign(server.id, "server").wait_until_finished()
+    primary.unassign().wait_until_finished()
+    primary.update(auto_delete=True)
+    primary.change_dns_ptr(primary.ip.replace("::/64", "::1"), "primary.example.com")
+    primary.change_protection(delete=False)
+    client.primary_ips.get_all()
+    _see_actions(client.primary_ips, primary.id)
+    primary.delete()
+
+
+def use_errors(client: Any) -> None:
+    with pytest.raises(APIException, match="not_found"):
+        client.servers.get_by_id(1)
+    with pytest.raises(APIException, match="uniqueness_error"):
+        client.ssh_keys.create(name="another", public_key=KEY)
+    with pytest.raises(APIException, match="invalid_input"):
+        client.ssh_keys.create(name="bad", public_key="none")
