@@ -15,6 +15,8 @@ _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _DNS_NAME = re.compile(rf"{_DNS_LABEL.pattern}(\.{_DNS_LABEL.pattern})*")
 _FINGERPRINT = re.compile(r"[0-9A-F]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_PROVIDER_ID = re.compile(r"[a-z][-a-z0-9]*://\S+")
 
 
 def version(value: object) -> str:
@@ -41,6 +43,52 @@ def address(value: object) -> str:
         return str(ipaddress.IPv4Address(value if isinstance(value, str) else ""))
     except ValueError:
         raise ValueError("is not an IPv4 address; write it like 10.0.0.2") from None
+
+
+def network_or_empty(value: object) -> str:
+    """An IPv4 network, or the empty string for none."""
+    return "" if value == "" else network(value)
+
+
+def address_or_empty(value: object) -> str:
+    """An IPv4 address, or the empty string for none."""
+    return "" if value == "" else address(value)
+
+
+def mac_or_empty(value: object) -> str:
+    """The hardware address of an interface in lower case, or the empty string when it is not known."""
+    normal = value.lower() if isinstance(value, str) else ""
+    if value != "" and not _MAC.fullmatch(normal):
+        raise ValueError("is not a hardware address; write it like 86:00:00:12:34:56")
+    return normal
+
+
+def provider_id_or_empty(value: object) -> str:
+    """What a cloud calls a machine, like ``hcloud://42``, or the empty string when it is in no cloud."""
+    if value != "" and not (isinstance(value, str) and _PROVIDER_ID.fullmatch(value)):
+        raise ValueError("is not a provider ID; write it like hcloud://42")
+    return str(value)
+
+
+def nameservers(value: object) -> tuple[str, ...]:
+    """At most three IPv4 addresses of DNS servers, none of them the machine itself: pods have to reach them."""
+    if not isinstance(value, list | tuple):
+        raise ValueError("is not a list; write it like ['10.0.0.53', '9.9.9.9']")
+    if len(value) > 3:
+        raise ValueError("has more than three addresses, and a resolver asks no more; write at most three")
+    return tuple(_nameserver(entry) for entry in value)
+
+
+def _nameserver(value: object) -> str:
+    try:
+        found = ipaddress.IPv4Address(value if isinstance(value, str) else "")
+    except ValueError:
+        raise ValueError(
+            f"has {value!r}, which is not an IPv4 address, and pods have no other; write it like 9.9.9.9"
+        ) from None
+    if found.is_loopback or found.is_unspecified:
+        raise ValueError(f"has {value!r}, which in a pod is the pod itself; name a DNS server on the network")
+    return str(found)
 
 
 def dns_label(value: object) -> str:

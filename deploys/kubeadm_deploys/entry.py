@@ -21,8 +21,11 @@ from kubeadm_deploys.options import ClusterOptions
 CONTROL_PLANE_GROUP = "control_plane"
 WORKERS_GROUP = "workers"
 
-_NODE_KEYS = ("node_name", "node_ip")
+_NODE_KEYS = ("node_name", "node_ip", "node_interface_mac", "provider_id")
 """Data of single hosts, beside the fields of ``ClusterOptions``."""
+
+_HETZNER_KEYS = ("hetzner", "hcloud_network", "hcloud_location", "hcloud_endpoint")
+"""Data of the Hetzner inventory: the servers' description, and where in the cloud they are."""
 
 _warned: set[str] = set()
 
@@ -40,7 +43,7 @@ def options_from_data(data: Mapping[str, object]) -> ClusterOptions:
     problems = [
         _unknown(key, names)
         for key in data
-        if key not in names and key not in _NODE_KEYS and key not in _connector_keys()
+        if key not in (*names, *_NODE_KEYS, *_HETZNER_KEYS) and key not in _connector_keys()
         if not key.startswith(("_", "x_"))
     ]
     values = {name: data[name] for name in names if name in data}
@@ -107,7 +110,7 @@ def topology_from_inventory(inventory: Inventory, *, options: ClusterOptions) ->
 
 
 def node_of(host: Host) -> Node:
-    """Who a machine is: its data ``node_name`` and ``node_ip``, else what its name and address say."""
+    """Who a machine is: what its data say, and for name and address else what the inventory calls it."""
     data = host.data.dict()
     bare_name = host.name.rpartition("/")[2]
     ip = str(data.get("node_ip", _as_address(data.get("ssh_hostname")) or _as_address(bare_name)))
@@ -116,6 +119,8 @@ def node_of(host: Host) -> Node:
         name=str(data.get("node_name", bare_name)),
         ip=ip,
         address=str(data.get("ssh_hostname", ip)),
+        interface_mac=str(data.get("node_interface_mac", "")).lower(),
+        provider_id=str(data.get("provider_id", "")),
     )
 
 
@@ -146,9 +151,13 @@ def refuse_missing_files(arguments: Iterable[str]) -> None:
     Raises:
         InputError: naming each one that is not.
     """
-    missing = [
-        argument for argument in arguments if argument.endswith(".py") and not Path(argument).is_file()
+    # What follows a "=" is the value of --data, which may name a file too.
+    paths = [
+        argument if Path(argument).is_file() else argument.rpartition("=")[2]
+        for argument in arguments
+        if argument.endswith(".py")
     ]
+    missing = [path for path in paths if not Path(path).is_file()]
     if missing:
         raise InputError(
             f"{path}: there is no such file; check the path, it is read from here" for path in missing

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -131,12 +131,19 @@ def ssh_settings(hosts: Iterable[Mapping[str, Any]], *, control_folder: Path) ->
     ssh takes the first value that it meets, so the user's own configuration, included last, fills in
     what the inventory leaves open. One connection a host is kept open for all its commands.
     """
-    blocks = [
-        _ssh_block(host, socket=control_folder / str(number))
-        for number, host in enumerate(hosts)
-        if host["connector"] == "ssh"
-    ]
-    return "\n".join(blocks)
+    hosts = [host for host in hosts if host["connector"] == "ssh"]
+    blocks = [_ssh_block(host, socket=control_folder / str(number)) for number, host in enumerate(hosts)]
+    return "\n".join([*blocks, *_jump_host_block(hosts)])
+
+
+def _jump_host_block(hosts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What the user's own configuration says of the machines on the way, which are in no host's block."""
+    files = {_users_config(host["data"]): None for host in hosts}
+    if files:
+        others = " ".join(f"!{bare_name(host['name'])}" for host in hosts)
+        # A hop is an ssh of its own that is started with this file, and must not ask anything either.
+        lines = [f"Host * {others}", "    BatchMode yes", *(f"    Include {file}" for file in files)]
+        yield "\n".join([*lines, ""])
 
 
 def _ssh_block(host: Mapping[str, Any], *, socket: Path) -> str:
@@ -157,12 +164,16 @@ def _ssh_block(host: Mapping[str, Any], *, socket: Path) -> str:
         "ControlPath": _quoted_path(str(socket)),
     }
     lines = [f"Host {name}", *(f"    {key} {value}" for key, value in settings.items() if value)]
-    own = _quoted_path(data.get("ssh_config_file") or "~/.ssh/config")
-    return "\n".join([*lines, f"    Include {own}", ""])
+    return "\n".join([*lines, f"    Include {_users_config(data)}", ""])
+
+
+def _users_config(data: Mapping[str, Any]) -> str:
+    # ssh looks for a relative path in ~/.ssh, pyinfra in the working directory.
+    return f'"{Path(data.get("ssh_config_file") or "~/.ssh/config").expanduser().absolute()}"'
 
 
 def _quoted_path(path: str | None) -> str | None:
-    return f'"{Path(path).expanduser()}"' if path else None
+    return f'"{Path(path).expanduser().absolute()}"' if path else None
 
 
 def _read(inventory: str) -> list[dict[str, Any]]:
@@ -188,5 +199,7 @@ def _read(inventory: str) -> list[dict[str, Any]]:
         answer = {"error": last_words[0]}
     if "error" in answer:
         raise InventoryProblem(f"inventory {inventory} cannot be read: {' '.join(answer['error'].split())}")
+    # Such as that the machines are those of an hour ago.
+    sys.stderr.write(process.stderr)
     hosts: list[dict[str, Any]] = answer["hosts"]
     return hosts

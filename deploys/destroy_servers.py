@@ -1,0 +1,34 @@
+"""Delete the servers of a cluster on Hetzner Cloud, and everything else there that belongs to it.
+
+Usage: HCLOUD_TOKEN=... pyinfra -y @local deploys/destroy_servers.py --data confirm=CLUSTER_NAME \
+           [--data description=FILE]
+Without the confirmation it only lists what it would delete.
+"""
+
+from pyinfra import host, logger
+
+from kubeadm_deploys.hetzner.client import connect
+from kubeadm_deploys.hetzner.description import load_description
+from kubeadm_deploys.hetzner.destroy import (
+    delete_cluster,
+    read_doomed,
+    refuse_protected,
+    refuse_unconfirmed,
+)
+from kubeadm_deploys.hetzner.names import state_folder
+from kubeadm_deploys.hetzner.servers import description_file, do, tell
+
+description, _ = load_description(description_file(), needs_key=False)
+client = connect()
+doomed = read_doomed(client, cluster_name=description.cluster_name)
+
+logger.info(f"--> Of cluster {description.cluster_name}, to be deleted:")
+tell(doomed.lines or ["nothing, nothing of it is there"])
+refuse_unconfirmed(doomed, confirmation=host.data.get("confirm"))
+refuse_protected(doomed)
+
+do(
+    name=f"Delete the servers of {description.cluster_name}",
+    work=lambda: delete_cluster(client, doomed),
+    todo=bool(doomed.lines) or state_folder(description.cluster_name).exists(),
+)

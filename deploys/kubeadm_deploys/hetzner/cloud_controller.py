@@ -1,0 +1,99 @@
+"""Hetzner's cloud controller manager and CSI driver: Services of type LoadBalancer and volumes in Hetzner's cloud.
+
+The release manifests stay as they are; what a cluster decides is a kustomization over them. Until the cloud
+controller has initialised a node, nothing but it and the network's pods run there.
+Source: the documentation in the repositories hetznercloud/hcloud-cloud-controller-manager and hetznercloud/csi-driver.
+"""
+
+from pathlib import PurePosixPath
+
+from pyinfra import host
+from pyinfra.api import deploy
+
+from kubeadm_deploys import artifacts
+from kubeadm_deploys.errors import InputError
+from kubeadm_deploys.facts.cloud_controller import CloudController, CloudControllerState
+from kubeadm_deploys.hetzner import names
+from kubeadm_deploys.hetzner.cloud import HetznerCloud
+from kubeadm_deploys.kubeadm_documents import API_PORT
+from kubeadm_deploys.managed_files import write_files
+from kubeadm_deploys.nodes import Topology
+from kubeadm_deploys.operations import cloud_controller, kubectl, release
+from kubeadm_deploys.options import ClusterOptions
+from kubeadm_deploys.text import render, sha256
+
+FOLDER = "/etc/kubernetes/hetzner"
+
+CONTROLLER = "deployment/hcloud-cloud-controller-manager"
+WORKLOADS = (CONTROLLER, "deployment/hcloud-csi-controller", "daemonset/hcloud-csi-node")
+
+
+def kustomization(*, options: ClusterOptions, cloud: HetznerCloud, token_sha256: str) -> str:
+    """What this cluster changes in the release manifests."""
+    return render(
+        "hetzner-kustomization.yaml.j2",
+        manifests=list(artifacts.hcloud_manifests()),
+        cloud_controller_version=options.hcloud_cloud_controller_version,
+        csi_version=options.hcloud_csi_version,
+        endpoint=options.endpoint,
+        port=API_PORT,
+        pod_subnet=options.pod_subnet,
+        location=cloud.location,
+        api_url=cloud.endpoint,
+        volume_labels=names.cluster_selector(options.cluster_name),
+        secret_sha256=sha256(f"{token_sha256} {cloud.network}"),
+    )
+
+
+def refuse_unknown_token(*, found: CloudControllerState, cloud: HetznerCloud) -> None:
+    """Check that the token is at hand, or that the cluster has it.
+
+    Raises:
+        InputError: neither is so.
+    """
+    if not cloud.token and (not found.token_sha256 or found.network != cloud.network):
+        raise InputError(
+            [
+                "HCLOUD_TOKEN: is not set, and the cluster does not have it yet; export a token of the servers' project "
+                "(Hetzner Console: Security, API tokens, Read & Write), or set cloud_provider to none"
+            ]
+        )
+
+
+@deploy("Hetzner cloud controller")
+def install_cloud_controller(
+    *, options: ClusterOptions, topology: Topology, cloud: HetznerCloud | None
+) -> None:
+    """Install both from the first control plane; does nothing on other hosts and outside of Hetzner's cloud.
+
+    Raises:
+        InputError: neither the operator's environment nor the cluster has a token.
+    """
+    if cloud is None or host.name != topology.control_planes[0].host:
+        return
+    manifests = {
+        str(PurePosixPath(FOLDER, name)): file for name, file in artifacts.hcloud_manifests().items()
+    }
+    kustomization_path = str(PurePosixPath(FOLDER, "kustomization.yaml"))
+    found = host.get_fact(CloudController, paths=(*manifests, kustomization_path))
+    refuse_unknown_token(found=found, cloud=cloud)
+
+    for path, file in manifests.items():
+        checksum = artifacts.expected_sha256(file=file, checksums=options.checksums)
+        if found.files.get(path) != checksum:
+            release.file(
+                name=f"Fetch {PurePosixPath(path).name}",
+                url=artifacts.mirrored(url=file.url, mirror=options.mirror),
+                sha256=checksum,
+                dest=path,
+                mode="0644",
+            )
+    token_sha256 = sha256(cloud.token) if cloud.token else found.token_sha256
+    write_files(
+        wanted={kustomization_path: kustomization(options=options, cloud=cloud, token_sha256=token_sha256)},
+        found=found.files,
+    )
+    cloud_controller.secret_applied(name="Give the cluster the token of its Hetzner project", cloud=cloud)
+    kubectl.kustomization_applied(
+        name="Apply Hetzner's cloud controller and CSI driver", folder=FOLDER, workload=CONTROLLER
+    )

@@ -1,0 +1,226 @@
+"""The description of a cluster's servers: what it may say, and how it is told what is wrong."""
+
+import ast
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from kubeadm_deploys.errors import InputError
+from kubeadm_deploys.hetzner.description import ClusterDescription, Pool, describe, load_description
+from kubeadm_deploys.options import ClusterOptions
+from tests.hetzner_cluster import write_key
+
+ROOT = Path(__file__).parents[1]
+
+
+def problems(variables: dict[str, object]) -> tuple[str, ...]:
+    with pytest.raises(InputError) as caught:
+        describe(variables)
+    return caught.value.problems
+
+
+def test_a_name_is_enough() -> None:
+    description = describe({"cluster_name": "demo"})
+    assert description == ClusterDescription(cluster_name="demo")
+    assert description.control_plane == Pool(
+        name="control-plane", role="control-plane", count=1, server_type="cx23"
+    )
+    assert [pool.name for pool in description.worker_pools] == ["worker"]
+    assert not description.has_load_balancer and description.is_api_public
+
+
+def test_a_name_is_needed() -> None:
+    assert problems({}) == ('cluster_name: is missing; give the cluster a name, like cluster_name = "demo"',)
+
+
+def test_pools_have_defaults_for_what_is_not_said() -> None:
+    description = describe(
+        {
+            "cluster_name": "demo",
+            "hetzner": {"control_plane": {"count": 3}, "worker_pools": {"a": {}, "b": {"count": 0}}},
+        }
+    )
+    assert description.has_load_balancer
+    assert [(pool.name, pool.count, pool.server_type) for pool in description.pools] == [
+        ("control-plane", 3, "cx23"),
+        ("a", 1, "cx23"),
+        ("b", 0, "cx23"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"locaton": "fsn1"}, "hetzner.locaton: is not a setting; did you mean location?"),
+        ({"colour": "green"}, "hetzner.colour: is not a setting; choose location, image"),
+        ({"location": "FSN 1"}, "hetzner.location: 'FSN 1' is not a name of Hetzner's"),
+        ({"ssh_key": "~/.ssh/id_ed25519"}, "hetzner.ssh_key: '~/.ssh/id_ed25519' is not a public key's file"),
+        ({"network": "10.0.0.0"}, "hetzner.network: '10.0.0.0' is not an IPv4 network"),
+        ({"network": "8.8.0.0/16"}, "hetzner.network: '8.8.0.0/16' is not a private network"),
+        ({"network": "10.0.0.0/25"}, "hetzner.network: '10.0.0.0/25' is too small"),
+        ({"network": "10.244.0.0/16"}, "hetzner.network: 10.244.0.0/16 overlaps pod_subnet 10.244.0.0/16"),
+        ({"network": "10.0.0.0/8"}, "hetzner.network: 10.0.0.0/8 overlaps service_subnet 10.96.0.0/12"),
+        ({"ssh_from": "0.0.0.0/0"}, "hetzner.ssh_from: '0.0.0.0/0' is not a list"),
+        ({"ssh_from": ["10.0.0.1/8"]}, "hetzner.ssh_from: ['10.0.0.1/8'] is not a list of networks"),
+        ({"ssh_from": []}, "hetzner.ssh_from: [] closes SSH, and connect_by is 'public_ipv4'"),
+        ({"api_from": [f"10.0.{n}.0/24" for n in range(101)]}, "has 101 networks, a firewall rule takes 100"),
+        ({"control_plane": 3}, "hetzner.control_plane: 3 is not a pool"),
+        ({"control_plane": {"count": 0}}, "hetzner.control_plane.count: 0 is not a number of servers"),
+        ({"control_plane": {"count": True}}, "hetzner.control_plane.count: True is not a number"),
+        (
+            {"control_plane": {"tipe": "cx23"}},
+            "hetzner.control_plane.tipe: is not a setting; did you mean type?",
+        ),
+        ({"worker_pools": []}, "hetzner.worker_pools: [] is not a mapping of pools"),
+        ({"worker_pools": {"a": 3}}, "hetzner.worker_pools.a: 3 is not a pool"),
+        ({"worker_pools": {"workers": {}}}, "hetzner.worker_pools.workers.name: 'workers' is kept for"),
+        (
+            {"worker_pools": {"control-plane": {}}},
+            "hetzner.worker_pools.control-plane.name: 'control-plane' is",
+        ),
+        ({"worker_pools": {"Big": {}}}, "hetzner.worker_pools.Big.name: 'Big' is not a valid name"),
+        (
+            {"worker_pools": {"a": {"labels": {"x": 1}}}},
+            "hetzner.worker_pools.a.labels: {'x': 1} is not a mapping",
+        ),
+        (
+            {"worker_pools": {"a": {"labels": {"x": "ä"}}}},
+            "hetzner.worker_pools.a.labels: 'x=ä' is not a label",
+        ),
+        (
+            {"worker_pools": {"a": {"labels": {"kubeadm-deploys/role": "x"}}}},
+            "hetzner.worker_pools.a.labels: 'kubeadm-deploys/role' is kept for kubeadm-deploys itself",
+        ),
+        (
+            {"worker_pools": {"a": {"count": 100}}},
+            "hetzner.worker_pools: 101 servers in all, a network takes 100",
+        ),
+        ({"worker_pools": {"a" * 60: {}}}, "would be longer than a host name's 63 characters"),
+        (
+            {"connect_by": "ipv4"},
+            "hetzner.connect_by: 'ipv4' is not known; choose public_ipv4 or public_ipv6 or",
+        ),
+        ({"jump_host": "bastion"}, "hetzner.jump_host: 'bastion' is not a jump host"),
+        (
+            {"jump_host": "me@bastion"},
+            "hetzner.jump_host: 'me@bastion' is only used with connect_by 'private'",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_told_with_its_cure(settings: dict[str, object], problem: str) -> None:
+    told = problems({"cluster_name": "demo", "hetzner": settings})
+    assert [text for text in told if problem in text], told
+
+
+def test_everything_wrong_is_told_at_once() -> None:
+    told = problems(
+        {
+            "cluster_name": "Demo",
+            "kubernets_version": "1.36.3",
+            "hetzner": {
+                "locaton": "x",
+                "network": "x",
+                "control_plane": {"count": 0},
+                "worker_pools": {"all": {}},
+            },
+        }
+    )
+    assert len(told) == 6
+    assert "kubernets_version: is not an option; did you mean kubernetes_version?" in told
+    assert len([text for text in told if text.startswith("cluster_name:")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "warning"),
+    [
+        ({"control_plane": {"count": 2}}, "use 1, 3 or 5"),
+        ({"control_plane": {"count": 3}, "api_from": ["203.0.113.0/24"]}, "load balancers have no firewall"),
+        ({"connect_by": "private"}, "without jump_host"),
+    ],
+)
+def test_what_is_probably_not_meant_is_a_warning(settings: dict[str, object], warning: str) -> None:
+    [told] = describe({"cluster_name": "demo", "hetzner": settings}).warnings()
+    assert warning in told
+
+
+def test_what_is_usual_has_no_warning() -> None:
+    settings = {
+        "control_plane": {"count": 3},
+        "connect_by": "private",
+        "jump_host": "me@bastion.example.com:2222",
+    }
+    assert list(describe({"cluster_name": "demo", "hetzner": settings}).warnings()) == []
+
+
+def test_a_file_is_read_as_pyinfra_reads_group_data(tmp_path: Path) -> None:
+    path = tmp_path / "demo.py"
+    key = write_key(tmp_path)
+    path.write_text(
+        "import os.path\nfrom pathlib import Path\n"
+        "cluster_name = 'demo'\nkubernetes_version = '1.35.4'\n_private = 1\n"
+        f"hetzner = {{'ssh_key': str(Path({str(key.parent)!r}) / 'id_ed25519.pub')}}\n"
+    )
+    description, others = load_description(path)
+    assert description.ssh_key == str(key)
+    assert others == {"cluster_name": "demo", "kubernetes_version": "1.35.4", "_private": 1}
+
+
+def test_a_file_may_say_what_it_exports(tmp_path: Path) -> None:
+    path = tmp_path / "demo.py"
+    key = write_key(tmp_path)
+    path.write_text(
+        "__all__ = ['cluster_name', 'hetzner']\nhelper = 1\ncluster_name = 'demo'\n"
+        f"hetzner = {{'ssh_key': {str(key)!r}}}\n"
+    )
+    assert load_description(path)[1] == {"cluster_name": "demo"}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("cluster_name = ", "cannot be executed (SyntaxError"),
+        ("cluster_name = 1 / 0", "cannot be executed (ZeroDivisionError: division by zero)"),
+        ("hetzner = {}", "cluster_name: is missing"),
+        ("cluster_name = 'demo'\nhetzner = 7", "hetzner: 7 is not a mapping"),
+        (
+            "cluster_name = 'demo'\nhetzner = {'ssh_key': '/none.pub'}",
+            "'/none.pub' cannot be read (No such file",
+        ),
+        ("cluster_name = 'demo'\nhetzner = {'ssh_key': 'BAD'}", "is not an OpenSSH public key"),
+        (
+            "cluster_name = 'demo'\nhetzner = {'ssh_key': 'KEY', 'worker_pools': {'demo': {}}}",
+            "pool 'demo' has the inventory's name",
+        ),
+    ],
+)
+def test_a_wrong_file_is_told_with_its_path(tmp_path: Path, text: str, problem: str) -> None:
+    (tmp_path / "bad.pub").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+    path = tmp_path / "demo.py"
+    path.write_text(text.replace("KEY", str(write_key(tmp_path))).replace("BAD", str(tmp_path / "bad.pub")))
+    with pytest.raises(InputError) as caught:
+        load_description(path)
+    assert str(path) in str(caught.value) and problem in str(caught.value)
+
+
+def test_a_file_that_is_not_there() -> None:
+    with pytest.raises(InputError, match=r"description: '/none\.py' cannot be read"):
+        load_description(Path("/none.py"))
+
+
+def test_the_shipped_description_says_the_defaults() -> None:
+    """Uncommented, every setting of the file that users edit is the one that they have without it."""
+    text = (ROOT / "inventories/group_data/hetzner.py").read_text()
+    settings = text.partition("hetzner: dict[str, object] = {")[2].rpartition("}")[0]
+    code = [bare for line in settings.splitlines() if (bare := line.strip(" #")).startswith(('"', "}"))]
+    shown = ast.literal_eval(f"{{{''.join(code)}}}")
+    # An example, not the default.
+    del shown["jump_host"]
+    assert describe({"cluster_name": "demo", "hetzner": shown}) == describe({"cluster_name": "demo"})
+    fields = {field.name for field in dataclasses.fields(ClusterDescription)}
+    assert set(shown) == fields - {"cluster_name", "jump_host"}
+
+
+def test_no_setting_is_called_like_an_option() -> None:
+    settings = {field.name for field in dataclasses.fields(ClusterDescription)} - {"cluster_name"}
+    assert not settings & {field.name for field in dataclasses.fields(ClusterOptions)}

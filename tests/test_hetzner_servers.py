@@ -1,0 +1,376 @@
+"""The servers deploy against the double of Hetzner's API: what it makes, what it leaves alone, what it says."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubeadm_deploys.errors import InputError
+from kubeadm_deploys.hetzner.client import HetznerError, connect
+from kubeadm_deploys.hetzner.description import ClusterDescription
+from kubeadm_deploys.hetzner.names import recorded_servers
+from kubeadm_deploys.hetzner.servers import plan_servers
+from kubeadm_deploys.hetzner.steps import Pace
+from tests.hetzner_cluster import PATIENT, client_of, described, make, shape, write_key, writes
+from tests.lab.hetzner.server import Api, running
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    monkeypatch.chdir(tmp_path)
+    with running() as api:
+        yield api
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    return write_key(tmp_path)
+
+
+@pytest.fixture
+def six(key: Path) -> ClusterDescription:
+    """Three control planes and three workers."""
+    return described(key, control_plane={"count": 3}, worker_pools={"worker": {"count": 3}})
+
+
+def test_a_cluster_from_nothing(api: Api, six: ClusterDescription) -> None:
+    make(api, six)
+    made = shape(api)
+    assert [server["name"] for server in made["servers"]] == [
+        *(f"demo-control-plane-{number}" for number in (1, 2, 3)),
+        *(f"demo-worker-{number}" for number in (1, 2, 3)),
+    ]
+    assert all(server["networks"] == ["demo"] for server in made["servers"])
+    assert {server["status"] for server in made["servers"]} == {"running"}
+    assert {server["group"] for server in made["servers"]} == {"demo-control-plane-1", "demo-worker-1"}
+    assert made["servers"][0]["labels"] == {
+        "kubeadm-deploys/cluster": "demo",
+        "kubeadm-deploys/role": "control-plane",
+        "kubeadm-deploys/pool": "control-plane",
+    }
+    [balancer] = made["load_balancers"]
+    assert balancer["networks"] == ["demo"] and balancer["public"]
+    assert [target["use_private_ip"] for target in balancer["targets"]] == [True]
+    [firewall] = made["firewalls"]
+    assert firewall[2] == [
+        {"type": "label_selector", "label_selector": {"selector": "kubeadm-deploys/cluster=demo"}}
+    ]
+
+
+def test_servers_are_made_after_their_firewall(api: Api, six: ClusterDescription) -> None:
+    make(api, six)
+    when = {call.path: call.time for call in api.calls if call.write}
+    first_server = min(call.time for call in api.calls if call.write and call.path == "/servers")
+    assert when["/firewalls"] < first_server and when["/networks"] < first_server
+
+
+def test_six_servers_take_at_most_forty_calls(tmp_path: Path, key: Path, six: ClusterDescription) -> None:
+    # Actions as slow as Hetzner's are polled as slowly as the product does it.
+    with running(action_seconds=1) as api:
+        make(api, six, pace=Pace())
+        assert len(api.calls) <= 40
+
+
+def test_a_second_run_reads_at_most_eight_times_and_writes_nothing(api: Api, six: ClusterDescription) -> None:
+    make(api, six)
+    api.calls.clear()
+    assert make(api, six).steps == ()
+    assert writes(api) == []
+    assert len(api.calls) <= 8
+
+
+def test_one_control_plane_has_no_load_balancer(api: Api, key: Path) -> None:
+    make(api, described(key))
+    assert shape(api)["load_balancers"] == []
+
+
+def test_more_servers_are_added_and_nothing_else_is_touched(api: Api, key: Path) -> None:
+    make(api, described(key))
+    api.calls.clear()
+    make(api, described(key, worker_pools={"worker": {"count": 3}}))
+    assert writes(api) == [("POST", "/servers"), ("POST", "/servers")]
+
+
+def test_eleven_servers_of_a_pool_take_two_placement_groups(api: Api, key: Path) -> None:
+    make(api, described(key, worker_pools={"worker": {"count": 11}}))
+    groups = [server["group"] for server in shape(api)["servers"] if "worker" in server["name"]]
+    assert sorted(groups) == ["demo-worker-1"] * 10 + ["demo-worker-2"]
+
+
+def test_a_private_api_gets_a_private_load_balancer(api: Api, key: Path) -> None:
+    make(api, described(key, control_plane={"count": 3}, api_from=["203.0.113.0/24"]))
+    assert [balancer["public"] for balancer in shape(api)["load_balancers"]] == [False]
+
+
+def test_an_ssh_key_is_reused_whatever_its_name(api: Api, key: Path) -> None:
+    client_of(api).ssh_keys.create(name="laptop", public_key=key.read_text())
+    make(api, described(key))
+    assert [name for name, *_ in shape(api)["ssh_keys"]] == ["laptop"]
+    assert len({server["keys"] for server in shape(api)["servers"]}) == 1
+
+
+def test_two_clusters_do_not_see_each_other(api: Api, key: Path) -> None:
+    make(api, described(key))
+    before = shape(api)
+    plan = make(api, described(key, name="other", network="10.1.0.0/16"))
+    assert plan.surplus == () and plan.differences == ()
+    api.calls.clear()
+    assert make(api, described(key)).steps == ()
+    assert make(api, described(key, name="other", network="10.1.0.0/16")).steps == ()
+    assert writes(api) == []
+    names = {server["name"] for server in shape(api)["servers"]}
+    assert names - {server["name"] for server in before["servers"]} == {
+        "other-control-plane-1",
+        "other-worker-1",
+    }
+
+
+def test_firewall_rules_follow_the_description_and_others_stay(api: Api, key: Path) -> None:
+    make(api, described(key))
+    client = client_of(api)
+    [wall] = client.firewalls.get_all()
+    own = [rule.to_payload() for rule in wall.rules or []]
+    web = {"direction": "in", "protocol": "tcp", "port": "80", "source_ips": ["0.0.0.0/0"]}
+    client.request("POST", f"/firewalls/{wall.id}/actions/set_rules", json={"rules": [*own, web]})
+    plan = make(api, described(key, ssh_from=["203.0.113.0/24"]))
+    assert any("tcp 80" in text and "hcloud firewall delete-rule" in text for text in plan.differences)
+    rules = {(rule.port, tuple(rule.source_ips)) for rule in client.firewalls.get_all()[0].rules or []}
+    assert ("80", ("0.0.0.0/0",)) in rules and ("22", ("203.0.113.0/24",)) in rules
+    assert ("22", ("0.0.0.0/0", "::/0")) not in rules
+
+
+def test_smaller_numbers_and_other_types_change_nothing(api: Api, key: Path) -> None:
+    make(api, described(key, worker_pools={"worker": {"count": 3}}))
+    api.calls.clear()
+    plan = make(
+        api,
+        described(
+            key,
+            image="ubuntu-24.04",
+            worker_pools={"worker": {"count": 1, "type": "cx33", "labels": {"a": "b"}}},
+        ),
+    )
+    assert plan.steps == () and writes(api) == []
+    assert [text.partition(":")[0] for text in plan.surplus] == [
+        "server demo-worker-3",
+        "server demo-worker-2",
+    ]
+    told = "\n".join(plan.differences)
+    assert "hcloud server change-type --keep-disk demo-worker-1 cx33" in told
+    assert "was made from debian-13" in told
+    assert "hcloud server add-label --overwrite demo-worker-1 a=b" in told
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"location": "fsn2"}, "hetzner.location: 'fsn2' is not a location; did you mean fsn1?"),
+        ({"control_plane": {"type": "cx24"}}, "hetzner.control_plane.type: 'cx24' is not a server type"),
+        (
+            {"worker_pools": {"big": {"type": "cx43"}}},
+            "hetzner.worker_pools.big.type: 'cx43' cannot be had in fsn1 now, but in nbg1, hel1",
+        ),
+        ({"image": "debian-99"}, "hetzner.image: 'debian-99' is not an image"),
+        (
+            {"control_plane": {"count": 3}, "load_balancer_type": "lb99"},
+            "hetzner.load_balancer_type: 'lb99' cannot be had in fsn1",
+        ),
+    ],
+)
+def test_what_cannot_be_ordered_is_refused_before_anything_is_written(
+    api: Api, key: Path, settings: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        make(api, described(key, **settings))
+    assert words in str(caught.value)
+    assert writes(api) == []
+
+
+@pytest.mark.parametrize("kind", ["networks", "firewalls", "placement_groups", "servers", "ssh_keys"])
+def test_a_name_that_is_taken_is_refused_before_anything_is_written(api: Api, key: Path, kind: str) -> None:
+    other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9Y7x0n3rU0k2d4wzS6n3VtH1l8oY3cYQm3mZl7rJ5W"
+    name, body = {
+        "networks": ("demo", {"ip_range": "10.9.0.0/16"}),
+        "firewalls": ("demo", {}),
+        "placement_groups": ("demo-worker-1", {"type": "spread"}),
+        "servers": ("demo-worker-1", {"server_type": "cx23", "image": "debian-13"}),
+        "ssh_keys": ("demo", {"public_key": other}),
+    }[kind]
+    client_of(api).request("POST", f"/{kind}", json={"name": name, **body})
+    api.calls.clear()
+    with pytest.raises(InputError) as caught:
+        make(api, described(key))
+    assert repr(name) in str(caught.value) and "hcloud " in str(caught.value)
+    assert writes(api) == []
+
+
+def test_the_quota_is_told_and_the_rest_is_kept(api: Api, six: ClusterDescription) -> None:
+    api.state.limits["servers"] = 2
+    with pytest.raises(HetznerError) as caught:
+        make(api, six)
+    assert "the project's limit is reached" in str(caught.value)
+    assert len(shape(api)["servers"]) == 2
+    del api.state.limits["servers"]
+    make(api, six)
+    assert len(shape(api)["servers"]) == 6
+
+
+def test_one_reason_of_several_steps_is_told_once(api: Api, six: ClusterDescription) -> None:
+    api.faults.order(fault=401, method="POST", times=None)
+    with pytest.raises(HetznerError) as caught:
+        make(api, six)
+    assert str(caught.value).count("the API does not know the token") == 1
+    assert "5 of 12 steps failed" in str(caught.value)
+
+
+def test_a_busy_api_is_asked_again(api: Api, key: Path) -> None:
+    for path in ("/networks", "/servers"):
+        api.faults.order(fault=409, method="POST", path=path)
+    make(api, described(key), pace=PATIENT)
+    assert len(shape(api)["servers"]) == 2
+
+
+def test_the_rate_limit_is_waited_for_once(api: Api, key: Path) -> None:
+    api.faults.order(fault=429, method="POST", path="/networks", seconds=2)
+    started = time.time()
+    make(api, described(key))
+    assert time.time() - started >= 1
+    assert [call.status for call in api.calls if call.path == "/networks" and call.write] == [429, 201]
+
+
+def test_a_rate_limit_that_goes_on_ends_the_run(api: Api, key: Path) -> None:
+    api.faults.order(fault=429, method="POST", path="/networks", times=None, seconds=0)
+    with pytest.raises(HetznerError, match=r"limit of calls an hour.*run this again after"):
+        make(api, described(key))
+    assert len([call for call in api.calls if call.path == "/networks" and call.write]) == 2
+
+
+def test_a_reset_in_the_far_future_is_not_waited_for(api: Api, key: Path) -> None:
+    api.faults.order(fault=429, method="GET", path="/networks", seconds=90000)
+    with pytest.raises(HetznerError, match="reading networks: the API's limit of calls an hour"):
+        plan_servers(client_of(api), described(key))
+
+
+def test_reading_is_tried_again(api: Api, key: Path) -> None:
+    for fault in ("503", "drop-before"):
+        api.faults.order(fault=fault, method="GET", path="/servers")
+    plan_servers(client_of(api), described(key))
+
+
+def test_an_action_that_does_not_end_is_given_up(tmp_path: Path, key: Path) -> None:
+    impatient = Pace(busy=(), first_poll=0.01, deadline=0.05)
+    with running(action_seconds=1) as api, pytest.raises(HetznerError, match="not finished after 0 s"):
+        make(api, described(key), pace=impatient)
+
+
+def test_the_inventorys_recorded_answer_is_removed(api: Api, key: Path) -> None:
+    recorded = recorded_servers("demo")
+    recorded.parent.mkdir(parents=True)
+    recorded.write_text("{}")
+    make(api, described(key))
+    assert not recorded.exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({}, "HCLOUD_TOKEN is not set in the environment; make one in the Hetzner Console"),
+        ({"HCLOUD_TOKEN": "two words"}, "HCLOUD_TOKEN is no token"),
+        ({"HCLOUD_TOKEN": "t", "HCLOUD_ENDPOINT": "nowhere"}, "HCLOUD_ENDPOINT: 'nowhere' is not a URL"),
+    ],
+)
+def test_an_environment_that_cannot_work(environment: dict[str, str], words: str) -> None:
+    with pytest.raises(HetznerError) as caught:
+        connect(environment)
+    assert words in str(caught.value)
+
+
+def test_an_api_that_is_not_there(key: Path) -> None:
+    client = connect({"HCLOUD_TOKEN": "t", "HCLOUD_ENDPOINT": "http://127.0.0.1:9"}, backoff=0)
+    with pytest.raises(HetznerError, match=r"the API cannot be reached \(Connection refused\)"):
+        plan_servers(client, described(key))
+
+
+def pyinfra(
+    folder: Path, api: Api, *arguments: str, token: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run pyinfra in a project of its own, on this machine."""
+    return subprocess.run(
+        [Path(sys.executable).with_name("pyinfra"), "@local", str(ROOT / "deploys/servers.py"), *arguments],
+        cwd=folder,
+        env={
+            "PATH": os.environ["PATH"],
+            "HCLOUD_ENDPOINT": api.url,
+            "HCLOUD_TOKEN": api.token if token is None else token,
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path, key: Path) -> Path:
+    """A folder with the smallest useful description, where servers.py looks for it."""
+    path = tmp_path / "inventories/group_data/hetzner.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"cluster_name = 'demo'\nhetzner = {{'ssh_key': {str(key)!r}}}\n")
+    return tmp_path
+
+
+def test_on_the_command_line(project: Path, api: Api) -> None:
+    dry = pyinfra(project, api, "--dry")
+    assert dry.returncode == 0, dry.stderr
+    assert "+ create server demo-worker-1 (cx23, debian-13, fsn1)" in dry.stderr
+    assert "Cost a month: 7.98 EUR net (9.50 gross)" in dry.stderr
+    assert writes(api) == []
+
+    made = pyinfra(project, api, "-y")
+    assert made.returncode == 0, made.stderr
+    assert "create server demo-worker-1: done" in made.stderr
+    api.calls.clear()
+
+    again = pyinfra(project, api, "-y", "--json")
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["results"]["totals"]["no_change"] == 1
+    assert "Nothing to do" in again.stderr
+    assert writes(api) == [] and len(api.calls) <= 8
+
+
+def test_a_failure_on_the_command_line(project: Path, api: Api) -> None:
+    api.faults.order(fault=403, method="POST", path="/servers", code="resource_limit_exceeded", times=None)
+    failed = pyinfra(project, api, "-y")
+    assert failed.returncode == 1
+    assert "2 of 7 steps failed" in failed.stderr and "the project's limit is reached" in failed.stderr
+    assert "Traceback" not in failed.stderr + failed.stdout
+    api.faults.clear()
+    assert pyinfra(project, api, "-y").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("token", "words"), [("", "HCLOUD_TOKEN is not set"), ("wrong", "does not know the token")]
+)
+def test_a_bad_token_on_the_command_line(project: Path, api: Api, token: str, words: str) -> None:
+    failed = pyinfra(project, api, "-y", token=token)
+    assert failed.returncode == 1
+    assert words in failed.stderr and "Traceback" not in failed.stderr
+
+
+def test_a_read_only_token_on_the_command_line(project: Path, api: Api) -> None:
+    failed = pyinfra(project, api, "-y", token=api.read_only_token)
+    assert failed.returncode == 1
+    assert "Read & Write" in failed.stderr and "Traceback" not in failed.stderr
+
+
+def test_a_missing_description_on_the_command_line(tmp_path: Path, api: Api) -> None:
+    failed = pyinfra(tmp_path, api, "-y", "--data", "description=none.py")
+    assert failed.returncode == 1
+    assert "'none.py' cannot be read" in failed.stderr
