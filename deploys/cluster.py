@@ -9,36 +9,45 @@ from pyinfra import host, inventory
 from kubeadm_deploys import (
     barrier,
     configure_bridged_traffic,
+    configure_resolver,
     create_control_plane,
     delete_join_credentials,
     disable_swap,
     fetch_kubeconfig,
+    install_cloud_controller,
     install_cni,
     install_container_runtime,
     install_kube_packages,
     join_control_planes,
     join_workers,
+    offer_load_balancer_addresses,
     resolve_api_endpoint,
     start_pulling_images,
+    wait_for_provisioning,
     wait_until_ready,
 )
 from kubeadm_deploys.entry import options_from_data, topology_from_inventory
+from kubeadm_deploys.hetzner.cloud import cloud_from_data
 
 options = options_from_data(host.data.dict())
 topology = topology_from_inventory(inventory, options=options)
+cloud = cloud_from_data(host.data.dict(), options=options)
 
 # Every node, in parallel.
+wait_for_provisioning(options=options, node=topology.node(host.name))
 configure_bridged_traffic()
 disable_swap(options=options)
 install_container_runtime(options=options)
 start_pulling_images(options=options, topology=topology)
 install_kube_packages(options=options)
+configure_resolver(options=options)
 resolve_api_endpoint(options=options, topology=topology)
 barrier(name="Every node is prepared")
 
 # The first control plane, then everything that needs its API.
 create_control_plane(options=options, topology=topology)
 install_cni(options=options, topology=topology)
+install_cloud_controller(options=options, topology=topology, cloud=cloud)
 barrier(name="The API server answers")
 join_workers(options=options, topology=topology)
 join_control_planes(options=options, topology=topology)
@@ -46,4 +55,5 @@ barrier(name="Every node has joined")
 delete_join_credentials(topology=topology)
 
 wait_until_ready(options=options, topology=topology)
+offer_load_balancer_addresses(options=options, topology=topology)
 fetch_kubeconfig(options=options, topology=topology)

@@ -15,12 +15,14 @@ from kubeadm_deploys.hetzner.destroy import (
     refuse_protected,
     refuse_unconfirmed,
 )
+from kubeadm_deploys.hetzner.interrupt import stopping_at_interrupt
 from kubeadm_deploys.hetzner.names import state_folder
 from kubeadm_deploys.hetzner.servers import description_file, do, tell
 
 description, _ = load_description(description_file(), needs_key=False)
 client = connect()
-doomed = read_doomed(client, cluster_name=description.cluster_name)
+with stopping_at_interrupt():
+    doomed = read_doomed(client, cluster_name=description.cluster_name)
 
 logger.info(f"--> Of cluster {description.cluster_name}, to be deleted:")
 tell(doomed.lines or ["nothing, nothing of it is there"])

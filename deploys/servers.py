@@ -9,12 +9,14 @@ from pyinfra import logger
 
 from kubeadm_deploys.hetzner.client import connect
 from kubeadm_deploys.hetzner.description import load_description
+from kubeadm_deploys.hetzner.interrupt import stopping_at_interrupt
 from kubeadm_deploys.hetzner.plan_text import plan_lines
 from kubeadm_deploys.hetzner.servers import description_file, do, make_servers, plan_servers, tell
 
 description, _ = load_description(description_file())
 client = connect()
-plan = plan_servers(client, description)
+with stopping_at_interrupt():
+    plan = plan_servers(client, description)
 
 logger.info(f"--> Servers of cluster {description.cluster_name} in {description.location}:")
 tell(plan_lines(plan))

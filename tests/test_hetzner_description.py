@@ -58,10 +58,14 @@ def test_pools_have_defaults_for_what_is_not_said() -> None:
         ({"ssh_key": "~/.ssh/id_ed25519"}, "hetzner.ssh_key: '~/.ssh/id_ed25519' is not a public key's file"),
         ({"network": "10.0.0.0"}, "hetzner.network: '10.0.0.0' is not an IPv4 network"),
         ({"network": "8.8.0.0/16"}, "hetzner.network: '8.8.0.0/16' is not a private network"),
+        (
+            {"network": "172.31.0.0/16"},
+            "hetzner.network: '172.31.0.0/16' contains 172.31.1.1, the gateway of",
+        ),
         ({"network": "10.0.0.0/25"}, "hetzner.network: '10.0.0.0/25' is too small"),
         ({"network": "10.244.0.0/16"}, "hetzner.network: 10.244.0.0/16 overlaps pod_subnet 10.244.0.0/16"),
         ({"network": "10.0.0.0/8"}, "hetzner.network: 10.0.0.0/8 overlaps service_subnet 10.96.0.0/12"),
-        ({"ssh_from": "0.0.0.0/0"}, "hetzner.ssh_from: '0.0.0.0/0' is not a list"),
+        ({"ssh_from": "0.0.0.0/0"}, "hetzner.ssh_from: '0.0.0.0/0' is not a list of networks"),
         ({"ssh_from": ["10.0.0.1/8"]}, "hetzner.ssh_from: ['10.0.0.1/8'] is not a list of networks"),
         ({"ssh_from": []}, "hetzner.ssh_from: [] closes SSH, and connect_by is 'public_ipv4'"),
         ({"api_from": [f"10.0.{n}.0/24" for n in range(101)]}, "has 101 networks, a firewall rule takes 100"),
@@ -91,6 +95,10 @@ def test_pools_have_defaults_for_what_is_not_said() -> None:
         (
             {"worker_pools": {"a": {"labels": {"kubeadm-deploys/role": "x"}}}},
             "hetzner.worker_pools.a.labels: 'kubeadm-deploys/role' is kept for kubeadm-deploys itself",
+        ),
+        (
+            {"worker_pools": {"a": {"labels": {"hetzner.cloud/x": "y"}}}},
+            "hetzner.worker_pools.a.labels: 'hetzner.cloud/x' is kept for Hetzner itself",
         ),
         (
             {"worker_pools": {"a": {"count": 100}}},

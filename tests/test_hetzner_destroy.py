@@ -79,6 +79,14 @@ def test_nothing_is_left_to_delete_after_it(api: Api, key: Path) -> None:
     assert writes(api) == []
 
 
+@pytest.mark.parametrize("path", ["/firewalls/*", "/placement_groups/*"])
+def test_what_is_in_use_for_a_moment_still_is_asked_again(api: Api, key: Path, path: str) -> None:
+    make(api, described(key))
+    api.faults.order(fault=422, code="resource_in_use", method="DELETE", path=path, times=2)
+    destroy(api)
+    assert not any(shape(api).values())
+
+
 def test_an_ssh_key_of_the_user_stays(api: Api, key: Path) -> None:
     client_of(api).ssh_keys.create(name="laptop", public_key=key.read_text())
     make(api, described(key))

@@ -529,6 +529,18 @@ def clean_logger() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("clean_logger")
+def test_a_server_that_does_not_answer_yet_is_no_traceback() -> None:
+    """In a process of its own, because pytest takes every log."""
+    script = (
+        "import logging\n"
+        "from kubeadm_deploys.hetzner.inventory_ssh import quiet_paramiko\n"
+        "quiet_paramiko()\n"
+        "logging.getLogger('paramiko.transport').error('Traceback (most recent call last):')\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stderr == ""
+
+
 @pytest.mark.parametrize("entry", ["10.0.0.3", "[10.0.0.3]:2222"])
 def test_pyinfras_advice_for_a_changed_key_names_the_right_file(
     caplog: pytest.LogCaptureFixture, entry: str

@@ -152,7 +152,7 @@ def test_everything_is_made_from_nothing_in_an_order_that_works() -> None:
         "create server demo-worker-1 (cx23, debian-13, fsn1)",
         "create load balancer demo (lb11, public and private, TCP 6443)",
     ]
-    assert [step.phase for step in plan.steps] == [1] * 5 + [2] * 5
+    assert [step.phase for step in plan.steps] == [1] * 5 + [2] * 4 + [3]
     body = plan.steps[5].body
     assert body is not None
     assert body["networks"] == [Ref("network", "demo")]
@@ -232,8 +232,8 @@ def test_a_half_made_load_balancer_is_completed_in_order() -> None:
         for step in planned(three, dataclasses.replace(whole, load_balancers=(bare,))).steps
     ] == [
         (2, "/load_balancers/3/actions/attach_to_network"),
-        (3, "/load_balancers/3/actions/add_service"),
-        (4, "/load_balancers/3/actions/add_target"),
+        (4, "/load_balancers/3/actions/add_service"),
+        (5, "/load_balancers/3/actions/add_target"),
     ]
 
 
@@ -285,6 +285,20 @@ def test_other_things_that_differ_are_told_with_the_command() -> None:
     assert "hcloud load-balancer update-service --listen-port 6443" in told
 
 
+@pytest.mark.parametrize("described_range", ["10.1.0.0/16", "10.0.0.0/17"])
+def test_a_network_that_cannot_become_what_is_described(described_range: str) -> None:
+    [told] = planned(described(network=described_range), project(described())).differences
+    assert "it cannot be moved or made smaller, so write 10.0.0.0/16 into hetzner.network again" in told
+    assert "hcloud" not in told
+
+
+@pytest.mark.parametrize("changes", [{"location": "nbg1"}, {"image": "debian-12"}])
+def test_nobody_is_told_to_delete_the_only_control_plane(changes: dict[str, Any]) -> None:
+    only = server("demo-control-plane-1", pool="control-plane", number=0, **changes)
+    [told] = planned(described(), project(described(), only, server("demo-worker-1"))).differences
+    assert "it is the only control plane" in told and "hcloud" not in told
+
+
 def test_servers_that_are_too_many_are_named_with_how_to_remove_them() -> None:
     fewer = described(control_plane={"count": 1}, worker_pools={"worker": {"count": 0}})
     there = project(
@@ -303,7 +317,8 @@ def test_servers_that_are_too_many_are_named_with_how_to_remove_them() -> None:
     ]
     assert (
         "kubectl drain demo-control-plane-2 --ignore-daemonsets --delete-emptydir-data && "
-        "ssh root@demo-control-plane-2 kubeadm reset --force && kubectl delete node demo-control-plane-2 && "
+        "ssh -F .kubeadm-deploys/demo/ssh_config demo-control-plane-2 kubeadm reset --force && "
+        "kubectl delete node demo-control-plane-2 && "
         "hcloud server delete demo-control-plane-2"
     ) in plan.surplus[0]
     assert "kubeadm reset" not in plan.surplus[1]
@@ -319,7 +334,10 @@ def test_a_load_balancer_that_is_no_longer_needed_is_told() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"location": "fsn"}, "hetzner.location: 'fsn' is not a location; did you mean fsn1?"),
+        (
+            {"location": "fsn"},
+            "hetzner.location: 'fsn' is not a location; did you mean fsn1? Else choose one of",
+        ),
         (
             {"control_plane": {"type": "cx33"}},
             "hetzner.control_plane.type: 'cx33' cannot be had in fsn1 now, but in nbg1; in fsn1 choose cx23, cax11",

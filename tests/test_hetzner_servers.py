@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -63,6 +64,14 @@ def test_a_cluster_from_nothing(api: Api, six: ClusterDescription) -> None:
     assert firewall[2] == [
         {"type": "label_selector", "label_selector": {"selector": "kubeadm-deploys/cluster=demo"}}
     ]
+
+
+def test_targets_are_in_the_network_before_the_load_balancer_is_made(
+    api: Api, six: ClusterDescription
+) -> None:
+    make(api, six)
+    posted = [call.path for call in api.calls if call.write]
+    assert posted[-1] == "/load_balancers" and posted.count("/servers") == 6
 
 
 def test_servers_are_made_after_their_firewall(api: Api, six: ClusterDescription) -> None:
@@ -246,6 +255,14 @@ def test_the_rate_limit_is_waited_for_once(api: Api, key: Path) -> None:
     assert [call.status for call in api.calls if call.path == "/networks" and call.write] == [429, 201]
 
 
+def test_calls_that_wait_together_are_told_of_once(
+    api: Api, key: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    api.faults.order(fault=429, method="GET", times=6, seconds=1)
+    plan_servers(client_of(api), described(key))
+    assert caplog.text.count("limit of calls is reached; going on at") == 1
+
+
 def test_a_rate_limit_that_goes_on_ends_the_run(api: Api, key: Path) -> None:
     api.faults.order(fault=429, method="POST", path="/networks", times=None, seconds=0)
     with pytest.raises(HetznerError, match=r"limit of calls an hour.*run this again after"):
@@ -299,11 +316,9 @@ def test_an_api_that_is_not_there(key: Path) -> None:
         plan_servers(client, described(key))
 
 
-def pyinfra(
-    folder: Path, api: Api, *arguments: str, token: str | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run pyinfra in a project of its own, on this machine."""
-    return subprocess.run(
+def started(folder: Path, api: Api, *arguments: str, token: str | None = None) -> "subprocess.Popen[str]":
+    """pyinfra in a project of its own, on this machine."""
+    return subprocess.Popen(
         [Path(sys.executable).with_name("pyinfra"), "@local", str(ROOT / "deploys/servers.py"), *arguments],
         cwd=folder,
         env={
@@ -312,9 +327,19 @@ def pyinfra(
             "HCLOUD_TOKEN": api.token if token is None else token,
         },
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def pyinfra(
+    folder: Path, api: Api, *arguments: str, token: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """One run of it, to its end."""
+    with started(folder, api, *arguments, token=token) as process:
+        stdout, stderr = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
 @pytest.fixture
@@ -368,6 +393,31 @@ def test_a_read_only_token_on_the_command_line(project: Path, api: Api) -> None:
     failed = pyinfra(project, api, "-y", token=api.read_only_token)
     assert failed.returncode == 1
     assert "Read & Write" in failed.stderr and "Traceback" not in failed.stderr
+
+
+def test_mistyped_data_on_the_command_line(project: Path, api: Api) -> None:
+    failed = pyinfra(project, api, "-y", "--data", "descripton=inventories/group_data/staging.py")
+    assert failed.returncode == 1
+    assert "--data descripton: is not known here; did you mean description?" in failed.stderr
+    assert writes(api) == []
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_ctrl_c_ends_a_wait_of_an_hour(project: Path, api: Api, method: str) -> None:
+    api.faults.order(fault=429, method=method, path="/networks", seconds=3000)
+    with started(project, api, "-y") as process:
+        assert process.stderr is not None
+        before = [next(process.stderr)]
+        while "limit of calls is reached" not in before[-1]:
+            before.append(next(process.stderr))
+        process.send_signal(signal.SIGINT)
+        _, after = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "Stopping, nothing more is begun" in after and "interrupted" in after
+    assert "Traceback" not in after
+    assert shape(api)["servers"] == []
+    assert pyinfra(project, api, "-y").returncode == 0
+    assert len(shape(api)["servers"]) == 2
 
 
 def test_a_missing_description_on_the_command_line(tmp_path: Path, api: Api) -> None:

@@ -1,10 +1,12 @@
 """The documents for kubeadm. What kubeadm itself thinks of them is asked in tests/e2e."""
 
+import dataclasses
 import datetime
 import hashlib
 import subprocess
 from typing import Any
 
+import pytest
 import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -42,6 +44,37 @@ def test_node_name_and_address_are_explicit() -> None:
     assert init["nodeRegistration"]["name"] == "cp-1"
     assert init["nodeRegistration"]["kubeletExtraArgs"] == [{"name": "node-ip", "value": "10.0.0.2"}]
     assert init["localAPIEndpoint"] == {"advertiseAddress": "10.0.0.2", "bindPort": 6443}
+
+
+@pytest.mark.parametrize(
+    ("cloud_provider", "provider_id", "flags"),
+    [
+        ("none", "hcloud://42", {"node-ip": "10.0.0.2"}),
+        ("hetzner", "", {"node-ip": "10.0.0.2", "cloud-provider": "external"}),
+        (
+            "hetzner",
+            "hcloud://42",
+            {"node-ip": "10.0.0.2", "cloud-provider": "external", "provider-id": "hcloud://42"},
+        ),
+    ],
+)
+def test_a_kubelet_waits_for_a_cloud_only_when_there_is_one(
+    cloud_provider: str, provider_id: str, flags: dict[str, str]
+) -> None:
+    node = dataclasses.replace(CONTROL_PLANE, provider_id=provider_id)
+    options = ClusterOptions(cloud_provider=cloud_provider)
+    assert kubeadm_documents.kubelet_flags(options=options, node=node) == flags
+
+
+def test_a_load_balancer_is_in_the_certificate() -> None:
+    cluster = documents(load_balancer_address="10.0.0.254")["ClusterConfiguration"]
+    assert "10.0.0.254" in cluster["apiServer"]["certSANs"]
+
+
+def test_kubelets_take_the_resolver_file_unless_the_user_names_one() -> None:
+    assert documents()["KubeletConfiguration"]["resolvConf"] == "/etc/kubernetes/resolv.conf"
+    own = documents(kubelet_configuration={"resolvConf": "/etc/resolv.conf"})
+    assert own["KubeletConfiguration"]["resolvConf"] == "/etc/resolv.conf"
 
 
 def test_the_endpoint_is_a_name_and_every_way_in_is_in_the_certificate() -> None:

@@ -178,7 +178,7 @@ def test_cloud_init_finds_name_keys_and_the_users_data() -> None:
         "local-hostname": "demo-worker-1",
         "public-keys": ["k"],
     }
-    assert files["user-data"] == "#cloud-config\n"
+    assert files["user-data"] == ""
 
 
 def test_an_image_that_docker_cannot_run_is_named() -> None:

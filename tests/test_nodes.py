@@ -1,5 +1,7 @@
 """Topology: which inventories can become a cluster."""
 
+import dataclasses
+
 import pytest
 
 from kubeadm_deploys.errors import InputError
@@ -54,9 +56,17 @@ def test_a_missing_address_is_refused() -> None:
     assert problem.startswith("node_ip: '' of host host-1 is not an IPv4 address")
 
 
-@pytest.mark.parametrize(("ip", "field"), [("10.244.3.4", "pod_subnet"), ("10.96.0.20", "service_subnet")])
+@pytest.mark.parametrize(
+    ("ip", "field"),
+    [
+        ("10.244.3.4", "pod_subnet"),
+        ("10.96.0.20", "service_subnet"),
+        ("10.0.9.20", "load_balancer_range"),
+    ],
+)
 def test_a_node_inside_a_cluster_network_is_refused(ip: str, field: str) -> None:
-    (problem,) = problems_of(Topology(control_planes=(node(1, ip=ip),), workers=()))
+    options = ClusterOptions(load_balancer_range="10.0.9.0/24")
+    (problem,) = problems_of(Topology(control_planes=(node(1, ip=ip),), workers=()), options)
     assert problem.startswith(f"{field}: ") and ip in problem
 
 
@@ -64,3 +74,21 @@ def test_more_nodes_than_the_pod_subnet_has_room_for_are_refused() -> None:
     topology = Topology(control_planes=(node(1),), workers=tuple(node(number) for number in range(2, 6)))
     (problem,) = problems_of(topology, ClusterOptions(pod_subnet="10.244.0.0/22"))
     assert "room for 4 nodes" in problem and "5" in problem
+
+
+def test_what_a_cloud_says_of_a_node_is_checked() -> None:
+    odd = dataclasses.replace(node(1), interface_mac="86:00:00", provider_id="42")
+    mac, provider_id = problems_of(Topology(control_planes=(odd,), workers=()))
+    assert mac.startswith("node_interface_mac: '86:00:00' of host host-1") and "86:00:00:12:34:56" in mac
+    assert provider_id.startswith("provider_id: '42' of host host-1") and "hcloud://42" in provider_id
+
+
+def test_two_nodes_cannot_be_one_server() -> None:
+    twins = tuple(dataclasses.replace(node(number), provider_id="hcloud://42") for number in (1, 2))
+    (problem,) = problems_of(Topology(control_planes=twins[:1], workers=twins[1:]))
+    assert problem.startswith("provider_id: 'hcloud://42' is used by 2 hosts")
+
+
+def test_a_node_is_found_by_its_host() -> None:
+    topology = Topology(control_planes=(node(1),), workers=(node(2),))
+    assert topology.node("host-2").name == "node-2"

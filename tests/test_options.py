@@ -11,6 +11,7 @@ from kubeadm_deploys.options import ClusterOptions
 OLD_CONTAINERD = (
     "https://github.com/containerd/containerd/releases/download/v1.6.9/containerd-1.6.9-linux-amd64.tar.gz"
 )
+OLD_CALICO = "https://raw.githubusercontent.com/projectcalico/calico/v3.29.0/manifests/calico-vxlan.yaml"
 
 
 def problems_of(**fields: Any) -> tuple[str, ...]:
@@ -71,6 +72,33 @@ def test_defaults_make_a_cluster() -> None:
         ),
         ({"ready_timeout": 0}, ["ready_timeout", "0", "1 to 3600"]),
         ({"kubeconfig": "folder/"}, ["kubeconfig", "'folder/'", "path of a file"]),
+        ({"provisioning_timeout": 0}, ["provisioning_timeout", "0", "1 to 3600"]),
+        ({"nameservers": "9.9.9.9"}, ["nameservers", "'9.9.9.9'", "not a list"]),
+        ({"nameservers": ["127.0.0.53"]}, ["nameservers", "'127.0.0.53'", "the pod itself"]),
+        ({"nameservers": ["2620:fe::fe"]}, ["nameservers", "'2620:fe::fe'", "not an IPv4 address"]),
+        ({"nameservers": ["9.9.9.9"] * 4}, ["nameservers", "more than three", "at most three"]),
+        ({"cloud_provider": "aws"}, ["cloud_provider", "'aws'", "none or hetzner"]),
+        (
+            {"hcloud_cloud_controller_version": "latest"},
+            ["hcloud_cloud_controller_version", "'latest'", "not a version"],
+        ),
+        ({"hcloud_csi_version": "2"}, ["hcloud_csi_version", "'2'", "not a version"]),
+        ({"load_balancer_address": "lb"}, ["load_balancer_address", "'lb'", "not an IPv4 address"]),
+        ({"load_balancer_range": "10.0.9.0"}, ["load_balancer_range", "'10.0.9.0'", "not an IPv4 network"]),
+        ({"load_balancer_range": "10.244.9.0/24"}, ["load_balancer_range", "overlaps pod_subnet"]),
+        ({"load_balancer_range": "10.96.9.0/24"}, ["load_balancer_range", "overlaps service_subnet"]),
+        (
+            {"load_balancer_range": "10.0.9.0/24", "cloud_provider": "hetzner"},
+            ["load_balancer_range", "cloud_provider hetzner", "leave one of the two out"],
+        ),
+        (
+            {
+                "load_balancer_range": "10.0.9.0/24",
+                "calico_version": "3.29.0",
+                "checksums": {OLD_CALICO: "0" * 64},
+            },
+            ["load_balancer_range", "Calico 3.30 or newer"],
+        ),
     ],
 )
 def test_wrong_value_names_field_value_and_cure(fields: dict[str, Any], words: list[str]) -> None:

@@ -163,7 +163,7 @@ def test_calico_gets_pod_subnet_encapsulation_and_mtu(
     # Hetzner's private networks have an MTU of 1450.
     found = cni.pod_mtu(options=options, interface_mtu=1450)
     assert found == mtu
-    document = yaml.safe_load(cni.kustomization(options=options, endpoint_address="10.0.0.2", mtu=found))
+    document = yaml.safe_load(cni.kustomization(options=options, mtu=found))
     assert document["resources"] == [manifest]
     config, daemon_set = (yaml.safe_load(patch["patch"]) for patch in document["patches"])
     assert config["data"] == {"veth_mtu": str(mtu)}
@@ -206,21 +206,24 @@ def test_dns_pods_are_moved_only_where_a_ready_node_has_none(
 def test_health_reads_what_kubectl_prints() -> None:
     state = ClusterHealth().process(
         [
-            "Node|cp-1|True||||||",
-            "Node|worker-1|False||||||",
-            "Pod|coredns-1|True|kube-dns||cp-1|||",
-            "Pod|coredns-2||kube-dns|||||",
-            "Pod|coredns-3|True|kube-dns|2026-11-24T00:00:00Z|worker-1|||",
-            "Pod|calico-node-1|True|calico-node||cp-1|||",
-            "Deployment|coredns||kube-dns|||2|2|1",
-            "DaemonSet|kube-proxy||kube-proxy|||2|2|2",
-            "DaemonSet|calico-node||calico-node|||1||",
+            "Node|cp-1|True||||||||",
+            "Node|worker-1|False|node.cloudprovider.kubernetes.io/uninitialized|||||||",
+            "Pod|coredns-1|True||kube-dns||cp-1|||||",
+            "Pod|coredns-2|||kube-dns|||||||",
+            "Pod|coredns-3|True||kube-dns|2026-11-24T00:00:00Z|worker-1|||||",
+            "Pod|calico-node-1|True||calico-node||cp-1|||||",
+            "Deployment|coredns|||kube-dns|||1|1|2|2|1",
+            "Deployment|calico-kube-controllers|||calico-kube-controllers|||2|1|1|1|1",
+            "DaemonSet|kube-proxy|||kube-proxy|||1|1|2|2|2",
+            "DaemonSet|calico-node|||calico-node|||1|1|1||",
         ]
     )
     assert state.nodes == {"cp-1": True, "worker-1": False}
+    assert state.uninitialized == ["worker-1"]
     assert state.dns_pods == {"coredns-1": "cp-1"}
     assert state.workloads == {
         "deployment/coredns": False,
+        "deployment/calico-kube-controllers": False,
         "daemonset/kube-proxy": True,
         "daemonset/calico-node": False,
     }

@@ -63,7 +63,9 @@ def test_an_inventory_may_print_and_import_from_the_working_directory(
 ) -> None:
     (tmp_path / "machine_names.py").write_text("NAMES = ('a', 'b')\n")
     monkeypatch.chdir(tmp_path)
-    machines = read(tmp_path, "from machine_names import NAMES as _names\nprint('{}')\nworkers = list(_names)\n")
+    machines = read(
+        tmp_path, "from machine_names import NAMES as _names\nprint('{}')\nworkers = list(_names)\n"
+    )
     assert [each.name for each in machines] == ["a", "b"]
 
 

@@ -4,10 +4,11 @@ Layers, from the edge to the middle; each uses only those below it:
 
 - ``deploys/*.py`` of the project: entry scripts that read pyinfra's inventory and data (``entry``);
 - the sections, one module each, named after the guide's: ``bridged_traffic``, ``container_runtime``,
-  ``kube_packages``, ``swap``, ``control_plane``, ``workers``, ``cni``; beside them ``api_endpoint``,
-  ``images`` and ``readiness``. Each can be used alone;
+  ``kube_packages``, ``swap``, ``control_plane``, ``workers``, ``cni``; beside them ``provisioning``, ``resolver``,
+  ``api_endpoint``, ``images``, ``readiness`` and ``load_balancers``. Each can be used alone;
 - ``operations``: what changes machines; ``facts``: what is there, one command each;
-- pure functions and values: ``options``, ``nodes``, ``artifacts``, ``kubeadm_documents``, ``openpgp``, ``text``;
+- pure functions and values: ``options``, ``nodes``, ``artifacts``, ``kubeadm_documents``, ``hosts_file``, ``openpgp``,
+  ``text``;
 - ``verification``: suites that check a cluster by looking at it, independent of all above.
 """
 
@@ -21,32 +22,42 @@ from kubeadm_deploys.control_plane import (
     join_control_planes,
 )
 from kubeadm_deploys.errors import InputError
+from kubeadm_deploys.hetzner.cloud import HetznerCloud
+from kubeadm_deploys.hetzner.cloud_controller import install_cloud_controller
 from kubeadm_deploys.images import start_pulling_images
 from kubeadm_deploys.kube_packages import install_kube_packages
+from kubeadm_deploys.load_balancers import offer_load_balancer_addresses
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations.barrier import barrier
 from kubeadm_deploys.options import ClusterOptions
+from kubeadm_deploys.provisioning import wait_for_provisioning
 from kubeadm_deploys.readiness import fetch_kubeconfig, wait_until_ready
+from kubeadm_deploys.resolver import configure_resolver
 from kubeadm_deploys.swap import disable_swap
 from kubeadm_deploys.workers import join_workers
 
 __all__ = [
     "ClusterOptions",
+    "HetznerCloud",
     "InputError",
     "Node",
     "Topology",
     "barrier",
     "configure_bridged_traffic",
+    "configure_resolver",
     "create_control_plane",
     "delete_join_credentials",
     "disable_swap",
     "fetch_kubeconfig",
+    "install_cloud_controller",
     "install_cni",
     "install_container_runtime",
     "install_kube_packages",
     "join_control_planes",
     "join_workers",
+    "offer_load_balancer_addresses",
     "resolve_api_endpoint",
     "start_pulling_images",
+    "wait_for_provisioning",
     "wait_until_ready",
 ]

@@ -15,6 +15,11 @@ CONTAINERD_VERSION = "2.3.4"
 RUNC_VERSION = "1.4.3"
 CNI_PLUGINS_VERSION = "1.9.1"
 CALICO_VERSION = "3.31.0"
+HCLOUD_CLOUD_CONTROLLER_VERSION = "1.34.0"
+HCLOUD_CSI_VERSION = "2.19.0"
+
+OLDEST_HCLOUD_CLOUD_CONTROLLER = "1.30.1"
+"""Older ones crash: they read a server's ``datacenter``, which Hetzner's API has not had since July 2026."""
 
 KUBERNETES_APT_KEY_FINGERPRINT = "DE15B14486CD377B9E876E1A234654DA9A296436"
 """The key of pkgs.k8s.io (isv:kubernetes OBS project); one key signs all minors from 1.28 on."""
@@ -45,7 +50,20 @@ _URLS = {
         "v{version}/cni-plugins-linux-{variant}-v{version}.tgz"
     ),
     "calico": "https://raw.githubusercontent.com/projectcalico/calico/v{version}/manifests/{variant}",
+    "hcloud_cloud_controller": (
+        "https://raw.githubusercontent.com/hetznercloud/hcloud-cloud-controller-manager/{version}/deploy/{variant}"
+    ),
+    "hcloud_csi": (
+        "https://raw.githubusercontent.com/hetznercloud/csi-driver/{version}/deploy/kubernetes/{variant}"
+    ),
 }
+
+_HCLOUD_MANIFESTS = {
+    "hcloud_cloud_controller": ("05b097585566198e99a74131af7e1559c5a6ef63", "ccm-networks.yaml"),
+    "hcloud_csi": ("00045f95e0dcbeddddf0efe75e4e1335d7731fb3", "hcloud-csi.yml"),
+}
+"""The commits that released 1.25.1 and 2.19.0. What runs is the image of the version that the options name: flags,
+variables and objects have stayed the same in later releases."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +83,14 @@ def release_file(*, component: str, version: str, variant: str) -> ReleaseFile:
 def expected_sha256(*, file: ReleaseFile, checksums: Mapping[str, str]) -> str:
     """The sha256 that a download must have: the user's own word first; empty when nobody knows it."""
     return checksums.get(file.url) or file.sha256
+
+
+def hcloud_manifests() -> dict[str, ReleaseFile]:
+    """The manifests of Hetzner's cloud controller manager and CSI driver, by file name."""
+    return {
+        name: release_file(component=component, version=commit, variant=name)
+        for component, (commit, name) in _HCLOUD_MANIFESTS.items()
+    }
 
 
 def calico_manifest(encapsulation: str) -> str:

@@ -1,7 +1,7 @@
 """Official sha256 sums of release artifacts, by component, release and architecture.
 
 Source: the checksum table of kubespray as of 2026-08-21, which records what the projects publish;
-the Calico manifests are those of the release's own Go module.
+the Calico manifests are those of the release's own Go module, Hetzner's those of their repositories at a commit.
 """
 
 SHA256: dict[str, dict[str, dict[str, str]]] = {
@@ -155,6 +155,16 @@ SHA256: dict[str, dict[str, dict[str, str]]] = {
         "3.31.0": {
             "calico.yaml": "1990b1cec14002790718bb960b1b8445eb7b896cd16c32e952309f35a9026981",
             "calico-vxlan.yaml": "0f7dc29b56dafe1d9566991d008a7944f5a319ab3e5fa9caccfb0d7d778fcdd7",
+        },
+    },
+    "hcloud_cloud_controller": {
+        "05b097585566198e99a74131af7e1559c5a6ef63": {
+            "ccm-networks.yaml": "36197de07d9c9a8e20cad1900d78ba00956823cd23c53a01c7a797365ca80e94",
+        },
+    },
+    "hcloud_csi": {
+        "00045f95e0dcbeddddf0efe75e4e1335d7731fb3": {
+            "hcloud-csi.yml": "9cee2c160ca65d5206ddebdbe88319ce7bf8290b4e09097a7fd4bc0aa86dee4f",
         },
     },
 }

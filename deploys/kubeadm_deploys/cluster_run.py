@@ -43,6 +43,10 @@ class ClusterRun:
                 self._ca_certificate = control_plane.get_fact(KubeadmNode).ca_certificate
         return self._ca_certificate
 
+    def learn_ca_certificate(self, ca_certificate: str) -> None:
+        """Keep what was read of the cluster anyway, so that nobody reads it again."""
+        self._ca_certificate = self._ca_certificate or ca_certificate
+
     def ensure_token(self, control_plane: Host, *, document: str) -> str:
         """The token to join with, created in the cluster by the first host that asks.
 

@@ -32,13 +32,12 @@ def pod_mtu(*, options: ClusterOptions, interface_mtu: int) -> int:
     return options.pod_mtu or interface_mtu - _OVERHEAD[options.encapsulation]
 
 
-def kustomization(*, options: ClusterOptions, endpoint_address: str, mtu: int) -> str:
+def kustomization(*, options: ClusterOptions, mtu: int) -> str:
     """What this cluster changes in Calico's release manifest."""
     return render(
         "calico-kustomization.yaml.j2",
         manifest=artifacts.calico_manifest(options.encapsulation),
         endpoint=options.endpoint,
-        endpoint_address=endpoint_address,
         port=API_PORT,
         mtu=mtu,
         pod_subnet=options.pod_subnet,
@@ -78,7 +77,7 @@ def install_cni(*, options: ClusterOptions, topology: Topology) -> None:
         )
     mtu = pod_mtu(options=options, interface_mtu=found.mtu)
     write_files(
-        wanted={kustomization_path: kustomization(options=options, endpoint_address=first.ip, mtu=mtu)},
+        wanted={kustomization_path: kustomization(options=options, mtu=mtu)},
         found=found.files,
     )
-    kubectl.kustomization_applied(name="Apply Calico", folder=FOLDER)
+    kubectl.kustomization_applied(name="Apply Calico", folder=FOLDER, workload="daemonset/calico-node")

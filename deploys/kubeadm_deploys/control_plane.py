@@ -10,6 +10,7 @@ from pyinfra import host
 from pyinfra.api import deploy
 
 from kubeadm_deploys import cluster_run
+from kubeadm_deploys.api_endpoint import resolve_api_endpoint
 from kubeadm_deploys.kubeadm_documents import API_PORT, init_document, join_document, token_document
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import kubeadm
@@ -50,6 +51,8 @@ def join_control_planes(*, options: ClusterOptions, topology: Topology) -> None:
             # etcd takes one new member at a time.
             _serial=True,
         )
+        # From now on its own API server answers.
+        resolve_api_endpoint(options=options, topology=topology)
 
 
 @deploy("Join credentials")

@@ -15,13 +15,20 @@ from kubeadm_deploys.options import ClusterOptions
 def node_images(*, options: ClusterOptions, control_plane: bool) -> list[str]:
     """The images whose names follow from the options; kubeadm and the kubelet pull the rest when they need it."""
     programs = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"] if control_plane else []
-    return [
+    wanted = [
         *(
             f"registry.k8s.io/{program}:v{options.kubernetes_version}"
             for program in (*programs, "kube-proxy")
         ),
         *(f"quay.io/calico/{program}:v{options.calico_version}" for program in ("cni", "node")),
     ]
+    if control_plane and options.cloud_provider == "hetzner":
+        # Until it has seen a node, nothing runs there but the network's pods.
+        wanted.append(
+            "docker.io/hetznercloud/hcloud-cloud-controller-manager:"
+            f"v{options.hcloud_cloud_controller_version}"
+        )
+    return wanted
 
 
 @deploy("Images")

@@ -16,6 +16,7 @@ from kubeadm_deploys.options import ClusterOptions
 
 API_PORT = 6443
 CRI_SOCKET = "unix:///run/containerd/containerd.sock"
+RESOLVER_FILE = "/etc/kubernetes/resolv.conf"
 TOKEN_TTL = "30m0s"
 """How long a join token lives when the run that made it dies before deleting it."""
 
@@ -63,6 +64,8 @@ def certificate_sans(*, options: ClusterOptions, topology: Topology) -> list[str
     ways = [options.endpoint, "localhost", "127.0.0.1"]
     for node in topology.control_planes:
         ways += [node.name, node.ip, node.address]
+    if options.load_balancer_address:
+        ways.append(options.load_balancer_address)
     return list(dict.fromkeys([*ways, *options.certificate_sans]))
 
 
@@ -72,6 +75,7 @@ def kubelet_configuration(options: ClusterOptions) -> dict[str, Any]:
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
+        "resolvConf": RESOLVER_FILE,
         **swap,
         **options.kubelet_configuration,
         # containerd is configured to the same; two managers of one cgroup tree fall out under pressure.
@@ -116,6 +120,17 @@ def ca_certificate_hash(pem: str) -> str:
     return f"sha256:{hashlib.sha256(public_key).hexdigest()}"
 
 
+def kubelet_flags(*, options: ClusterOptions, node: Node) -> dict[str, str]:
+    """What a kubelet can only be told on its command line, when its node joins."""
+    flags = {"node-ip": node.ip}
+    if options.cloud_provider != "none":
+        # The node waits with a taint for the cloud's controller, so never without one.
+        flags["cloud-provider"] = "external"
+        if node.provider_id:
+            flags["provider-id"] = node.provider_id
+    return flags
+
+
 def _kubeadm(kind: str) -> dict[str, str]:
     return {"apiVersion": "kubeadm.k8s.io/v1beta4", "kind": kind}
 
@@ -129,6 +144,9 @@ def _node_registration(*, options: ClusterOptions, node: Node) -> dict[str, Any]
         "name": node.name,
         "criSocket": CRI_SOCKET,
         "imagePullSerial": False,
-        "kubeletExtraArgs": [{"name": "node-ip", "value": node.ip}],
+        "kubeletExtraArgs": [
+            {"name": name, "value": value}
+            for name, value in kubelet_flags(options=options, node=node).items()
+        ],
         "ignorePreflightErrors": list(options.ignore_preflight_errors),
     }

@@ -16,12 +16,16 @@ class Node:
 
     ``name`` becomes the name of the Node object, ``ip`` its InternalIP: the address on which the other
     nodes reach it. ``host`` is pyinfra's name of the machine, ``address`` where the operator reaches it.
+    ``interface_mac`` is the hardware address of the interface that has ``ip``, and ``provider_id`` what the
+    cloud calls the machine; both are empty when nobody knows them.
     """
 
     host: str
     name: str
     ip: str
     address: str
+    interface_mac: str = ""
+    provider_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +44,18 @@ class Topology:
         """Every node, control planes first."""
         return (*self.control_planes, *self.workers)
 
+    def node(self, host: str) -> Node:
+        """The node that pyinfra calls ``host``."""
+        return next(node for node in self.nodes if node.host == host)
+
     def check(self, options: ClusterOptions) -> None:
         """Refuse what cannot become a cluster with these options."""
-        problems = [*_count_problems(self, options), *_name_problems(self), *_address_problems(self, options)]
+        problems = [
+            *_count_problems(self, options),
+            *_name_problems(self),
+            *_address_problems(self, options),
+            *_cloud_problems(self),
+        ]
         if problems:
             raise InputError(problems)
 
@@ -84,13 +97,27 @@ def _address_problems(topology: Topology, options: ClusterOptions) -> Iterator[s
         except ValueError as error:
             yield f"node_ip: {node.ip!r} of host {node.host} {error}"
             continue
-        for field in ("pod_subnet", "service_subnet"):
-            if address in ipaddress.IPv4Network(getattr(options, field)):
+        for field in ("pod_subnet", "service_subnet", "load_balancer_range"):
+            if getattr(options, field) and address in ipaddress.IPv4Network(getattr(options, field)):
                 yield (
                     f"{field}: {getattr(options, field)} contains node_ip {node.ip} of host {node.host}; "
                     "choose a network that no machine uses"
                 )
     yield from _duplicates("node_ip", [node.ip for node in topology.nodes], "give every node its own address")
+
+
+def _cloud_problems(topology: Topology) -> Iterator[str]:
+    for node in topology.nodes:
+        for field, value, check in (
+            ("node_interface_mac", node.interface_mac, checks.mac_or_empty),
+            ("provider_id", node.provider_id, checks.provider_id_or_empty),
+        ):
+            try:
+                check(value)
+            except ValueError as error:
+                yield f"{field}: {value!r} of host {node.host} {error}"
+    known = [node.provider_id for node in topology.nodes if node.provider_id]
+    yield from _duplicates("provider_id", known, "give every node its own")
 
 
 def _duplicates(field: str, values: Iterable[str], cure: str) -> Iterator[str]:

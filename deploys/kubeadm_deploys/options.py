@@ -16,6 +16,8 @@ from kubeadm_deploys.errors import InputError
 _NODE_SUBNET_PREFIX = 24
 """kube-controller-manager gives every node a /24 of the pod subnet (kubeadm's default)."""
 
+_FIRST_CALICO_WITH_LOAD_BALANCERS = (3, 30)
+
 
 def _option(default: Any, check: Callable[[object], object], meaning: str) -> Any:
     """A field with its check and the sentence that the README's table of options shows."""
@@ -112,6 +114,40 @@ class ClusterOptions:
         300, checks.seconds, "Seconds that nodes, CoreDNS and Calico have to become ready."
     )
 
+    provisioning_timeout: int = _option(
+        300,
+        checks.seconds,
+        "Seconds that a new machine has to finish cloud-init and to bring up the interface with `node_ip`.",
+    )
+    nameservers: tuple[str, ...] = _option(
+        (),
+        checks.nameservers,
+        "DNS servers that kubelet, CoreDNS and pods ask for names outside the cluster, at most three; empty: the machine's own.",
+    )
+    cloud_provider: str = _option(
+        "none",
+        checks.one_of("none", "hetzner"),
+        "`hetzner` runs Hetzner's cloud controller and CSI driver; the Hetzner inventory sets it.",
+    )
+    hcloud_cloud_controller_version: str = _option(
+        artifacts.HCLOUD_CLOUD_CONTROLLER_VERSION,
+        checks.version,
+        "Release of Hetzner's cloud controller manager, 1.30.1 or newer.",
+    )
+    hcloud_csi_version: str = _option(
+        artifacts.HCLOUD_CSI_VERSION, checks.version, "Release of Hetzner's CSI driver."
+    )
+    load_balancer_address: str = _option(
+        "",
+        checks.address_or_empty,
+        "Address of a load balancer before the API servers, for the workers; empty: the first control plane's.",
+    )
+    load_balancer_range: str = _option(
+        "",
+        checks.network_or_empty,
+        "IPv4 network from which Calico gives Services of type LoadBalancer their addresses; every node answers them, and leading the network to a node is your router's part; empty: they get none.",
+    )
+
     def __post_init__(self) -> None:
         problems = []
         for field in dataclasses.fields(self):
@@ -121,7 +157,11 @@ class ClusterOptions:
             except ValueError as error:
                 problems.append(f"{field.name}: {value!r} {error}")
         # The relations are only worth a word when the single values make sense.
-        problems = problems or [*_subnet_problems(self), *_version_problems(self)]
+        problems = problems or [
+            *_subnet_problems(self),
+            *_load_balancer_problems(self),
+            *_version_problems(self),
+        ]
         if problems:
             raise InputError(problems)
 
@@ -168,6 +208,28 @@ def _subnet_problems(options: ClusterOptions) -> list[str]:
     return problems
 
 
+def _load_balancer_problems(options: ClusterOptions) -> list[str]:
+    if not options.load_balancer_range:
+        return []
+    wanted = ipaddress.IPv4Network(options.load_balancer_range)
+    problems = [
+        f"load_balancer_range: {wanted} overlaps {field} {getattr(options, field)}; "
+        "choose a network that nothing else uses"
+        for field in ("pod_subnet", "service_subnet")
+        if wanted.overlaps(ipaddress.IPv4Network(getattr(options, field)))
+    ]
+    if options.cloud_provider != "none":
+        problems.append(
+            f"load_balancer_range: {wanted} is Calico's to give, but with cloud_provider "
+            f"{options.cloud_provider} the cloud gives Services their addresses; leave one of the two out"
+        )
+    if tuple(map(int, options.calico_version.split(".")[:2])) < _FIRST_CALICO_WITH_LOAD_BALANCERS:
+        problems.append(
+            f"load_balancer_range: {wanted} needs Calico 3.30 or newer; choose such a calico_version"
+        )
+    return problems
+
+
 def _version_problems(options: ClusterOptions) -> list[str]:
     problems = []
     if options.kubernetes_minor not in artifacts.SANDBOX_IMAGES:
@@ -192,8 +254,17 @@ def _version_problems(options: ClusterOptions) -> list[str]:
                 f"{component}_version: {release} has no known checksum for {files[0].url}; "
                 "add it to checksums or choose a known release"
             )
+    if _release(options.hcloud_cloud_controller_version) < _release(artifacts.OLDEST_HCLOUD_CLOUD_CONTROLLER):
+        problems.append(
+            f"hcloud_cloud_controller_version: {options.hcloud_cloud_controller_version} does not work with "
+            f"Hetzner's API of today; choose {artifacts.OLDEST_HCLOUD_CLOUD_CONTROLLER} or newer"
+        )
     if not problems and artifacts.containerd_config_version(options.containerd_version) is None:
         problems.append(
             f"containerd_version: {options.containerd_version} is not supported; choose 1.7 or newer"
         )
     return problems
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))

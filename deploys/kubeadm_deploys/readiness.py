@@ -3,6 +3,7 @@
 from pyinfra import host
 from pyinfra.api import deploy
 
+from kubeadm_deploys.hetzner import cloud_controller
 from kubeadm_deploys.kubeadm_documents import API_PORT
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import kubeconfig, kubectl
@@ -17,14 +18,20 @@ WORKLOADS = (
 """What pods need of kube-system: network, Services, names."""
 
 
+def workloads(options: ClusterOptions) -> list[str]:
+    """All of kube-system that a cluster needs, the controllers of its cloud too."""
+    of_cloud = {"none": (), "hetzner": cloud_controller.WORKLOADS}
+    return [*WORKLOADS, *of_cloud[options.cloud_provider]]
+
+
 @deploy("Readiness")
 def wait_until_ready(*, options: ClusterOptions, topology: Topology) -> None:
-    """Wait until every node is Ready, and network, Services and DNS are there on all of them."""
+    """Wait until every node is Ready and known to its cloud, and network, Services and DNS are there on all."""
     if host.name == topology.control_planes[0].host:
         kubectl.cluster_ready(
             name="Wait for nodes, network and DNS",
             nodes=[node.name for node in topology.nodes],
-            workloads=list(WORKLOADS),
+            workloads=workloads(options),
             timeout=options.ready_timeout,
         )
 

@@ -22,8 +22,8 @@ from tests.lab.hetzner import docker_images
 from tests.lab.hetzner.backend import Machine
 from tests.lab.hetzner.docker_backend import OWNER_LABEL, DockerBackend, remove_leftovers
 
-NETWORK = 1
-FIRST, SECOND = 901, 902
+NETWORK = 900
+FIRST, SECOND, PLAIN = 901, 902, 903
 BALANCER, PRIVATE_BALANCER = 911, 912
 PRIVATE = {FIRST: "10.99.0.2", SECOND: "10.99.0.3", BALANCER: "10.99.0.4", PRIVATE_BALANCER: "10.99.0.5"}
 EVERYBODY = ["0.0.0.0/0", "::/0"]
@@ -202,6 +202,12 @@ def site(
     finally:
         backend.close()
         assert not left_behind(backend.owner)
+
+
+def is_booted(container: str) -> bool:
+    """Whether systemd has started everything."""
+    command = ("docker", "exec", container, "systemctl", "is-system-running")
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip() == "running"
 
 
 def left_behind(owner: str) -> list[str]:
@@ -435,19 +441,35 @@ def test_servers_are_no_docker_hosts_of_a_cluster(site: Site) -> None:
     assert not {host.address for host in hosts.list_hosts()} & set(site.public.values())
 
 
-def test_close_leaves_nothing_and_touches_nothing_else(site: Site) -> None:
-    other = DockerBackend()
-    other.create_network(network_id=2, ip_range="10.98.0.0/16")
-    other.create_server(
-        server=Machine(
-            id=990,
-            name="other",
-            image="debian-13",
-            public_ipv4=other.public_address(),
-            ssh_keys=(),
-            user_data="",
+@pytest.fixture
+def other() -> Iterator[DockerBackend]:
+    """Another backend, with one server of which nothing special is wanted."""
+    backend = DockerBackend()
+    try:
+        backend.create_network(network_id=921, ip_range="10.98.0.0/16")
+        backend.create_server(
+            server=Machine(
+                id=PLAIN,
+                name="plain",
+                image="debian-13",
+                public_ipv4=backend.public_address(),
+                ssh_keys=(),
+                user_data="",
+            )
         )
-    )
+        yield backend
+    finally:
+        backend.close()
+
+
+def test_cloud_init_is_content_without_user_data(other: DockerBackend) -> None:
+    container = f"kubeadm-deploys-hcloud-{PLAIN}"
+
+    until(lambda: is_booted(container), what="the end of the boot")
+    assert docker("exec", container, "cloud-init", "status", "--wait").strip().endswith("status: done")
+
+
+def test_close_leaves_nothing_and_touches_nothing_else(site: Site, other: DockerBackend) -> None:
     assert len(left_behind(other.owner)) > 2
 
     other.close()
@@ -459,7 +481,7 @@ def test_close_leaves_nothing_and_touches_nothing_else(site: Site) -> None:
 def test_what_a_killed_process_left_is_removed_by_the_next(site: Site) -> None:
     script = (
         "import os; from tests.lab.hetzner.docker_backend import DockerBackend; backend = DockerBackend();"
-        "backend.create_network(network_id=3, ip_range='10.97.0.0/16'); print(backend.owner, flush=True);"
+        "backend.create_network(network_id=922, ip_range='10.97.0.0/16'); print(backend.owner, flush=True);"
         "os.kill(os.getpid(), 9)"
     )
     killed = subprocess.run((sys.executable, "-c", script), cwd=ROOT, capture_output=True, text=True)

@@ -8,13 +8,20 @@ from typing_extensions import override
 
 KUBECTL = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
 
+UNINITIALIZED = "node.cloudprovider.kubernetes.io/uninitialized"
+"""The taint that a node of a cloud has until the cloud's controller has found its server."""
+
 _COLUMNS = (
     "{.kind}",
     "{.metadata.name}",
     '{.status.conditions[?(@.type=="Ready")].status}',
+    f'{{.spec.taints[?(@.key=="{UNINITIALIZED}")].key}}',
     "{.metadata.labels.k8s-app}",
     "{.metadata.deletionTimestamp}",
     "{.spec.nodeName}",
+    # What was just applied counts only once its controller has seen it.
+    "{.metadata.generation}",
+    "{.status.observedGeneration}",
     # Deployments, then daemon sets: wanted, of the newest form, available.
     "{.spec.replicas}{.status.desiredNumberScheduled}",
     "{.status.updatedReplicas}{.status.updatedNumberScheduled}",
@@ -25,11 +32,13 @@ _JSONPATH = "{range .items[*]}" + '{"|"}'.join(_COLUMNS) + '{"\\n"}{end}'
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterHealthState:
-    """``nodes`` by name with their readiness, ``dns_pods`` by name with their node, and the ``workloads`` of
-    kube-system by kind and name, with whether all that is wanted of them is available in its newest form.
+    """``nodes`` by name with their readiness, those of them that are ``uninitialized``, ``dns_pods`` by name with
+    their node, and the ``workloads`` of kube-system by kind and name, with whether all that is wanted of them is
+    available in its newest form.
     """
 
     nodes: dict[str, bool] = field(default_factory=dict)
+    uninitialized: list[str] = field(default_factory=list)
     dns_pods: dict[str, str] = field(default_factory=dict)
     workloads: dict[str, bool] = field(default_factory=dict)
 
@@ -52,15 +61,19 @@ class ClusterHealth(FactBase[ClusterHealthState]):
     def process(self, output: list[str]) -> ClusterHealthState:
         state = ClusterHealthState()
         for line in output:
-            kind, name, ready, app, deleted, node, *counts = line.split("|")
+            kind, name, ready, taint, app, deleted, node, *counts = line.split("|")
             if kind == "Node":
                 state.nodes[name] = ready == "True"
+                if taint:
+                    state.uninitialized.append(name)
             elif kind == "Pod" and app == "kube-dns" and node and not deleted:
                 state.dns_pods[name] = node
             elif kind in ("Deployment", "DaemonSet"):
                 # A count of zero is left out of an object's status.
-                wanted, updated, available = (count or "0" for count in counts)
-                state.workloads[f"{kind.lower()}/{name}"] = wanted == updated == available
+                generation, observed, wanted, updated, available = (count or "0" for count in counts)
+                state.workloads[f"{kind.lower()}/{name}"] = (
+                    generation == observed and wanted == updated == available
+                )
         return state
 
 
@@ -86,13 +99,14 @@ class WorkloadsAvailable(FactBase[list[str]]):
         return _or_show_cluster(
             "for workload in",
             *(QuoteString(workload) for workload in workloads),
-            f'; do {KUBECTL} --namespace kube-system rollout status --timeout={timeout}s "$workload" || false; done',
+            f'; do {KUBECTL} --namespace kube-system rollout status --timeout={timeout}s "$workload" ||',
+            f'{{ {KUBECTL} --namespace kube-system logs "$workload" --all-containers --tail 5 >&2; exit 1; }}; done',
         )
 
 
 def _or_show_cluster(*command: str | QuoteString) -> StringCommand:
     show = f"{KUBECTL} get nodes,pods --all-namespaces --output wide >&2; exit 1"
-    return StringCommand("( set -e;", *command, ") || {", show, "; }")
+    return StringCommand("(", *command, ") || {", show, "; }")
 
 
 def crowded_dns_pods(health: ClusterHealthState) -> list[str]:

@@ -16,6 +16,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from kubeadm_deploys import checks
+from kubeadm_deploys.hetzner.interrupt import interrupted
 
 Answer = TypeVar("Answer")
 
@@ -24,14 +25,17 @@ _OFFICIAL_ENDPOINT = "https://api.hetzner.cloud/v1"
 _CONNECT_TIMEOUT = 10.0
 _READ_TIMEOUT = 30.0
 
-_LONGEST_WAIT = 3600
-"""Seconds: the API's budget is one of calls an hour, so a later reset is not believed."""
+_LONGEST_WAIT = 3900
+"""Seconds: the API's budget is one of calls an hour, so a later reset, clocks that differ included, is not believed."""
 
-BUSY_PAUSES = (1.0, 2.0, 4.0, 8.0)
+BUSY_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds between the attempts of a call that the API refuses because it is busy with the same thing."""
 
-_BUSY = ("conflict", "locked")
-"""Refused before anything was done, so that asking again is safe."""
+_BUSY = ("conflict", "locked", "resource_in_use")
+"""Refused before anything was done, so that asking again is safe.
+
+A firewall and a placement group are in use for some seconds after the action that deleted their last server.
+"""
 
 _TOKEN_HELP = "make one in the Hetzner Console (your project, Security, API tokens, Read & Write)"
 
@@ -44,13 +48,14 @@ _SENTENCES: Mapping[str | int, str] = {
         "(Limits), then run this again"
     ),
     "uniqueness_error": (
-        "the name is taken by something without this cluster's label; rename or delete that, or choose another "
-        "cluster_name"
+        "something of that name, or the same key, was made by somebody else while this ran; run this again, it "
+        "first looks what is there"
     ),
     "resource_unavailable": "it is not available there now; choose another type or location, or try again later",
     "placement_error": "no host of the placement group has room; try again later, or choose another location",
     "conflict": "another change of the same thing is under way; run this again in a minute",
     "locked": "it is locked by another action; run this again when that has ended",
+    "resource_in_use": "something uses it still; run this again in a minute, or see in the Hetzner Console what does",
     "protected": "it is protected; take the protection off in the Hetzner Console, then run this again",
     "rate_limit_exceeded": "the API's limit of calls an hour is reached; run this again later",
     "maintenance": "the API is under maintenance; run this again later",
@@ -121,6 +126,7 @@ class _Transport(HTTPAdapter):
 
     def __init__(self, *, backoff: float, longest_wait: float) -> None:
         self._longest_wait = longest_wait
+        self._told_until = 0.0
         # Connections that were never made are tried again with every method, the rest with GET only.
         retries = Retry(
             total=2,
@@ -140,14 +146,21 @@ class _Transport(HTTPAdapter):
         seconds = reset - time.time()
         if seconds > self._longest_wait:
             raise _rate_limit_error(reset)
-        logger.warning(
-            f"--> The API's limit of calls is reached; going on at {_clock(reset)}, in {max(0, seconds):.0f} s"
-        )
-        time.sleep(max(0.0, seconds))
+        self._tell(reset, seconds=max(0.0, seconds))
+        if interrupted.wait(max(0.0, seconds)):
+            raise _interruption()
         response = super().send(request, *args, **kwargs)
         if response.status_code == 429:
             raise _rate_limit_error(_reset_time(response))
         return response
+
+    def _tell(self, reset: float, *, seconds: float) -> None:
+        """Say once that calls wait, although several of them do at the same time."""
+        if time.time() >= self._told_until:
+            self._told_until = reset
+            logger.warning(
+                f"--> The API's limit of calls is reached; going on at {_clock(reset)}, in {seconds:.0f} s"
+            )
 
 
 def _reset_time(response: requests.Response) -> float:
@@ -169,6 +182,10 @@ def _rate_limit_error(reset: float) -> HetznerError:
     )
 
 
+def _interruption() -> HetznerError:
+    return HetznerError("interrupted; what the API has begun already goes on there", code="interrupted")
+
+
 def ask(
     doing: str, request: Callable[[], Answer], *, pauses: Sequence[float] = BUSY_PAUSES, hint: str = ""
 ) -> Answer:
@@ -179,10 +196,12 @@ def ask(
     """
     for pause in (*pauses, None):
         try:
+            if interrupted.is_set():
+                raise _interruption()
             return request()
         except APIException as error:
             if error.code in _BUSY and pause is not None:
-                time.sleep(pause)
+                interrupted.wait(pause)
                 continue
             raise HetznerError(explain(error, hint=hint), doing=doing, code=error.code) from None
         except requests.RequestException as error:

@@ -38,6 +38,12 @@ _MAX_SOURCES = 100
 _RESERVED_POOLS = ("all", "control_plane", CONTROL_PLANE, "workers")
 """Names that the inventory's own groups and the control planes' servers have."""
 
+_LABEL_OWNERS = {"kubeadm-deploys": "kubeadm-deploys", "hetzner.cloud": "Hetzner"}
+"""Whose the labels with these prefixes are; the API refuses those of Hetzner."""
+
+_PUBLIC_GATEWAY = ipaddress.IPv4Address("172.31.1.1")
+"""The gateway of every server's public interface (Hetzner's), which no private network may hide."""
+
 _PRIVATE_RANGES = tuple(map(ipaddress.IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
 
 
@@ -77,12 +83,18 @@ def _private_network(value: object) -> str:
     network = ipaddress.IPv4Network(checks.network(value))
     if not any(network.subnet_of(private) for private in _PRIVATE_RANGES):
         raise ValueError("is not a private network; take one of 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16")
+    if _PUBLIC_GATEWAY in network:
+        raise ValueError(
+            f"contains {_PUBLIC_GATEWAY}, the gateway of the servers' public interfaces; take another, like 10.0.0.0/16"
+        )
     if network.prefixlen > 24:
         raise ValueError("is too small, Hetzner's networks are a /24 or bigger; use a /16, like 10.0.0.0/16")
     return str(network)
 
 
 def _sources(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        raise ValueError("is not a list of networks; write it like ['203.0.113.7/32']")
     sources = checks.tuple_of(_source)(value)
     if len(sources) > _MAX_SOURCES:
         raise ValueError(f"has {len(sources)} networks, a firewall rule takes {_MAX_SOURCES}; join some")
@@ -132,8 +144,8 @@ def _label_problems(labels: object) -> Iterator[str]:
         yield f"labels: {labels!r} is not a mapping of texts; write it like {{'disk': 'fast'}}"
         return
     for key, text in labels.items():
-        if key.startswith("kubeadm-deploys/"):
-            yield f"labels: {key!r} is kept for kubeadm-deploys itself; use another prefix"
+        if owner := _LABEL_OWNERS.get(key.partition("/")[0]) if "/" in key else None:
+            yield f"labels: {key!r} is kept for {owner} itself; use another prefix"
         elif not LabelValidator.validate({key: text}):
             yield (
                 f"labels: '{key}={text}' is not a label; use at most 63 letters, digits, '.', '_' and '-', "
@@ -419,7 +431,10 @@ def _read_variables(path: Path) -> dict[str, object]:
         values = runpy.run_path(str(path))
     except OSError as error:
         raise InputError(
-            [f"description: {str(path)!r} cannot be read ({error.strerror}); check the path"]
+            [
+                f"description: {str(path)!r} cannot be read ({error.strerror}); check the path, which begins in the "
+                "folder that pyinfra is started in"
+            ]
         ) from None
     except Exception as error:
         # The file is the user's own code, so anything may happen in it.

@@ -1,12 +1,14 @@
 """What is otherwise than described and stays so: told, each with the command that would change it."""
 
+import ipaddress
 import shlex
 from collections.abc import Iterator
 
 from kubeadm_deploys.hetzner import wanted
 from kubeadm_deploys.hetzner.description import ClusterDescription, Pool
-from kubeadm_deploys.hetzner.names import CONTROL_PLANE, belongs_to
-from kubeadm_deploys.hetzner.project import LoadBalancer, Project, Rule, Server
+from kubeadm_deploys.hetzner.inventory_files import SSH_CONFIG
+from kubeadm_deploys.hetzner.names import CLUSTER_LABEL, CONTROL_PLANE, belongs_to, state_folder
+from kubeadm_deploys.hetzner.project import LoadBalancer, Network, Project, Rule, Server
 
 
 def differences(description: ClusterDescription, project: Project) -> Iterator[str]:
@@ -14,18 +16,16 @@ def differences(description: ClusterDescription, project: Project) -> Iterator[s
     name = description.cluster_name
     for network in project.networks:
         if belongs_to(network.labels, name) and network.ip_range != description.network:
-            yield (
-                f"network {network.name} is {network.ip_range}, described as {description.network}: it can only "
-                f"be extended: hcloud network change-ip-range --ip-range {description.network} {network.name}"
-            )
+            yield _network_difference(network, wanted_range=description.network)
     for firewall in project.firewalls:
         if belongs_to(firewall.labels, name):
             for rule in firewall.rules:
                 if not rule.description.startswith(wanted.RULE_PREFIX):
                     yield _further_rule(rule, firewall.name)
     for pool in description.pools:
-        for server in wanted.members(project.servers, description)[pool.name][: pool.count]:
-            yield from _server_differences(description, pool, server)
+        servers = wanted.members(project.servers, description)[pool.name]
+        for server in servers[: pool.count]:
+            yield from _server_differences(description, pool, server, is_only_one=len(servers) == 1)
     for balancer in project.load_balancers:
         if belongs_to(balancer.labels, name) and description.has_load_balancer:
             yield from _load_balancer_differences(description, balancer)
@@ -56,6 +56,26 @@ def surplus(description: ClusterDescription, project: Project) -> Iterator[str]:
                 )
 
 
+def _network_difference(network: Network, *, wanted_range: str) -> str:
+    now, then = ipaddress.IPv4Network(network.ip_range), ipaddress.IPv4Network(wanted_range)
+    cure = (
+        f"to extend it: hcloud network change-ip-range --ip-range {then} {network.name}"
+        if then.network_address == now.network_address and then.prefixlen < now.prefixlen
+        else f"it cannot be moved or made smaller, so write {now} into hetzner.network again"
+    )
+    return f"network {network.name} is {now}, described as {then}; {cure}"
+
+
+def _replacement(server: Server, pool: Pool, *, is_only_one: bool) -> str:
+    """How to have a server otherwise that cannot be changed."""
+    if pool.role == CONTROL_PLANE and is_only_one:
+        return (
+            "it is the only control plane, which cannot be replaced without losing the cluster; so write what it is "
+            "into the description again, or make another cluster"
+        )
+    return f"to replace it: {_removal(server, pool)}, then run this again"
+
+
 def _removal(server: Server, pool: Pool | None) -> str:
     steps = [
         f"kubectl drain {server.name} --ignore-daemonsets --delete-emptydir-data",
@@ -64,7 +84,9 @@ def _removal(server: Server, pool: Pool | None) -> str:
     ]
     if pool and pool.role == CONTROL_PLANE:
         # Takes the member out of etcd, which would otherwise count the lost server for its majority.
-        steps.insert(1, f"ssh root@{server.name} kubeadm reset --force")
+        # The inventory writes the file, in which the server has its address and host key.
+        config = state_folder(server.labels[CLUSTER_LABEL]) / SSH_CONFIG
+        steps.insert(1, f"ssh -F {config} {server.name} kubeadm reset --force")
     return " && ".join(steps)
 
 
@@ -81,25 +103,27 @@ def _further_rule(rule: Rule, firewall: str) -> str:
     )
 
 
-def _server_differences(description: ClusterDescription, pool: Pool, server: Server) -> Iterator[str]:
+def _server_differences(
+    description: ClusterDescription, pool: Pool, server: Server, *, is_only_one: bool
+) -> Iterator[str]:
     name = server.name
     if server.status == "off":
         yield f"server {name} is off; to start it: hcloud server poweron {name}"
     if server.server_type != pool.server_type:
         yield (
             f"server {name} is a {server.server_type}, described as {pool.server_type}; to change it, one server "
-            f"at a time: hcloud server shutdown {name} && hcloud server change-type --keep-disk {name} "
+            f"at a time: hcloud server shutdown --wait {name} && hcloud server change-type --keep-disk {name} "
             f"{pool.server_type} && hcloud server poweron {name}"
         )
     if server.location != description.location:
         yield (
-            f"server {name} is in {server.location}, described as {description.location}; it cannot be moved, only "
-            f"replaced: {_removal(server, pool)}, then run this again"
+            f"server {name} is in {server.location}, described as {description.location}; it cannot be moved; "
+            f"{_replacement(server, pool, is_only_one=is_only_one)}"
         )
     if server.image and server.image != description.image:
         yield (
-            f"server {name} was made from {server.image}, described as {description.image}; to replace it: "
-            f"{_removal(server, pool)}, then run this again"
+            f"server {name} was made from {server.image}, described as {description.image}; "
+            f"{_replacement(server, pool, is_only_one=is_only_one)}"
         )
     missing = {
         key: value
@@ -114,7 +138,7 @@ def _server_differences(description: ClusterDescription, pool: Pool, server: Ser
     if server.placement_group is None:
         group = wanted.group_name(description, pool.name, 1)
         yield (
-            f"server {name} is in no placement group; to put it into one: hcloud server shutdown {name} && hcloud "
+            f"server {name} is in no placement group; to put it into one: hcloud server shutdown --wait {name} && hcloud "
             f"server add-to-placement-group --placement-group {group} {name} && hcloud server poweron {name}"
         )
 

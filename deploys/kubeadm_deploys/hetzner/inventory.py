@@ -31,7 +31,12 @@ from kubeadm_deploys.hetzner.inventory_hosts import (
     idle_servers,
     running_servers,
 )
-from kubeadm_deploys.hetzner.inventory_ssh import explain_changed_keys, parse_jump_host, ssh_config
+from kubeadm_deploys.hetzner.inventory_ssh import (
+    explain_changed_keys,
+    parse_jump_host,
+    quiet_paramiko,
+    ssh_config,
+)
 from kubeadm_deploys.hetzner.names import recorded_servers, state_folder
 
 _READ_TIMEOUT = 10.0
@@ -160,3 +165,4 @@ def _prepare_ssh(
     )
     write_private_file(state / SSH_CONFIG, text)
     explain_changed_keys(keys)
+    quiet_paramiko()

@@ -74,6 +74,14 @@ def ssh_config(
     return "\n".join(blocks)
 
 
+def quiet_paramiko() -> None:
+    """Leave it to pyinfra to tell that a server does not answer yet.
+
+    paramiko logs a traceback at each attempt too, which Python prints when nobody takes the log.
+    """
+    logging.getLogger("paramiko").addHandler(logging.NullHandler())
+
+
 def explain_changed_keys(known_hosts: Mapping[str, Sequence[Path]]) -> None:
     """Make pyinfra name the right files when a machine's key has changed, from the files by address.
 

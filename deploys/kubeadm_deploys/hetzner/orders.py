@@ -108,4 +108,5 @@ def _load_balancer_problems(description: ClusterDescription, prices: Prices) -> 
 def _choose(wrong: str, known: Iterable[str]) -> str:
     names = list(known)
     close = difflib.get_close_matches(wrong, names, n=1)
-    return f"did you mean {close[0]}?" if close else f"choose one of {', '.join(names)}"
+    choice = f"choose one of {', '.join(names)}" if names else "there is none"
+    return f"did you mean {close[0]}? Else {choice}" if close else choice

@@ -9,8 +9,9 @@ from kubeadm_deploys.hetzner.orders import NewServer
 from kubeadm_deploys.hetzner.project import Catalogue, Project, own
 from kubeadm_deploys.hetzner.steps import Ref, Step
 
-# Phases. Two changes of one thing never share one, because the API locks what it changes.
-_RULES, _BASE, _SERVERS, _SERVICES, _TARGETS = range(5)
+# Phases. Two changes of one thing never share one, because the API locks what it changes. The load balancer comes
+# after the servers, because the API refuses private targets outside its network (server_not_attached_to_network).
+_RULES, _BASE, _SERVERS, _BALANCER, _SERVICES, _TARGETS = range(6)
 
 
 def plan_steps(
@@ -229,7 +230,7 @@ def _load_balancer_steps(description: ClusterDescription, project: Project) -> I
     if balancer is None:
         public = "public and private" if description.is_api_public else "private"
         yield Step(
-            phase=_SERVERS,
+            phase=_BALANCER,
             doing=f"create load balancer {name}",
             details=f"{description.load_balancer_type}, {public}, TCP {wanted.API_PORT}",
             path="/load_balancers",

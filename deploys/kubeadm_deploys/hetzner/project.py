@@ -267,7 +267,7 @@ def read_servers(client: Client, *, cluster_name: str) -> tuple[Server, ...]:
     """
     selector = cluster_selector(cluster_name)
     servers = ask("reading servers", lambda: client.servers.get_all(label_selector=selector))
-    return tuple(map(_server, servers))
+    return tuple(sorted(map(_server, servers), key=lambda server: server.name))
 
 
 def read_volumes(client: Client) -> tuple[Volume, ...]:

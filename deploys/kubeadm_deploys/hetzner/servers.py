@@ -1,6 +1,7 @@
 """The servers deploy: read, plan, print, and do it in one operation."""
 
-from collections.abc import Callable, Generator, Iterable
+import difflib
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 
 from hcloud import Client
@@ -13,6 +14,7 @@ from pyinfra.api.state import State
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.hetzner.client import HetznerError
 from kubeadm_deploys.hetzner.description import ClusterDescription, read_public_key
+from kubeadm_deploys.hetzner.interrupt import stopping_at_interrupt
 from kubeadm_deploys.hetzner.names import recorded_servers
 from kubeadm_deploys.hetzner.plan import Plan, make_plan, needs_catalogue
 from kubeadm_deploys.hetzner.project import read_catalogue, read_prices, read_project
@@ -20,12 +22,16 @@ from kubeadm_deploys.hetzner.steps import Pace, run_steps
 
 DEFAULT_DESCRIPTION = Path("inventories/group_data/hetzner.py")
 
+_DATA = ("description", "confirm")
+"""What ``--data`` may say to the deploys."""
+
 
 def description_file() -> Path:
     """The description that ``--data description=FILE`` names, after checking that this is the operator's machine.
 
     Raises:
-        InputError: the deploy would run on other machines than the operator's own.
+        InputError: the deploy would run on other machines than the operator's own, or ``--data`` says something
+            else.
     """
     if len(inventory) != 1 or host.name != "@local":
         raise InputError(
@@ -33,7 +39,18 @@ def description_file() -> Path:
                 f"inventory: {host.name!r} is not the machine that asks Hetzner's API; write pyinfra -y @local ..."
             ]
         )
+    if problems := list(_data_problems(inventory.get_override_data())):
+        raise InputError(problems)
     return Path(str(host.data.get("description", DEFAULT_DESCRIPTION)))
+
+
+def _data_problems(given: Iterable[str]) -> Iterator[str]:
+    """A mistyped ``description`` would otherwise make the servers of another cluster."""
+    for name in given:
+        if name not in _DATA:
+            close = difflib.get_close_matches(name, _DATA, n=1)
+            cure = f"did you mean {close[0]}?" if close else f"choose {' or '.join(_DATA)}"
+            yield f"--data {name}: is not known here; {cure}"
 
 
 def plan_servers(client: Client, description: ClusterDescription) -> Plan:
@@ -89,7 +106,8 @@ def do(work: Callable[[], None], todo: bool) -> Generator[FunctionCommand, None,
 
     def run(state: State, host: Host) -> bool:
         try:
-            work()
+            with stopping_at_interrupt():
+                work()
         except HetznerError as error:
             logger.error(f"--> {error}")
             return False

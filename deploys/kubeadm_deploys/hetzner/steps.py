@@ -14,6 +14,7 @@ from typing import Any
 from hcloud import Client
 
 from kubeadm_deploys.hetzner.client import BUSY_PAUSES, HetznerError, ask
+from kubeadm_deploys.hetzner.interrupt import interrupted
 
 _AT_ONCE = 8
 """Calls under way at the same time; the API answers bursts with its rate limit."""
@@ -167,7 +168,7 @@ def _wait(run: _Run, waiting: dict[int, Step]) -> None:
             for step in dict.fromkeys(waiting.values()):
                 run.fail(step, f"not finished after {run.pace.deadline:.0f} s; run this again later")
             return
-        time.sleep(pause)
+        interrupted.wait(pause)
         pause = min(pause * run.pace.growth, run.pace.longest_poll)
         try:
             actions = _read_actions(run.client, list(waiting))

@@ -54,8 +54,10 @@ def initialized(*, node_name: str, document: str) -> Generator[StringCommand, No
     + node_name: name of its Node object
     + document: the kubeadm documents; they may hold the join token and are only passed on stdin
     """
-    state = node_state(host.get_fact(KubeadmNode))
+    found = host.get_fact(KubeadmNode)
+    state = node_state(found)
     if state is NodeState.MEMBER:
+        cluster_run.CURRENT.learn_ca_certificate(found.ca_certificate)
         host.noop("this machine is a control plane already")
         return
     if state is NodeState.HALF:

@@ -6,6 +6,7 @@ from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.command import QuoteString, StringCommand
 
+from kubeadm_deploys.facts.cloud_controller import NodesInitialized
 from kubeadm_deploys.facts.cluster_health import (
     KUBECTL,
     ClusterHealth,
@@ -13,16 +14,17 @@ from kubeadm_deploys.facts.cluster_health import (
     WorkloadsAvailable,
     crowded_dns_pods,
 )
-from kubeadm_deploys.facts.cni import KustomizationDiffers
+from kubeadm_deploys.facts.kustomization import KustomizationDiffers
 
 
 @operation()
-def kustomization_applied(*, folder: str) -> Generator[StringCommand, None, None]:
+def kustomization_applied(*, folder: str, workload: str) -> Generator[StringCommand, None, None]:
     """Apply a folder with a kustomization, server-side, when the cluster differs from it.
 
     + folder: absolute path on the control plane
+    + workload: one of those that the kustomization makes in kube-system, like ``daemonset/calico-node``
     """
-    if not host.get_fact(KustomizationDiffers, folder=folder):
+    if not host.get_fact(KustomizationDiffers, folder=folder, workload=workload):
         host.noop("the cluster has all of it already")
         return
     yield StringCommand(
@@ -35,7 +37,7 @@ def kustomization_applied(*, folder: str) -> Generator[StringCommand, None, None
 def cluster_ready(
     *, nodes: list[str], workloads: list[str], timeout: int
 ) -> Generator[StringCommand, None, None]:
-    """Wait until nodes are Ready and workloads of kube-system are available, with DNS spread over nodes.
+    """Wait until nodes are Ready, known to their cloud, and workloads of kube-system available, with DNS spread.
 
     Only moving a DNS pod is a change; a dry run does not wait.
 
@@ -46,6 +48,9 @@ def cluster_ready(
     health = host.get_fact(ClusterHealth)
     if host.state.is_executing and not all(health.nodes.get(node) for node in nodes):
         host.get_fact(NodesReady, nodes=tuple(nodes), timeout=timeout)
+        health = host.get_fact(ClusterHealth)
+    if host.state.is_executing and health.uninitialized:
+        host.get_fact(NodesInitialized, timeout=timeout)
         health = host.get_fact(ClusterHealth)
     crowded = crowded_dns_pods(health)
     for pod in crowded:

@@ -19,8 +19,10 @@ GROUP = CONTROL_PLANE
 COMMANDS = {
     "certificate": "cat /etc/kubernetes/pki/apiserver.crt",
     "expirations": "kubeadm certs check-expiration --output=json",
+    # Every kubeconfig holds a key; the kubelet's resolver file is no secret.
     "secret files": (
-        "find /etc/kubernetes/*.conf /etc/kubernetes/pki -name '*.conf' -printf '%m %u %p\\n' "
+        "find /etc/kubernetes/*.conf /etc/kubernetes/pki "
+        "-name '*.conf' ! -name resolv.conf -printf '%m %u %p\\n' "
         "-o -name '*.key' -printf '%m %u %p\\n'"
     ),
 }

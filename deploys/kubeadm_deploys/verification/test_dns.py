@@ -1,5 +1,6 @@
 """Names of Services and of the world outside resolve in pods of every node."""
 
+import ipaddress
 from typing import Any
 
 import pytest
@@ -7,11 +8,22 @@ import pytest
 from kubeadm_deploys.verification.cluster import Cluster, condition, in_parallel, unready_pods
 from kubeadm_deploys.verification.inventory import Machine
 from kubeadm_deploys.verification.probes import Pod, refusal, responses
-from kubeadm_deploys.verification.remote import ask
+from kubeadm_deploys.verification.remote import Answers, ask
 from kubeadm_deploys.verification.traffic import CLIENT, HOST_NETWORK, SERVER, SERVICE_PORT, Traffic
 from kubeadm_deploys.verification.waiting import eventually
 
+COMMANDS = {
+    # The kubelet's own default where its configuration names none.
+    "resolver file": (
+        'cat "$(sed --quiet \'s/^resolvConf: *"\\{0,1\\}\\([^"]*\\)"\\{0,1\\}$/\\1/p\' /var/lib/kubelet/config.yaml '
+        '| grep . || echo /etc/resolv.conf)"'
+    ),
+}
+
 READY_TIMEOUT = 60.0
+
+MOST_NAMESERVERS = 3
+"""A resolver asks no more, and the kubelet warns of more with every pod."""
 
 COREDNS_READY_PORT = 8181
 """Where CoreDNS's plugin ``ready`` answers in kubeadm's configuration."""
@@ -33,6 +45,22 @@ def replicas(cluster: Cluster) -> list[Any]:
 def source(traffic: Traffic, machine: Machine, request: pytest.FixtureRequest) -> Pod:
     """The pod that asks, on the pod network or on the node's."""
     return traffic.pod(request.param, machine.node_name)
+
+
+def test_pods_get_nameservers_that_they_can_ask(answers: Answers, machine: Machine) -> None:
+    """In a pod, an address of the machine's loopback is the pod itself: CoreDNS would ask itself in a loop."""
+    lines = [line.split() for line in answers["resolver file"].lines]
+    nameservers = [line[1] for line in lines if line[0] == "nameserver"]
+    assert 1 <= len(nameservers) <= MOST_NAMESERVERS, nameservers
+    # A scope names an interface of the machine, which pods do not have.
+    assert not [each for each in nameservers if "%" in each or ipaddress.ip_address(each).is_loopback]
+    if wanted := machine.data.get("nameservers"):
+        assert nameservers == list(wanted)
+
+
+def test_coredns_asks_the_nameservers_of_its_node(cluster: Cluster) -> None:
+    pod = cluster.get("deployment", "coredns", "--namespace=kube-system")["spec"]["template"]["spec"]
+    assert pod["dnsPolicy"] == "Default"
 
 
 def test_coredns_is_available(cluster: Cluster) -> None:

@@ -11,8 +11,9 @@ import yaml
 from cryptography import x509
 
 from kubeadm_deploys.verification.cluster import Cluster, condition, node_address
-from kubeadm_deploys.verification.inventory import Machine
-from kubeadm_deploys.verification.remote import Answers
+from kubeadm_deploys.verification.inventory import CONTROL_PLANE, Machine
+from kubeadm_deploys.verification.options import Selection
+from kubeadm_deploys.verification.remote import Answers, ask
 
 COMMANDS = {
     "kubelet": "systemctl show kubelet.service --property=ActiveState,UnitFileState,NeedDaemonReload",
@@ -51,6 +52,33 @@ def test_node_has_the_wanted_address(node: Any, machine: Machine) -> None:
     if "node_ip" not in machine.data:
         pytest.skip("the inventory's data name no node_ip")
     assert node_address(node) == machine.data["node_ip"]
+
+
+def test_node_is_known_to_its_cloud(node: Any, machine: Machine) -> None:
+    if machine.data.get("cloud_provider", "none") == "none" or "provider_id" not in machine.data:
+        pytest.skip("the inventory's data name no cloud_provider, or no provider_id")
+    assert node["spec"].get("providerID") == machine.data["provider_id"]
+
+
+def test_endpoint_leads_to_the_api_server_of_this_node(
+    node: Any, machine: Machine, nodes: dict[str, Any], selection: Selection, kubeadm_configuration: Any
+) -> None:
+    """A control plane that goes to itself by way of others fails with them; behind many load balancers it hangs."""
+    endpoint = kubeadm_configuration["controlPlaneEndpoint"].rpartition(":")[0]
+    lookups = {"hosts": f"getent --service=files ahostsv4 {endpoint}", "all": f"getent ahostsv4 {endpoint}"}
+    answers = ask(machine, lookups)
+    if answers["hosts"].status != 0:
+        pytest.skip(
+            f"{machine.name} does not find {endpoint} in its hosts file but by DNS, which is not judged"
+        )
+    found = {line.split()[0] for line in answers["all"].lines}
+    if CONTROL_PLANE in machine.groups:
+        wanted = {node_address(node)}
+    elif address := machine.data.get("load_balancer_address"):
+        wanted = {address}
+    else:
+        wanted = found & {node_address(nodes[each.node_name]) for each in selection.control_planes}
+    assert found == wanted
 
 
 def test_node_runs_the_installed_kubelet(node: Any, answers: Answers) -> None:

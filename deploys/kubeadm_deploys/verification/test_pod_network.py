@@ -5,12 +5,16 @@ import pytest
 from kubeadm_deploys.verification.cluster import in_parallel
 from kubeadm_deploys.verification.inventory import Machine
 from kubeadm_deploys.verification.probes import Pod, responses
+from kubeadm_deploys.verification.remote import ask
 from kubeadm_deploys.verification.traffic import CLIENT, HOST_NETWORK, SERVER, Traffic
 
 PROTOCOLS = ("http", "udp")
 
 LARGE = {"http": 60_000, "udp": 1900}
 """Bytes of a large message: many times any MTU, as far as agnhost reads (2048 bytes of a datagram)."""
+
+HEADERS = 20 + 8
+"""Bytes of IPv4 and UDP."""
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -53,6 +57,17 @@ def test_large_messages_arrive_both_ways(traffic: Traffic, machine: Machine, pro
     message = "m" * LARGE[protocol]
     request = f"echo?msg={message}" if protocol == "http" else f"echo {message}"
     seen = in_parallel(lambda target: _ask(traffic, source, target, request, protocol), targets)
+    assert all(response == message for answer in seen for response in answer)
+
+
+def test_packets_of_the_full_size_arrive_in_one_piece(traffic: Traffic, machine: Machine) -> None:
+    """What fills the pod's MTU exactly leaves the pod with "don't fragment", as all of TCP does."""
+    source = traffic.pod(CLIENT, machine.node_name)
+    targets = [traffic.pod(SERVER, node) for node in traffic.others(machine.node_name)]
+    mtu = int(ask(machine, {"mtu": "cat /sys/class/net/cali*/mtu | sort --unique"})["mtu"].text)
+    command = "echo "
+    message = "m" * (min(mtu - HEADERS, LARGE["udp"]) - len(command))
+    seen = in_parallel(lambda target: _ask(traffic, source, target, command + message, "udp"), targets)
     assert all(response == message for answer in seen for response in answer)
 
 

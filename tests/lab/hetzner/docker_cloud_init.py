@@ -17,5 +17,6 @@ def seed(server: Machine) -> dict[str, str]:
     return {
         # JSON is YAML.
         f"{_SEED}/meta-data": json.dumps(metadata),
-        f"{_SEED}/user-data": server.user_data or "#cloud-config\n",
+        # Empty when there are none: a cloud-config with nothing in it counts as a broken one.
+        f"{_SEED}/user-data": server.user_data,
     }

@@ -56,9 +56,18 @@ def admit_target(lab: Project, balancer: LoadBalancer, target: Target) -> None:
             "load_balancer_public_interface_disabled", "the public interface of the load balancer is off"
         )
     if target.type == "label_selector":
-        matcher(plain["label_selector"]["selector"])
+        _admit_selected(lab, balancer, plain)
     if target.type == "server":
         _admit_server(lab, balancer, plain)
+
+
+def _admit_selected(lab: Project, balancer: LoadBalancer, target: Json) -> None:
+    """Servers that come later are no matter; those that are there must be in the network for private targets."""
+    is_meant = matcher(target["label_selector"]["selector"])
+    for server in lab.servers.values():
+        attached = {network for network, attachment in server.networks.items() if attachment.mac}
+        if target["use_private_ip"] and is_meant(server.labels) and not balancer.networks.keys() & attached:
+            raise ApiError("server_not_attached_to_network", f"'{server.name}' is not in the same network")
 
 
 def _admit_server(lab: Project, balancer: LoadBalancer, target: Json) -> None:

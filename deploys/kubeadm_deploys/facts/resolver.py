@@ -1,0 +1,49 @@
+"""Which DNS servers a machine asks."""
+
+import base64
+from dataclasses import dataclass, field
+
+from pyinfra.api import FactBase
+from pyinfra.api.command import QuoteString, StringCommand
+from typing_extensions import override
+
+from kubeadm_deploys.facts import lines
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolverState:
+    """Contents of the resolver ``sources`` by path, and sha256 of ``files``."""
+
+    sources: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+
+
+class Resolver(FactBase[ResolverState]):
+    """Resolver configurations, in one command."""
+
+    default = ResolverState
+
+    @override
+    def command(self, sources: tuple[str, ...], paths: tuple[str, ...]) -> StringCommand:
+        return StringCommand(
+            StringCommand(
+                "for path in",
+                *(QuoteString(path) for path in sources),
+                """; do
+  if [ -f "$path" ]; then echo "source:$path $(base64 -w 0 < "$path")"; fi
+done""",
+            ),
+            lines.files_script(paths),
+            _separator="\n",
+        )
+
+    @override
+    def process(self, output: list[str]) -> ResolverState:
+        values = lines.parse(output)
+        return ResolverState(
+            sources={
+                path: base64.b64decode(content).decode(errors="replace")
+                for path, content in lines.by_prefix(values, "source:").items()
+            },
+            files=lines.files(values),
+        )

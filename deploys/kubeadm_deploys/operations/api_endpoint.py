@@ -1,0 +1,42 @@
+"""The API endpoint's name in a machine's hosts file."""
+
+from collections.abc import Generator
+
+from pyinfra import host
+from pyinfra.api import operation
+from pyinfra.api.command import QuoteString, StringCommand
+
+from kubeadm_deploys import hosts_file
+from kubeadm_deploys.facts.api_endpoint import HOSTS_FILE, ApiEndpoint
+from kubeadm_deploys.operations.text_files import write_command
+
+# A pod on the node's network keeps the /etc/hosts that its container was started with. These reach the API by the
+# endpoint; what they have set up in the kernel works on while the kubelet starts them again.
+_RESTART_CLIENTS = """
+set -eu
+runtime() { crictl --runtime-endpoint unix:///run/containerd/containerd.sock "$@"; }
+containers=$(runtime ps --quiet --name '^(calico-node|kube-proxy|hcloud-cloud-controller-manager)$')
+if [ -n "$containers" ]; then runtime stop $containers > /dev/null; fi
+"""
+
+
+@operation()
+def resolved(*, endpoint: str, address: str, own_address: str) -> Generator[StringCommand, None, None]:
+    """Make this machine take the endpoint's name for an address, and for its own as soon as it serves the API.
+
+    + endpoint: name of the API endpoint
+    + address: where the API is found while no API server runs here
+    + own_address: the machine's own address
+    """
+    found = host.get_fact(ApiEndpoint)
+    wanted = {
+        path: hosts_file.with_name(text, name=endpoint, address=own_address if found.serves_api else address)
+        for path, text in found.hosts_files.items()
+    }
+    differing = {path: text for path, text in wanted.items() if text != found.hosts_files[path]}
+    if not differing:
+        host.noop("it is resolved so already")
+        return
+    yield write_command({path: text.encode(errors="surrogateescape") for path, text in differing.items()})
+    if found.joined and HOSTS_FILE in differing:
+        yield StringCommand("sh", "-c", QuoteString(_RESTART_CLIENTS), "restart-clients")

@@ -1,0 +1,44 @@
+"""The Secret from which Hetzner's cloud controller manager and CSI driver know the project."""
+
+import base64
+import json
+from collections.abc import Generator
+
+from pyinfra import host
+from pyinfra.api import operation
+from pyinfra.api.command import StringCommand
+
+from kubeadm_deploys.facts.cloud_controller import CloudController
+from kubeadm_deploys.facts.cluster_health import KUBECTL
+from kubeadm_deploys.hetzner.cloud import HetznerCloud
+from kubeadm_deploys.text import sha256
+
+
+@operation()
+def secret_applied(*, cloud: HetznerCloud) -> Generator[StringCommand, None, None]:
+    """Keep the token and the network in the cluster; without a token what is there stays.
+
+    + cloud: the cluster's place in a Hetzner project
+    """
+    found = host.get_fact(CloudController)
+    if not cloud.token or (found.token_sha256, found.network) == (sha256(cloud.token), cloud.network):
+        host.noop("the cluster has it already")
+        return
+    # Only stdin is in no log, no list of processes and no file.
+    yield StringCommand(
+        f"{KUBECTL} apply --server-side --force-conflicts --field-manager kubeadm-deploys --filename -",
+        _stdin=secret(cloud),
+    )
+
+
+def secret(cloud: HetznerCloud) -> str:
+    """The Secret with the keys that both manifests read."""
+    values = {"token": cloud.token, "network": cloud.network}
+    return json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "hcloud", "namespace": "kube-system"},
+            "data": {key: base64.b64encode(value.encode()).decode() for key, value in values.items()},
+        }
+    )

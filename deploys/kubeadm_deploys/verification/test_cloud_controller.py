@@ -1,0 +1,92 @@
+"""Hetzner's cloud knows every node, and gives the cluster load balancers and volumes.
+
+Only for clusters with ``cloud_provider`` ``hetzner``: elsewhere there is nothing to judge, and nothing here runs.
+"""
+
+from typing import Any
+
+import pytest
+
+from kubeadm_deploys.verification.cluster import Cluster, node_address
+from kubeadm_deploys.verification.inventory import Machine
+from kubeadm_deploys.verification.options import Selection
+from kubeadm_deploys.verification.remote import Answers
+
+COMMANDS = {"kubelet flags": "xargs --null --max-args=1 < /proc/$(pidof -s kubelet)/cmdline"}
+
+UNINITIALIZED = "node.cloudprovider.kubernetes.io/uninitialized"
+
+TOKEN_LENGTH = 64
+
+
+@pytest.fixture(autouse=True)
+def needs_hetzner(selection: Selection) -> None:
+    """Skip what is about a cloud that the cluster is not in."""
+    if not any(machine.data.get("cloud_provider") == "hetzner" for machine in selection.nodes):
+        pytest.skip("the inventory's data do not say cloud_provider hetzner")
+
+
+def test_kubelet_leaves_the_node_to_the_cloud(answers: Answers) -> None:
+    assert "--cloud-provider=external" in answers["kubelet flags"].lines
+
+
+def test_node_is_initialized(node: Any) -> None:
+    taints = [taint["key"] for taint in node["spec"].get("taints", [])]
+    assert UNINITIALIZED not in taints, (
+        f"the cloud controller has not found the server of {node['metadata']['name']}: is one called like that, "
+        "in the project of the token?"
+    )
+
+
+def test_node_is_a_server_of_the_cloud(node: Any) -> None:
+    prefix, _, number = node["spec"].get("providerID", "").partition("://")
+    assert (prefix, number.isdigit()) == ("hcloud", True), node["spec"]
+
+
+def test_node_says_what_server_it_is(node: Any, machine: Machine) -> None:
+    labels = node["metadata"]["labels"]
+    assert labels.get("node.kubernetes.io/instance-type")
+    region = labels.get("topology.kubernetes.io/region")
+    assert region
+    assert region == machine.data.get("hcloud_location", region)
+
+
+def test_node_keeps_its_address_in_the_network(node: Any, machine: Machine) -> None:
+    """The cloud controller writes the node's addresses: the ones of the network that its Secret names."""
+    assert node_address(node), node["status"]["addresses"]
+    assert node_address(node) == machine.data.get("node_ip", node_address(node))
+
+
+def test_secret_names_project_and_network(cluster: Cluster, selection: Selection) -> None:
+    """The token itself stays where it is: only its length is asked for."""
+    template = "{{len (base64decode .data.token)}} {{base64decode .data.network}}"
+    answer = cluster.kubectl(
+        "get", "secret", "hcloud", "--namespace=kube-system", f"--output=go-template={template}"
+    )
+    length, network = answer.text.split()
+    assert int(length) == TOKEN_LENGTH
+    assert network in {machine.data.get("hcloud_network", network) for machine in selection.control_planes}
+
+
+@pytest.mark.parametrize("name", ["hcloud-cloud-controller-manager", "hcloud-csi-controller"])
+def test_deployment_is_available(cluster: Cluster, name: str) -> None:
+    deployment = cluster.get("deployment", name, "--namespace=kube-system")
+    status = deployment["status"]
+    assert status.get("availableReplicas", 0) >= deployment["spec"]["replicas"] > 0, status
+    assert status["updatedReplicas"] == deployment["spec"]["replicas"], status
+
+
+def test_csi_driver_runs_on_every_node(cluster: Cluster, nodes: dict[str, Any]) -> None:
+    status = cluster.get("daemonset", "hcloud-csi-node", "--namespace=kube-system")["status"]
+    assert (status["desiredNumberScheduled"], status.get("numberAvailable")) == (len(nodes), len(nodes))
+
+
+def test_volumes_are_the_clouds(cluster: Cluster) -> None:
+    assert cluster.get("csidriver", "csi.hetzner.cloud")["spec"]["attachRequired"]
+    default = [
+        storage_class["provisioner"]
+        for storage_class in cluster.items("storageclasses")
+        if storage_class["metadata"].get("annotations", {}).get("storageclass.kubernetes.io/is-default-class")
+        == "true"
+    ]
+    assert default == ["csi.hetzner.cloud"]

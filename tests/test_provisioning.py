@@ -1,0 +1,216 @@
+"""What keeps a machine from becoming a node, from what was found on it."""
+
+import base64
+import dataclasses
+import json
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubeadm_deploys.facts.provisioning import Interface, Provisioning, ProvisioningState
+from kubeadm_deploys.nodes import Node
+from kubeadm_deploys.options import ClusterOptions
+from kubeadm_deploys.provisioning import differing_flags, provisioning_problems
+
+MAC = "86:00:00:12:34:56"
+NODE = Node(
+    host="shop-worker-1", name="shop-worker-1", ip="10.0.0.3", address="203.0.113.11", interface_mac=MAC
+)
+HETZNER = ClusterOptions(cluster_name="shop", cloud_provider="hetzner")
+READY = ProvisioningState(hostname="shop-worker-1", interface="enp7s0")
+
+PUBLIC = Interface(name="eth0", mac="96:00:00:00:00:01", up=True, addresses=("203.0.113.11",))
+PRIVATE = Interface(name="enp7s0", mac=MAC, up=True, addresses=())
+
+
+def problems(*, options: ClusterOptions = HETZNER, node: Node = NODE, **found: Any) -> list[str]:
+    return list(provisioning_problems(found=dataclasses.replace(READY, **found), options=options, node=node))
+
+
+@pytest.mark.parametrize("exit_code", [0, 2])
+def test_a_machine_that_is_ready_has_no_problem(exit_code: int) -> None:
+    assert problems(cloud_init=exit_code) == []
+
+
+def test_an_error_of_cloud_init_is_told_in_its_words() -> None:
+    (problem,) = problems(cloud_init=1, cloud_init_said="status: error\nerrors:\n  - apt failed")
+    assert problem.startswith("cloud-init failed")
+    assert problem.endswith("status: error errors: - apt failed")
+
+
+def test_a_cloud_init_that_does_not_end_names_the_option() -> None:
+    (problem,) = problems(cloud_init=124)
+    assert "after 300 s" in problem and "provisioning_timeout" in problem
+
+
+def test_the_host_name_counts_only_where_the_cloud_goes_by_it() -> None:
+    (problem,) = problems(hostname="localhost")
+    assert "localhost" in problem and "hostnamectl set-hostname shop-worker-1" in problem
+    assert problems(hostname="localhost", options=ClusterOptions()) == []
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        ((PUBLIC,), f"no interface has the MAC {MAC} of 10.0.0.3"),
+        ((PUBLIC, dataclasses.replace(PRIVATE, up=False)), "interface enp7s0 of 10.0.0.3 is down"),
+        ((PUBLIC, PRIVATE), f"interface enp7s0 ({MAC}) has no address instead of 10.0.0.3"),
+        (
+            (dataclasses.replace(PRIVATE, addresses=("10.0.0.9",)),),
+            f"interface enp7s0 ({MAC}) has 10.0.0.9 instead of 10.0.0.3",
+        ),
+    ],
+)
+def test_a_private_interface_that_is_not_there_has_a_remedy(seen: tuple[Interface, ...], words: str) -> None:
+    (problem,) = problems(interface="", seen=seen)
+    assert problem.startswith(f"{words}; that was waited for 300 s; ")
+    assert "'hcloud server reboot shop-worker-1'" in problem
+    assert "'hcloud server attach-to-network shop-worker-1 --network shop --ip 10.0.0.3'" in problem
+    (elsewhere,) = problems(interface="", seen=seen, options=ClusterOptions())
+    assert "hcloud" not in elsewhere and "reboot the machine" in elsewhere
+
+
+def test_without_a_mac_a_wrong_address_is_told_with_those_that_are_there() -> None:
+    node = dataclasses.replace(NODE, interface_mac="")
+    (problem,) = problems(node=node, interface="", seen=(PUBLIC, PRIVATE))
+    assert problem.startswith("no interface has the address 10.0.0.3 (there are: eth0 203.0.113.11)")
+    assert "node_ip" in problem
+
+
+def test_all_problems_are_told_at_once() -> None:
+    assert len(problems(cloud_init=1, hostname="x", interface="")) == 3
+
+
+def test_the_fact_reads_what_its_script_prints() -> None:
+    said = base64.b64encode(b"\n....\nstatus: error\n").decode()
+    interfaces = [
+        {
+            "ifname": "lo",
+            "flags": ["LOOPBACK", "UP"],
+            "operstate": "UNKNOWN",
+            "addr_info": [{"family": "inet6", "local": "::1"}],
+        },
+        {"ifname": "enp7s0", "address": MAC, "flags": ["UP"], "operstate": "DOWN", "addr_info": []},
+    ]
+    state = Provisioning().process(
+        [
+            "cloud_init 1",
+            f"cloud_init_said {said}",
+            "hostname shop-worker-1",
+            f"seen {json.dumps(interfaces)}",
+        ]
+    )
+    assert state == ProvisioningState(
+        cloud_init=1,
+        cloud_init_said="status: error\n",
+        hostname="shop-worker-1",
+        seen=(
+            Interface(name="lo", mac="", up=True, addresses=()),
+            Interface(name="enp7s0", mac=MAC, up=False, addresses=()),
+        ),
+    )
+
+
+def test_the_flags_of_the_kubelet_are_read() -> None:
+    line = 'kubelet_flags KUBELET_KUBEADM_ARGS="--cloud-provider=external --node-ip=10.0.0.2 --provider-id=hcloud://42" '
+    assert Provisioning().process([line]).kubelet_flags == {
+        "cloud-provider": "external",
+        "node-ip": "10.0.0.2",
+        "provider-id": "hcloud://42",
+    }
+    assert Provisioning().process(['kubelet_flags KUBELET_KUBEADM_ARGS="" ']).kubelet_flags == {}
+    assert Provisioning().process(["hostname x"]).kubelet_flags is None
+
+
+PLAIN = {"node-ip": "10.0.0.2"}
+CLOUD = {**PLAIN, "cloud-provider": "external", "provider-id": "hcloud://42"}
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "differences"),
+    [
+        (PLAIN, PLAIN, []),
+        (CLOUD, CLOUD, []),
+        (PLAIN, CLOUD, ["cloud-provider unset instead of external"]),
+        (CLOUD, PLAIN, ["cloud-provider external instead of unset"]),
+        ({}, PLAIN, []),
+        (PLAIN, {"node-ip": "10.0.0.3"}, ["node-ip 10.0.0.2 instead of 10.0.0.3"]),
+        (CLOUD, {**CLOUD, "provider-id": "hcloud://43"}, ["provider-id hcloud://42 instead of hcloud://43"]),
+        ({**PLAIN, "cloud-provider": "external"}, CLOUD, []),
+        ({**PLAIN, "register-with-taints": "x=y:NoSchedule"}, PLAIN, []),
+    ],
+)
+def test_flags_that_a_live_kubelet_cannot_take_are_told(
+    found: dict[str, str], wanted: dict[str, str], differences: list[str]
+) -> None:
+    assert list(differing_flags(found=found, wanted=wanted)) == differences
+
+
+def test_a_node_that_joined_with_other_flags_is_refused() -> None:
+    assert problems(kubelet_flags={"node-ip": "10.0.0.3", "cloud-provider": "external"}) == []
+    (problem,) = problems(kubelet_flags={"node-ip": "10.0.0.3"})
+    assert "cloud-provider unset instead of external" in problem and "kubeadm reset" in problem
+
+
+# The loopback interface is on every machine, up and with a MAC of zeros.
+LOOPBACK_MAC = "00:00:00:00:00:00"
+
+
+def asked(tmp_path: Path, *, mac: str = "", timeout: int = 5, **commands: str) -> ProvisioningState:
+    """Run the fact's script with other ``ip`` and ``cloud-init`` commands in its path."""
+    for name, script in {"ip": "exit 0", **commands}.items():
+        program = tmp_path / name.replace("_", "-")
+        program.write_text(f"#!/bin/sh\ncd {tmp_path}\n{script}\n")
+        program.chmod(0o755)
+    script = Provisioning().command(timeout=timeout, node_ip="10.0.0.3", mac=mac).get_raw_value()
+    done = subprocess.run(
+        ["sh", "-c", script],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    return Provisioning().process(done.stdout.splitlines())
+
+
+LOOPBACK_HAS_IT = 'case "$*" in *"up to 10.0.0.3") echo "1: lo    inet 10.0.0.3/32 scope host lo" ;; esac'
+
+
+def test_without_cloud_init_nothing_is_waited_for(tmp_path: Path) -> None:
+    state = asked(tmp_path, ip=LOOPBACK_HAS_IT)
+    assert (state.cloud_init, state.interface, state.seen) == (0, "lo", ())
+
+
+@pytest.mark.parametrize("exit_code", [0, 1, 2])
+def test_cloud_init_is_waited_for(tmp_path: Path, exit_code: int) -> None:
+    script = f'echo "$*" > asked; echo; echo ...; echo status: it; exit {exit_code}'
+    state = asked(tmp_path, ip=LOOPBACK_HAS_IT, cloud_init=script)
+    assert (state.cloud_init, state.cloud_init_said) == (exit_code, "status: it")
+    assert (tmp_path / "asked").read_text() == "status --wait --long\n"
+
+
+def test_waiting_for_cloud_init_has_an_end(tmp_path: Path) -> None:
+    state = asked(tmp_path, timeout=1, ip=LOOPBACK_HAS_IT, cloud_init="exec sleep 60")
+    assert state.cloud_init == 124
+
+
+def test_an_interface_that_comes_late_is_waited_for(tmp_path: Path) -> None:
+    late = f"echo >> calls; [ $(wc -l < calls) -gt 2 ] || exit 0; {LOOPBACK_HAS_IT}"
+    assert asked(tmp_path, mac=LOOPBACK_MAC, ip=late).interface == "lo"
+
+
+@pytest.mark.parametrize(("mac", "seconds"), [("", 0), (MAC, 2)])
+def test_the_wrong_interface_is_waited_for_only_when_the_right_one_is_known(
+    tmp_path: Path, mac: str, seconds: int
+) -> None:
+    interfaces = json.dumps([{"ifname": "lo", "flags": ["UP"], "operstate": "UNKNOWN", "addr_info": []}])
+    has_it = LOOPBACK_HAS_IT if mac else ""
+    started = time.monotonic()
+    state = asked(tmp_path, mac=mac, timeout=2, ip=f"{has_it}\n[ $1 != -json ] || echo '{interfaces}'")
+    assert state.interface == ""
+    assert [each.name for each in state.seen] == ["lo"]
+    assert abs(time.monotonic() - started - seconds) < 1
