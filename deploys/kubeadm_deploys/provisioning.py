@@ -6,7 +6,7 @@ or not at all. What is read or installed in the meantime is wrong, or fails much
 
 from collections.abc import Iterator, Mapping
 
-from pyinfra import host
+from pyinfra import host, logger
 from pyinfra.api import deploy
 from pyinfra.api.exceptions import DeployError
 
@@ -24,28 +24,36 @@ def wait_for_provisioning(*, options: ClusterOptions, node: Node) -> None:
     """Wait until the machine is what the inventory says, to be called before everything else.
 
     Raises:
-        DeployError: cloud-init failed, no interface has the node's address in time, the host name is another, or
+        DeployError: cloud-init did not end, no interface has the node's address in time, the host name is another, or
             it is a node already and joined with other flags.
     """
     found = host.get_fact(
         Provisioning, timeout=options.provisioning_timeout, node_ip=node.ip, mac=node.interface_mac
     )
+    for warning in provisioning_warnings(found):
+        logger.warning(f"--> Warning: {host.name}: {warning}")
     problems = list(provisioning_problems(found=found, options=options, node=node))
     if problems:
         raise DeployError(f"{host.name}: {'; and '.join(problems)}")
 
 
+def provisioning_warnings(found: ProvisioningState) -> Iterator[str]:
+    """What the operator should know of a machine that can become a node all the same.
+
+    cloud-init calls a boot failed for any of its modules, on Hetzner also when a private network came up late;
+    what a node needs is checked by itself.
+    """
+    if found.cloud_init == 1:
+        yield f"cloud-init ended with an error, look whether it matters: {' '.join(found.cloud_init_said.split())}"
+
+
 def provisioning_problems(*, found: ProvisioningState, options: ClusterOptions, node: Node) -> Iterator[str]:
     """What keeps the machine from becoming this node, each with its cure."""
-    # On one line: the message of the run's end is one.
-    said = " ".join(found.cloud_init_said.split())
     if found.cloud_init == _STILL_RUNNING:
         yield (
             f"cloud-init has not finished after {options.provisioning_timeout} s; "
             "look at /var/log/cloud-init-output.log there, or set a longer provisioning_timeout"
         )
-    elif found.cloud_init == 1:
-        yield f"cloud-init failed; repair what it names, or make the machine anew; it says: {said}"
     # Hetzner's cloud controller finds a node's server by this name.
     if options.cloud_provider == "hetzner" and found.hostname != node.name:
         yield (
