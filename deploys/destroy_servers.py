@@ -8,7 +8,7 @@ Without the confirmation it only lists what it would delete.
 from pyinfra import host, logger
 
 from kubeadm_deploys.hetzner.client import connect
-from kubeadm_deploys.hetzner.description import load_description
+from kubeadm_deploys.hetzner.description_file import load_description
 from kubeadm_deploys.hetzner.destroy import (
     delete_cluster,
     read_doomed,

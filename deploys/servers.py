@@ -8,7 +8,7 @@ plan and its cost are printed and nothing is written.
 from pyinfra import logger
 
 from kubeadm_deploys.hetzner.client import connect
-from kubeadm_deploys.hetzner.description import load_description
+from kubeadm_deploys.hetzner.description_file import load_description
 from kubeadm_deploys.hetzner.interrupt import stopping_at_interrupt
 from kubeadm_deploys.hetzner.plan_text import plan_lines
 from kubeadm_deploys.hetzner.servers import description_file, do, make_servers, plan_servers, tell

@@ -9,7 +9,8 @@ from typing import Any
 from hcloud import Client
 
 from kubeadm_deploys.hetzner.client import connect
-from kubeadm_deploys.hetzner.description import ClusterDescription, describe
+from kubeadm_deploys.hetzner.description import ClusterDescription
+from kubeadm_deploys.hetzner.description_file import describe
 from kubeadm_deploys.hetzner.destroy import delete_cluster, read_doomed
 from kubeadm_deploys.hetzner.plan import Plan
 from kubeadm_deploys.hetzner.servers import make_servers, plan_servers

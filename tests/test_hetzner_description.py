@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from kubeadm_deploys.errors import InputError
-from kubeadm_deploys.hetzner.description import ClusterDescription, Pool, describe, load_description
+from kubeadm_deploys.hetzner.description import ClusterDescription, Pool
+from kubeadm_deploys.hetzner.description_file import describe, load_description
 from kubeadm_deploys.options import ClusterOptions
 from tests.hetzner_cluster import write_key
 

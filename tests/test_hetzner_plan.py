@@ -8,7 +8,8 @@ import pytest
 
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.hetzner import wanted
-from kubeadm_deploys.hetzner.description import ClusterDescription, Pool, describe
+from kubeadm_deploys.hetzner.description import ClusterDescription, Pool
+from kubeadm_deploys.hetzner.description_file import describe
 from kubeadm_deploys.hetzner.destroy import choose_doomed, delete_steps
 from kubeadm_deploys.hetzner.plan import Plan, make_plan, needs_catalogue
 from kubeadm_deploys.hetzner.plan_text import plan_lines

@@ -10,7 +10,8 @@ from pyinfra import logger
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.hetzner.client import HetznerError
 from kubeadm_deploys.hetzner.names import belongs_to, state_folder
-from kubeadm_deploys.hetzner.project import Labels, Project, Volume, read_project, read_volumes
+from kubeadm_deploys.hetzner.project import Labels, Project, Volume
+from kubeadm_deploys.hetzner.project_reading import read_project, read_volumes
 from kubeadm_deploys.hetzner.steps import Pace, Step, run_steps
 
 CLOUD_CONTROLLER_LABEL = "hcloud-ccm/service-uid"

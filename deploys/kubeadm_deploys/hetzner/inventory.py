@@ -9,7 +9,8 @@ from pyinfra import logger
 from pyinfra.api.exceptions import InventoryError
 
 from kubeadm_deploys.hetzner.client import HetznerError, connect
-from kubeadm_deploys.hetzner.description import ClusterDescription, load_description
+from kubeadm_deploys.hetzner.description import ClusterDescription
+from kubeadm_deploys.hetzner.description_file import load_description
 from kubeadm_deploys.hetzner.inventory_answer import Answer, current_answer, list_cluster, now_utc
 from kubeadm_deploys.hetzner.inventory_files import (
     JUMP_HOST,

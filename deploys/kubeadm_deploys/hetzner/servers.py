@@ -13,11 +13,12 @@ from pyinfra.api.state import State
 
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.hetzner.client import HetznerError
-from kubeadm_deploys.hetzner.description import ClusterDescription, read_public_key
+from kubeadm_deploys.hetzner.description import ClusterDescription
+from kubeadm_deploys.hetzner.description_file import read_public_key
 from kubeadm_deploys.hetzner.interrupt import stopping_at_interrupt
 from kubeadm_deploys.hetzner.names import recorded_servers
 from kubeadm_deploys.hetzner.plan import Plan, make_plan, needs_catalogue
-from kubeadm_deploys.hetzner.project import read_catalogue, read_prices, read_project
+from kubeadm_deploys.hetzner.project_reading import read_catalogue, read_prices, read_project
 from kubeadm_deploys.hetzner.steps import Pace, run_steps
 
 DEFAULT_DESCRIPTION = Path("inventories/group_data/hetzner.py")
