@@ -8,20 +8,23 @@ from pyinfra import host, inventory
 
 from kubeadm_deploys import (
     barrier,
+    check_membership,
     configure_bridged_traffic,
     configure_resolver,
     create_control_plane,
     delete_join_credentials,
     disable_swap,
     fetch_kubeconfig,
+    find_cluster,
     install_cloud_controller,
     install_cni,
     install_container_runtime,
     install_kube_packages,
-    join_control_planes,
-    join_workers,
+    join_nodes,
     offer_load_balancer_addresses,
+    remove_local_proxy,
     resolve_api_endpoint,
+    run_local_proxy,
     start_pulling_images,
     wait_for_provisioning,
     wait_until_ready,
@@ -33,6 +36,8 @@ options = options_from_data(host.data.dict())
 topology = topology_from_inventory(inventory, options=options)
 cloud = cloud_from_data(host.data.dict(), options=options)
 
+check_membership(topology=topology)
+
 # Every node, in parallel.
 wait_for_provisioning(options=options, node=topology.node(host.name))
 configure_bridged_traffic()
@@ -41,16 +46,17 @@ install_container_runtime(options=options)
 start_pulling_images(options=options, topology=topology)
 install_kube_packages(options=options)
 configure_resolver(options=options)
-resolve_api_endpoint(options=options, topology=topology)
-barrier(name="Every node is prepared")
+run_local_proxy(options=options, topology=topology)
 
-# The first control plane, then everything that needs its API.
+# The control plane, then everything that needs its API.
+find_cluster(topology=topology)
+resolve_api_endpoint(options=options, topology=topology)
+remove_local_proxy(options=options, topology=topology)
 create_control_plane(options=options, topology=topology)
 install_cni(options=options, topology=topology)
 install_cloud_controller(options=options, topology=topology, cloud=cloud)
 barrier(name="The API server answers")
-join_workers(options=options, topology=topology)
-join_control_planes(options=options, topology=topology)
+join_nodes(options=options, topology=topology)
 barrier(name="Every node has joined")
 delete_join_credentials(topology=topology)
 

@@ -4,7 +4,9 @@ import base64
 
 import pytest
 
-from kubeadm_deploys.api_endpoint import address_for
+from kubeadm_deploys import hosts_file
+from kubeadm_deploys.api_endpoint import address_for, kind_of
+from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.facts.api_endpoint import HOSTS_FILE, HOSTS_TEMPLATE, ApiEndpoint, ApiEndpointState
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.options import ClusterOptions
@@ -17,23 +19,88 @@ def node(name: str, ip: str) -> Node:
 FIRST, SECOND, WORKER = (
     node(name, ip) for name, ip in (("a", "10.0.0.2"), ("b", "10.0.0.3"), ("c", "10.0.0.4"))
 )
-TOPOLOGY = Topology(control_planes=(FIRST, SECOND), workers=(WORKER,))
+ONE = Topology(control_planes=(FIRST,), workers=(WORKER,))
+TWO = Topology(control_planes=(FIRST, SECOND), workers=(WORKER,))
+LOAD_BALANCER = "10.0.0.254"
 
 
 @pytest.mark.parametrize(
-    ("load_balancer", "joining", "address"),
+    ("kind", "load_balancer", "topology", "expected"),
     [
-        ("", FIRST, "10.0.0.2"),
-        ("", SECOND, "10.0.0.2"),
-        ("", WORKER, "10.0.0.2"),
-        ("10.0.0.254", FIRST, "10.0.0.2"),
-        ("10.0.0.254", SECOND, "10.0.0.2"),
-        ("10.0.0.254", WORKER, "10.0.0.254"),
+        ("", "", ONE, "single"),
+        ("", "", TWO, "local_proxy"),
+        ("", LOAD_BALANCER, ONE, "load_balancer"),
+        ("", LOAD_BALANCER, TWO, "load_balancer"),
+        ("single", LOAD_BALANCER, TWO, "single"),
+        ("local_proxy", "", ONE, "local_proxy"),
     ],
 )
-def test_only_workers_go_through_a_load_balancer(load_balancer: str, joining: Node, address: str) -> None:
-    options = ClusterOptions(load_balancer_address=load_balancer)
-    assert address_for(options=options, topology=TOPOLOGY, node=joining) == address
+def test_the_kind_follows_the_option_or_suits_the_cluster(
+    kind: str, load_balancer: str, topology: Topology, expected: str
+) -> None:
+    options = ClusterOptions(endpoint_kind=kind, load_balancer_address=load_balancer)
+    assert kind_of(options=options, topology=topology) == expected
+
+
+def test_a_load_balancer_without_address_is_refused() -> None:
+    with pytest.raises(InputError, match="endpoint_kind: 'load_balancer' needs load_balancer_address"):
+        ClusterOptions(endpoint_kind="load_balancer")
+
+
+@pytest.mark.parametrize(
+    ("options", "current", "address"),
+    [
+        ({"load_balancer_address": LOAD_BALANCER}, "10.0.0.2", LOAD_BALANCER),
+        ({"endpoint_kind": "local_proxy"}, "10.0.0.2", "127.0.0.1"),
+        ({"endpoint_kind": "single"}, "", "10.0.0.2"),
+        # What works is left alone, whichever control plane the inventory names first.
+        ({"endpoint_kind": "single"}, "10.0.0.3", "10.0.0.3"),
+        ({"endpoint_kind": "single"}, "10.0.0.9", "10.0.0.2"),
+        ({"endpoint_kind": "single"}, LOAD_BALANCER, "10.0.0.2"),
+    ],
+)
+def test_a_worker_takes_what_the_kind_says(options: dict[str, str], current: str, address: str) -> None:
+    assert (
+        address_for(
+            options=ClusterOptions(**options),  # type: ignore[arg-type]  # only texts here
+            topology=TWO,
+            node=WORKER,
+            control_planes=(FIRST, SECOND),
+            current=current,
+            serves_api=False,
+        )
+        == address
+    )
+
+
+@pytest.mark.parametrize(
+    ("joining", "serves_api", "address"),
+    [
+        (FIRST, False, "10.0.0.3"),
+        (FIRST, True, "10.0.0.2"),
+        (SECOND, True, "10.0.0.3"),
+    ],
+)
+def test_a_control_plane_takes_its_own_api_server_and_before_that_the_leaders(
+    joining: Node, serves_api: bool, address: str
+) -> None:
+    assert (
+        address_for(
+            options=ClusterOptions(load_balancer_address=LOAD_BALANCER),
+            topology=TWO,
+            node=joining,
+            control_planes=(SECOND,),
+            current="",
+            serves_api=serves_api,
+        )
+        == address
+    )
+
+
+def test_the_first_line_with_a_name_counts() -> None:
+    text = "127.0.0.1 localhost\n# 10.0.0.1 api\n10.0.0.2 other api # 10.0.0.9\n10.0.0.3 api\n"
+    assert hosts_file.address_of(text, name="api") == "10.0.0.2"
+    assert hosts_file.address_of(text, name="absent") == ""
 
 
 def test_the_fact_reads_both_hosts_files() -> None:

@@ -4,8 +4,8 @@ Layers, from the edge to the middle; each uses only those below it:
 
 - ``deploys/*.py`` of the project: entry scripts that read pyinfra's inventory and data (``entry``);
 - the sections, one module each, named after the guide's: ``bridged_traffic``, ``container_runtime``,
-  ``kube_packages``, ``swap``, ``control_plane``, ``workers``, ``cni``; beside them ``provisioning``, ``resolver``,
-  ``api_endpoint``, ``images``, ``readiness`` and ``load_balancers``. Each can be used alone;
+  ``kube_packages``, ``swap``, ``control_plane``, ``joining``, ``cni``; beside them ``preflight``, ``provisioning``, ``resolver``,
+  ``api_endpoint`` with the ``endpoints``, ``images``, ``readiness`` and ``load_balancers``. Each can be used alone;
 - ``operations``: what changes machines; ``facts``: what is there, one command each;
 - pure functions and values: ``options``, ``nodes``, ``artifacts``, ``kubeadm_documents``, ``hosts_file``, ``openpgp``,
   ``text``;
@@ -16,25 +16,23 @@ from kubeadm_deploys.api_endpoint import resolve_api_endpoint
 from kubeadm_deploys.bridged_traffic import configure_bridged_traffic
 from kubeadm_deploys.cni import install_cni
 from kubeadm_deploys.container_runtime import install_container_runtime
-from kubeadm_deploys.control_plane import (
-    create_control_plane,
-    delete_join_credentials,
-    join_control_planes,
-)
+from kubeadm_deploys.control_plane import create_control_plane, find_cluster
+from kubeadm_deploys.endpoints.local_proxy import remove_local_proxy, run_local_proxy
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.hetzner.cloud import HetznerCloud
 from kubeadm_deploys.hetzner.cloud_controller import install_cloud_controller
 from kubeadm_deploys.images import start_pulling_images
+from kubeadm_deploys.joining import delete_join_credentials, join_nodes
 from kubeadm_deploys.kube_packages import install_kube_packages
 from kubeadm_deploys.load_balancers import offer_load_balancer_addresses
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations.barrier import barrier
 from kubeadm_deploys.options import ClusterOptions
+from kubeadm_deploys.preflight import check_membership
 from kubeadm_deploys.provisioning import wait_for_provisioning
 from kubeadm_deploys.readiness import fetch_kubeconfig, wait_until_ready
 from kubeadm_deploys.resolver import configure_resolver
 from kubeadm_deploys.swap import disable_swap
-from kubeadm_deploys.workers import join_workers
 
 __all__ = [
     "ClusterOptions",
@@ -43,20 +41,23 @@ __all__ = [
     "Node",
     "Topology",
     "barrier",
+    "check_membership",
     "configure_bridged_traffic",
     "configure_resolver",
     "create_control_plane",
     "delete_join_credentials",
     "disable_swap",
     "fetch_kubeconfig",
+    "find_cluster",
     "install_cloud_controller",
     "install_cni",
     "install_container_runtime",
     "install_kube_packages",
-    "join_control_planes",
-    "join_workers",
+    "join_nodes",
     "offer_load_balancer_addresses",
+    "remove_local_proxy",
     "resolve_api_endpoint",
+    "run_local_proxy",
     "start_pulling_images",
     "wait_for_provisioning",
     "wait_until_ready",

@@ -122,6 +122,11 @@ def san(value: object) -> str:
         return dns_name(value)
 
 
+def san_or_empty(value: object) -> str:
+    """A DNS name or an IP address, or the empty string for the default."""
+    return "" if value == "" else san(value)
+
+
 def fingerprint(value: object) -> str:
     """An OpenPGP fingerprint of 40 hexadecimal digits; spaces and case do not matter."""
     normal = value.replace(" ", "").upper() if isinstance(value, str) else ""
@@ -175,7 +180,7 @@ def one_of(*choices: str) -> Callable[[object], str]:
 
     def check(value: object) -> str:
         if value not in choices:
-            raise ValueError(f"is not known; choose {' or '.join(choices)}")
+            raise ValueError(f"is not known; choose {' or '.join(filter(None, choices))}")
         return str(value)
 
     return check

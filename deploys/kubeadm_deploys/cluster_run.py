@@ -1,4 +1,4 @@
-"""What the hosts of one run share: the cluster's CA certificate and the token to join it.
+"""What the hosts of one run share: through which control plane they speak to the cluster, and how to join it.
 
 Token and keys live in this process's memory and on stdin of the commands that need them; never on the
 operator's disk, in an argument or in a log.
@@ -6,16 +6,27 @@ operator's disk, in an argument or in a log.
 
 import secrets
 import string
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 
+from gevent import sleep
 from gevent.lock import BoundedSemaphore
-from pyinfra.api.exceptions import DeployError
+from pyinfra import inventory
+from pyinfra.api.exceptions import DeployError, PyinfraError
 from pyinfra.api.host import Host
 
-from kubeadm_deploys.facts.kubeadm_node import KubeadmNode
+from kubeadm_deploys.facts.cluster_members import ClusterMembers, ClusterMembersState
+from kubeadm_deploys.facts.etcd import EtcdMembers
+from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState
+from kubeadm_deploys.membership import Election, elect, quorum_lost
+from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations import direct
 
 _ALPHABET = string.ascii_lowercase + string.digits
+
+_API_SECONDS = 120
+"""How long an API server has to answer again, after a reboot of its machine for example: kubeadm gives it twice that
+on the slowest of machines, and a healthy one takes 20 to 40 s."""
 
 
 def new_token() -> str:
@@ -29,23 +40,86 @@ _SHARED_PKI = "ca.crt ca.key sa.key sa.pub front-proxy-ca.crt front-proxy-ca.key
 
 @dataclass
 class ClusterRun:
-    """Values that are read or made once in a run, however many hosts ask."""
+    """Values that are found or made once in a run, however many hosts ask."""
 
     token: str = field(default_factory=new_token, repr=False)
     token_exists: bool = False
-    lock: BoundedSemaphore = field(default_factory=BoundedSemaphore, repr=False)
-    _ca_certificate: str = ""
+    control_plane_turn: BoundedSemaphore = field(default_factory=BoundedSemaphore, repr=False)
+    """Held by the control plane that joins: etcd takes one new member at a time."""
+    _lock: BoundedSemaphore = field(default_factory=BoundedSemaphore, repr=False)
+    _planned: Election | None = None
+    _election: Election | None = None
+    _found: dict[str, KubeadmNodeState | None] = field(default_factory=dict)
+    _members: ClusterMembersState = field(default_factory=ClusterMembersState)
 
-    def ca_certificate(self, control_plane: Host) -> str:
-        """The cluster's CA certificate, read from a control plane; empty while there is no cluster."""
-        with self.lock:
-            if not self._ca_certificate:
-                self._ca_certificate = control_plane.get_fact(KubeadmNode).ca_certificate
-        return self._ca_certificate
+    def election(self, topology: Topology) -> Election:
+        """Who speaks for the cluster. While operations run, an API server that does not answer is waited for."""
+        state = inventory.get_host(topology.control_planes[0].host).state
+        with self._lock:
+            if not state.is_executing:
+                self._planned = self._planned or self._elect(topology)
+                return self._planned
+            self._election = self._election or self._await_election(topology)
+            return self._election
 
-    def learn_ca_certificate(self, ca_certificate: str) -> None:
-        """Keep what was read of the cluster anyway, so that nobody reads it again."""
-        self._ca_certificate = self._ca_certificate or ca_certificate
+    def found(self, host: Host) -> KubeadmNodeState:
+        """What kubeadm made of a machine: what the election found on it, else read now."""
+        return self._found.get(host.name) or host.get_fact(KubeadmNode)
+
+    def leader(self, topology: Topology) -> Host:
+        """The control plane through which this run speaks to the cluster."""
+        return inventory.get_host(self.election(topology).leader)
+
+    def usable(self, topology: Topology) -> tuple[Node, ...]:
+        """The control planes whose API server answers, the leader first; the leader alone where there is none yet."""
+        election = self.election(topology)
+        leader = topology.node(election.leader)
+        return (leader, *(node for node in election.healthy if node is not leader))
+
+    def leads(self, host: Host, topology: Topology) -> bool:
+        """Whether a host is the leader."""
+        return host.name == self.election(topology).leader
+
+    def speaks(self, host: Host, topology: Topology) -> bool:
+        """Whether a host does what is to be done once in a run: the leader, or the first host where it has no part.
+
+        pyinfra's ``--limit`` leaves hosts out, but not out of the cluster.
+        """
+        active = [each.name for each in inventory if each in host.state.active_hosts]
+        leader = self.election(topology).leader
+        # By name: the host that is in hand may be pyinfra's stand-in for it.
+        return host.name == (leader if leader in active else active[0])
+
+    def created(self, topology: Topology, *, ca_certificate: str) -> None:
+        """The leader has made the cluster."""
+        election = self.election(topology)
+        self._election = replace(election, exists=True, ca_certificate=ca_certificate)
+
+    def members(self, topology: Topology, *, anew: bool = False) -> ClusterMembersState:
+        """Who belongs to the cluster; read once in a run unless ``anew``, and empty while there is none."""
+        election = self.election(topology)
+        with self._lock:
+            if anew or not self._members.nodes:
+                self._members = (
+                    inventory.get_host(election.leader).get_fact(ClusterMembers)
+                    if election.exists
+                    else ClusterMembersState()
+                )
+            return self._members
+
+    def _elect(self, topology: Topology) -> Election:
+        hosts = {node.host: inventory.get_host(node.host) for node in topology.control_planes}
+        self._found = {name: read_control_plane(host) for name, host in hosts.items()}
+        able = frozenset(name for name, host in hosts.items() if host in host.state.active_hosts)
+        return elect(topology, found=self._found, able=able)
+
+    def _await_election(self, topology: Topology) -> Election:
+        deadline = time.monotonic() + _API_SECONDS
+        while (election := self._elect(topology)).exists and election.problem:
+            if time.monotonic() > deadline:
+                return _explained(election, readable=sum(found is not None for found in self._found.values()))
+            sleep(2)
+        return election
 
     def ensure_token(self, control_plane: Host, *, document: str) -> str:
         """The token to join with, created in the cluster by the first host that asks.
@@ -53,7 +127,7 @@ class ClusterRun:
         Raises:
             DeployError: the control plane refused it.
         """
-        with self.lock:
+        with self._lock:
             if not self.token_exists:
                 created, output = direct.run(
                     control_plane,
@@ -81,3 +155,20 @@ class ClusterRun:
 
 CURRENT = ClusterRun()
 """pyinfra executes deploy files once for each host; what they share must outlive that: one a process."""
+
+
+def read_control_plane(host: Host) -> KubeadmNodeState | None:
+    """What kubeadm made of a machine; None when it cannot be reached."""
+    if host in host.state.failed_hosts and not host.connected:
+        return None
+    try:
+        return host.get_fact(KubeadmNode)
+    except PyinfraError:
+        return None
+
+
+def _explained(election: Election, *, readable: int) -> Election:
+    members = inventory.get_host(election.leader).get_fact(EtcdMembers)
+    if readable * 2 > len(members):
+        return election
+    return replace(election, problem=f"{election.problem}; {quorum_lost(members=len(members))}")

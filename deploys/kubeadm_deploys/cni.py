@@ -48,21 +48,21 @@ def kustomization(*, options: ClusterOptions, mtu: int) -> str:
 
 @deploy("CNI")
 def install_cni(*, options: ClusterOptions, topology: Topology) -> None:
-    """Install Calico from the first control plane of the topology; does nothing on every other host.
+    """Install Calico from the leading control plane; every control plane keeps what it is applied from.
 
     Raises:
         DeployError: no interface of the control plane has its node address.
     """
-    first = topology.control_planes[0]
-    if host.name != first.host:
+    node = topology.node(host.name)
+    if node not in topology.control_planes:
         return
     manifest = artifacts.calico_manifest(options.encapsulation)
     path = str(PurePosixPath(FOLDER, manifest))
     kustomization_path = str(PurePosixPath(FOLDER, "kustomization.yaml"))
-    found = host.get_fact(CniFiles, node_ip=first.ip, paths=(path, kustomization_path))
+    found = host.get_fact(CniFiles, node_ip=node.ip, paths=(path, kustomization_path))
     if not (found.mtu or options.pod_mtu):
         raise DeployError(
-            f"{host.name}: no interface has the address {first.ip}; set node_ip to one that it has"
+            f"{host.name}: no interface has the address {node.ip}; set node_ip to one that it has"
         )
 
     file = artifacts.release_file(component="calico", version=options.calico_version, variant=manifest)
@@ -80,4 +80,6 @@ def install_cni(*, options: ClusterOptions, topology: Topology) -> None:
         wanted={kustomization_path: kustomization(options=options, mtu=mtu)},
         found=found.files,
     )
-    kubectl.kustomization_applied(name="Apply Calico", folder=FOLDER, workload="daemonset/calico-node")
+    kubectl.kustomization_applied(
+        name="Apply Calico", topology=topology, folder=FOLDER, workload="daemonset/calico-node"
+    )

@@ -20,3 +20,12 @@ def with_name(text: str, *, name: str, address: str) -> str:
     if wanted not in result:
         result.append(wanted)
     return "".join(f"{line}\n" for line in result)
+
+
+def address_of(text: str, *, name: str) -> str:
+    """The address that the hosts file has for ``name``, empty without one. The first line counts."""
+    for line in text.splitlines():
+        found, *names = line.partition("#")[0].split() or [""]
+        if name in names:
+            return found
+    return ""

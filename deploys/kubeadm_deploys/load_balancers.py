@@ -48,9 +48,10 @@ def offer_load_balancer_addresses(*, options: ClusterOptions, topology: Topology
     After ``wait_until_ready``: Calico makes the pods' own pool only where it finds no pool at all when its
     first node pod starts.
     """
-    if host.name == topology.control_planes[0].host:
+    if topology.node(host.name) in topology.control_planes:
         calico.load_balancer_pool(
             name=f"Offer {options.load_balancer_range or 'no addresses'} to Services",
+            topology=topology,
             pool=POOL,
             spec=pool_spec(options.load_balancer_range),
         )

@@ -110,6 +110,11 @@ class ClusterOptions:
         checks.path_or_empty,
         "Where the administrator's kubeconfig goes on the operator's machine; empty: `<cluster_name>.kubeconfig`.",
     )
+    kubeconfig_address: str = _option(
+        "",
+        checks.san_or_empty,
+        "Host or address of the API in that kubeconfig, like a load balancer's; empty: a control plane's.",
+    )
     ready_timeout: int = _option(
         300, checks.seconds, "Seconds that nodes, CoreDNS and Calico have to become ready."
     )
@@ -137,10 +142,15 @@ class ClusterOptions:
     hcloud_csi_version: str = _option(
         artifacts.HCLOUD_CSI_VERSION, checks.version, "Release of Hetzner's CSI driver."
     )
+    endpoint_kind: str = _option(
+        "",
+        checks.one_of("", "single", "load_balancer", "local_proxy"),
+        "What workers find behind the API's name: `single` control plane, `load_balancer`, or `local_proxy` (haproxy on every worker); empty: the load balancer if it has an address, else `single` with one control plane and `local_proxy` with several.",
+    )
     load_balancer_address: str = _option(
         "",
         checks.address_or_empty,
-        "Address of a load balancer before the API servers, for the workers; empty: the first control plane's.",
+        "Address of a load balancer before the API servers, for the workers.",
     )
     load_balancer_range: str = _option(
         "",
@@ -159,6 +169,7 @@ class ClusterOptions:
         # The relations are only worth a word when the single values make sense.
         problems = problems or [
             *_subnet_problems(self),
+            *_endpoint_problems(self),
             *_load_balancer_problems(self),
             *_version_problems(self),
         ]
@@ -206,6 +217,15 @@ def _subnet_problems(options: ClusterOptions) -> list[str]:
             "like 10.96.0.0/12 and 10.244.0.0/16"
         )
     return problems
+
+
+def _endpoint_problems(options: ClusterOptions) -> list[str]:
+    if options.endpoint_kind == "load_balancer" and not options.load_balancer_address:
+        return [
+            "endpoint_kind: 'load_balancer' needs load_balancer_address; set it, or choose local_proxy, "
+            "which needs no load balancer"
+        ]
+    return []
 
 
 def _load_balancer_problems(options: ClusterOptions) -> list[str]:

@@ -27,24 +27,24 @@ def workloads(options: ClusterOptions) -> list[str]:
 @deploy("Readiness")
 def wait_until_ready(*, options: ClusterOptions, topology: Topology) -> None:
     """Wait until every node is Ready and known to its cloud, and network, Services and DNS are there on all."""
-    if host.name == topology.control_planes[0].host:
-        kubectl.cluster_ready(
-            name="Wait for nodes, network and DNS",
-            nodes=[node.name for node in topology.nodes],
-            workloads=workloads(options),
-            timeout=options.ready_timeout,
-        )
+    kubectl.cluster_ready(
+        name="Wait for nodes, network and DNS",
+        topology=topology,
+        workloads=workloads(options),
+        timeout=options.ready_timeout,
+    )
 
 
 @deploy("Kubeconfig")
 def fetch_kubeconfig(*, options: ClusterOptions, topology: Topology) -> None:
     """Write the administrator's kubeconfig on the operator's machine, mode 0600."""
-    first = topology.control_planes[0]
-    if host.name == first.host:
+    if topology.node(host.name) in topology.control_planes:
         kubeconfig.fetched(
             name=f"Write {options.kubeconfig_path}",
+            topology=topology,
             path=options.kubeconfig_path,
             cluster_name=options.cluster_name,
-            server=f"https://{first.address}:{API_PORT}",
+            address=options.kubeconfig_address,
+            port=API_PORT,
             tls_server_name=options.endpoint,
         )

@@ -23,7 +23,7 @@ def cluster(converged: Converged) -> Cluster:
 
 def test_a_cold_run_succeeds_on_both_debian_releases(converged: Converged) -> None:
     assert "Control plane | Create the control plane" in converged.first_run.changed
-    assert "Workers | Join the cluster" in converged.first_run.changed
+    assert "Joining | Join the cluster" in converged.first_run.changed
     nodes = json.loads(converged.cluster.kubectl("get", "nodes", "--output=json"))["items"]
     assert [node["status"]["nodeInfo"]["osImage"].split("(")[1] for node in nodes] == ["bookworm)", "trixie)"]
     for node in nodes:
@@ -52,7 +52,7 @@ def test_a_dry_run_works_on_bare_hosts_and_changes_nothing(bare: Cluster) -> Non
     changes = {
         operation["name"] for operation in json.loads(run.stdout)["plan"] if operation["hosts_with_change"]
     }
-    assert {"Control plane | Create the control plane", "Workers | Join the cluster"} <= changes
+    assert {"Control plane | Create the control plane", "Joining | Join the cluster"} <= changes
     assert {host.name: _diff(host.name) for host in bare.hosts} == before
 
 

@@ -79,7 +79,7 @@ def test_an_inventory_without_servers_is_an_error_that_says_how_to_make_them(pro
 
 def test_servers_become_a_cluster(project: Project, made: Run) -> None:
     assert "Control plane | Create the control plane" in made.changed
-    assert "Workers | Join the cluster" in made.changed
+    assert "Joining | Join the cluster" in made.changed
     nodes = {node["metadata"]["name"]: node for node in kubectl(project, "get", "nodes")["items"]}
     assert sorted(nodes) == [CONTROL_PLANE, WORKER]
     for name, node in nodes.items():

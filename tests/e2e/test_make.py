@@ -73,7 +73,7 @@ def test_one_more_worker_is_added_by_the_same_command(made: str) -> None:
     added = cluster(workers=2)
     assert ready_nodes(added) == [f"{CLUSTER}-{node}" for node in ("control-plane-1", "worker-1", "worker-2")]
     # pyinfra prints each operation with a line for every host.
-    joining = added.partition("Workers | Join the cluster")[2].partition("-->")[0].splitlines()
+    joining = added.partition("Joining | Join the cluster")[2].partition("-->")[0].splitlines()
     outcomes = {line.split()[0]: line.rpartition("]")[2].strip() for line in joining if "[@docker/" in line}
     assert outcomes == {
         f"[@docker/{CLUSTER}-control-plane-1]": "Skipped",

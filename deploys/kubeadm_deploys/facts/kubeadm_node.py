@@ -10,6 +10,7 @@ from typing_extensions import override
 from kubeadm_deploys.facts import lines
 
 _SCRIPT = r"""
+if [ -s /etc/machine-id ]; then echo "machine-id $(cat /etc/machine-id)"; fi
 cd /etc/kubernetes 2>/dev/null || exit 0
 for file in kubelet.conf bootstrap-kubelet.conf admin.conf manifests/kube-apiserver.yaml pki/ca.key; do
   if [ -e "$file" ]; then echo "have:$file"; fi
@@ -17,6 +18,15 @@ done
 if [ -d /var/lib/etcd/member ]; then echo 'have:etcd'; fi
 if grep -qs kubelet-client-current.pem kubelet.conf; then echo 'rotating'; fi
 if [ -f pki/ca.crt ]; then echo "ca $(base64 -w 0 pki/ca.crt)"; fi
+# The API's own health is public, and asks etcd too. What fails is marked [-], one line each.
+if [ -e manifests/kube-apiserver.yaml ]; then
+  seen=$(curl --insecure --silent --show-error --max-time 5 https://127.0.0.1:6443/readyz 2>&1)
+  if [ "$seen" != ok ]; then
+    reasons=$(printf %s "$seen" | sed -n 's/^\[-\]\([^ ]*\).*/\1/p' | tr '\n' ' ')
+    seen="not ready: ${reasons:-$(printf %s "$seen" | tr '\n' ' ')}"
+  fi
+  echo "api $seen"
+fi
 """
 
 
@@ -34,12 +44,15 @@ class KubeadmNodeState:
     """Which of kubeadm's ``files`` are there, and the cluster's CA certificate (PEM, empty without one).
 
     ``rotating`` is whether the kubelet's kubeconfig uses the certificate that the kubelet renews itself:
-    ``kubeadm init`` changes it to that in its last phase but one, a join ends with it.
+    ``kubeadm init`` changes it to that in its last phase but one, a join ends with it. ``api`` is what the API server
+    of this machine says of itself: "ok", what it lacks, or empty when none is to run here.
     """
 
     files: frozenset[str] = frozenset()
     rotating: bool = False
     ca_certificate: str = ""
+    api: str = ""
+    machine_id: str = ""
 
     @property
     def is_control_plane(self) -> bool:
@@ -63,6 +76,8 @@ class KubeadmNode(FactBase[KubeadmNodeState]):
             files=frozenset(lines.by_prefix(values, "have:")),
             rotating="rotating" in values,
             ca_certificate=base64.b64decode(values.get("ca", "")).decode(),
+            api=values.get("api", ""),
+            machine_id=values.get("machine-id", ""),
         )
 
 

@@ -64,12 +64,12 @@ def refuse_unknown_token(*, found: CloudControllerState, cloud: HetznerCloud) ->
 def install_cloud_controller(
     *, options: ClusterOptions, topology: Topology, cloud: HetznerCloud | None
 ) -> None:
-    """Install both from the first control plane; does nothing on other hosts and outside of Hetzner's cloud.
+    """Install both from the leading control plane; does nothing outside of Hetzner's cloud.
 
     Raises:
         InputError: neither the operator's environment nor the cluster has a token.
     """
-    if cloud is None or host.name != topology.control_planes[0].host:
+    if cloud is None or topology.node(host.name) not in topology.control_planes:
         return
     manifests = {
         str(PurePosixPath(FOLDER, name)): file for name, file in artifacts.hcloud_manifests().items()
@@ -93,7 +93,12 @@ def install_cloud_controller(
         wanted={kustomization_path: kustomization(options=options, cloud=cloud, token_sha256=token_sha256)},
         found=found.files,
     )
-    cloud_controller.secret_applied(name="Give the cluster the token of its Hetzner project", cloud=cloud)
+    cloud_controller.secret_applied(
+        name="Give the cluster the token of its Hetzner project", topology=topology, cloud=cloud
+    )
     kubectl.kustomization_applied(
-        name="Apply Hetzner's cloud controller and CSI driver", folder=FOLDER, workload=CONTROLLER
+        name="Apply Hetzner's cloud controller and CSI driver",
+        topology=topology,
+        folder=FOLDER,
+        workload=CONTROLLER,
     )

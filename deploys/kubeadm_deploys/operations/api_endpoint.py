@@ -1,13 +1,14 @@
 """The API endpoint's name in a machine's hosts file."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.command import QuoteString, StringCommand
 
-from kubeadm_deploys import hosts_file
+from kubeadm_deploys import cluster_run, hosts_file
 from kubeadm_deploys.facts.api_endpoint import HOSTS_FILE, ApiEndpoint
+from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations.text_files import write_command
 
 # A pod on the node's network keeps the /etc/hosts that its container was started with. These reach the API by the
@@ -21,16 +22,23 @@ if [ -n "$containers" ]; then runtime stop $containers > /dev/null; fi
 
 
 @operation()
-def resolved(*, endpoint: str, address: str, own_address: str) -> Generator[StringCommand, None, None]:
-    """Make this machine take the endpoint's name for an address, and for its own as soon as it serves the API.
+def resolved(
+    *, topology: Topology, endpoint: str, address_for: Callable[..., str]
+) -> Generator[StringCommand, None, None]:
+    """Make this machine take the endpoint's name for the address at which it is to find the API.
 
+    + topology: the cluster
     + endpoint: name of the API endpoint
-    + address: where the API is found while no API server runs here
-    + own_address: the machine's own address
+    + address_for: gives the address from ``control_planes``, ``current`` and ``serves_api``
     """
     found = host.get_fact(ApiEndpoint)
+    address = address_for(
+        control_planes=cluster_run.CURRENT.usable(topology),
+        current=hosts_file.address_of(found.hosts_files.get(HOSTS_FILE, ""), name=endpoint),
+        serves_api=found.serves_api,
+    )
     wanted = {
-        path: hosts_file.with_name(text, name=endpoint, address=own_address if found.serves_api else address)
+        path: hosts_file.with_name(text, name=endpoint, address=address)
         for path, text in found.hosts_files.items()
     }
     differing = {path: text for path, text in wanted.items() if text != found.hosts_files[path]}

@@ -8,17 +8,26 @@ from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.command import QuoteString, StringCommand
 
+from kubeadm_deploys import cluster_run
 from kubeadm_deploys.facts.calico import LoadBalancerAddresses, LoadBalancerAddressesState
 from kubeadm_deploys.facts.cluster_health import KUBECTL
+from kubeadm_deploys.nodes import Topology
+from kubeadm_deploys.operations.failure import failed
 
 
 @operation()
-def load_balancer_pool(*, pool: str, spec: Mapping[str, Any]) -> Generator[StringCommand, None, None]:
+def load_balancer_pool(
+    *, topology: Topology, pool: str, spec: Mapping[str, Any]
+) -> Generator[StringCommand, None, None]:
     """Have the IPPool that Services of type LoadBalancer get their addresses from, and nodes answer for it.
 
+    + topology: the cluster; its leader does it
     + pool: name of the IPPool
     + spec: its specification as it is to be stored; an empty one to have no such pool
     """
+    if not cluster_run.CURRENT.leads(host, topology):
+        host.noop("another control plane does it")
+        return
     commands = pool_commands(state=host.get_fact(LoadBalancerAddresses), pool=pool, spec=spec)
     if not commands:
         host.noop(
@@ -42,7 +51,7 @@ def pool_commands(
     ends = bool(found) and found["cidr"] not in networks
     if ends and (services := state.services_of(pool)):
         return [
-            _failed(
+            failed(
                 f"load_balancer_range: {found['cidr']} cannot be given up while Services have addresses of it "
                 f"({', '.join(services)}); set it to {found['cidr']} again, or delete these Services first"
             )
@@ -54,11 +63,6 @@ def pool_commands(
         *([_deleted(pool, blocks=state.blocks_of(pool))] if ends else []),
         *([_applied("IPPool", pool, spec)] if spec else []),
     ]
-
-
-def _failed(problem: str) -> StringCommand:
-    # An exception while operations run is shown with its traceback.
-    return StringCommand("echo", QuoteString(problem), ">&2; exit 1")
 
 
 def _applied(kind: str, name: str, spec: Mapping[str, Any]) -> StringCommand:

@@ -8,18 +8,24 @@ from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.command import StringCommand
 
+from kubeadm_deploys import cluster_run
 from kubeadm_deploys.facts.cloud_controller import CloudController
 from kubeadm_deploys.facts.cluster_health import KUBECTL
 from kubeadm_deploys.hetzner.cloud import HetznerCloud
+from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.text import sha256
 
 
 @operation()
-def secret_applied(*, cloud: HetznerCloud) -> Generator[StringCommand, None, None]:
+def secret_applied(*, topology: Topology, cloud: HetznerCloud) -> Generator[StringCommand, None, None]:
     """Keep the token and the network in the cluster; without a token what is there stays.
 
+    + topology: the cluster; its leader does it
     + cloud: the cluster's place in a Hetzner project
     """
+    if not cluster_run.CURRENT.leads(host, topology):
+        host.noop("another control plane does it")
+        return
     found = host.get_fact(CloudController)
     if not cloud.token or (found.token_sha256, found.network) == (sha256(cloud.token), cloud.network):
         host.noop("the cluster has it already")

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pyinfra import host
+from pyinfra import host, inventory
 from pyinfra.api import Host, State, operation
 from pyinfra.api.command import FunctionCommand
 
+from kubeadm_deploys import cluster_run
+from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
 
 _ADMIN_CONF = "/etc/kubernetes/admin.conf"
@@ -32,24 +34,38 @@ def operator_kubeconfig(admin_conf: str, *, cluster_name: str, server: str, tls_
 
 @operation()
 def fetched(
-    *, path: str, cluster_name: str, server: str, tls_server_name: str
+    *, topology: Topology, path: str, cluster_name: str, address: str, port: int, tls_server_name: str
 ) -> Generator[FunctionCommand, None, None]:
-    """Keep a kubeconfig of this control plane on the operator's machine, readable by the operator only.
+    """Keep a kubeconfig of this cluster on the operator's machine, readable by the operator only.
 
+    A file that names any control plane whose API server answers is left alone.
+
+    + topology: the cluster; its leader does it
     + path: where to write it there
     + cluster_name: name of the cluster and of the context in it
-    + server: URL of the API server as the operator reaches it
+    + address: host or address of the API as the operator reaches it; empty: the leader's
+    + port: of the API as the operator reaches it
     + tls_server_name: the name that the API server's certificate is checked against
     """
-    found, output = direct.run(host, f"cat {_ADMIN_CONF}")
+    run = cluster_run.CURRENT
+    if not run.leads(host, topology):
+        host.noop("another control plane does it")
+        return
     text = ""
-    if found:
-        text = operator_kubeconfig(
-            output.stdout, cluster_name=cluster_name, server=server, tls_server_name=tls_server_name
+    for node in run.usable(topology):
+        found, output = direct.run(inventory.get_host(node.host), f"cat {_ADMIN_CONF}")
+        if not found:
+            continue
+        its_text = operator_kubeconfig(
+            output.stdout,
+            cluster_name=cluster_name,
+            server=f"https://{address or node.address}:{port}",
+            tls_server_name=tls_server_name,
         )
-        if _is_private_file(Path(path), text):
+        if _is_private_file(Path(path), its_text):
             host.noop(f"{path} is up to date")
             return
+        text = text or its_text
     yield FunctionCommand(_write, (Path(path), text), {})
 
 

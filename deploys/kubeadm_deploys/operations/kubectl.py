@@ -1,11 +1,13 @@
 """kubectl on a control plane: apply what differs, wait for what was asked."""
 
+import shlex
 from collections.abc import Generator
 
-from pyinfra import host
-from pyinfra.api import operation
-from pyinfra.api.command import QuoteString, StringCommand
+from pyinfra import host, inventory
+from pyinfra.api import Host, State, operation
+from pyinfra.api.command import FunctionCommand, QuoteString, StringCommand
 
+from kubeadm_deploys import cluster_run
 from kubeadm_deploys.facts.cloud_controller import NodesInitialized
 from kubeadm_deploys.facts.cluster_health import (
     KUBECTL,
@@ -15,15 +17,23 @@ from kubeadm_deploys.facts.cluster_health import (
     crowded_dns_pods,
 )
 from kubeadm_deploys.facts.kustomization import KustomizationDiffers
+from kubeadm_deploys.nodes import Topology
+from kubeadm_deploys.operations import direct
 
 
 @operation()
-def kustomization_applied(*, folder: str, workload: str) -> Generator[StringCommand, None, None]:
+def kustomization_applied(
+    *, topology: Topology, folder: str, workload: str
+) -> Generator[StringCommand, None, None]:
     """Apply a folder with a kustomization, server-side, when the cluster differs from it.
 
+    + topology: the cluster; its leader does it
     + folder: absolute path on the control plane
     + workload: one of those that the kustomization makes in kube-system, like ``daemonset/calico-node``
     """
+    if not cluster_run.CURRENT.leads(host, topology):
+        host.noop("another control plane does it")
+        return
     if not host.get_fact(KustomizationDiffers, folder=folder, workload=workload):
         host.noop("the cluster has all of it already")
         return
@@ -35,25 +45,40 @@ def kustomization_applied(*, folder: str, workload: str) -> Generator[StringComm
 
 @operation()
 def cluster_ready(
-    *, nodes: list[str], workloads: list[str], timeout: int
-) -> Generator[StringCommand, None, None]:
+    *, topology: Topology, workloads: list[str], timeout: int
+) -> Generator[FunctionCommand, None, None]:
     """Wait until nodes are Ready, known to their cloud, and workloads of kube-system available, with DNS spread.
 
-    Only moving a DNS pod is a change; a dry run does not wait.
+    Nodes of hosts that have no part in this run, or failed in it, are not waited for. Only moving a DNS pod is a
+    change; a dry run does not wait.
 
-    + nodes: names of the nodes
+    + topology: the cluster; its leader is asked
     + workloads: like ``deployment/coredns``
     + timeout: seconds for each of the conditions
     """
-    health = host.get_fact(ClusterHealth)
+    run = cluster_run.CURRENT
+    if not run.speaks(host, topology):
+        host.noop("another host waits for it")
+        return
+    leader = run.leader(topology)
+    health = leader.get_fact(ClusterHealth)
+    nodes = [node.name for node in topology.nodes if inventory.get_host(node.host) in host.state.active_hosts]
     if host.state.is_executing and not all(health.nodes.get(node) for node in nodes):
-        host.get_fact(NodesReady, nodes=tuple(nodes), timeout=timeout)
-        health = host.get_fact(ClusterHealth)
+        leader.get_fact(NodesReady, nodes=tuple(nodes), timeout=timeout)
+        health = leader.get_fact(ClusterHealth)
     if host.state.is_executing and health.uninitialized:
-        host.get_fact(NodesInitialized, timeout=timeout)
-        health = host.get_fact(ClusterHealth)
+        leader.get_fact(NodesInitialized, timeout=timeout)
+        health = leader.get_fact(ClusterHealth)
     crowded = crowded_dns_pods(health)
-    for pod in crowded:
-        yield StringCommand(f"{KUBECTL} --namespace kube-system delete pod --wait=false", QuoteString(pod))
+    if crowded:
+        yield FunctionCommand(_delete_pods, (leader, crowded), {})
     if host.state.is_executing and (crowded or not all(health.workloads.get(name) for name in workloads)):
-        host.get_fact(WorkloadsAvailable, workloads=tuple(workloads), timeout=timeout)
+        leader.get_fact(WorkloadsAvailable, workloads=tuple(workloads), timeout=timeout)
+
+
+def _delete_pods(state: State, host: Host, leader: Host, pods: list[str]) -> bool:
+    names = " ".join(map(shlex.quote, pods))
+    deleted, output = direct.run(leader, f"{KUBECTL} --namespace kube-system delete pod --wait=false {names}")
+    if not deleted:
+        host.log(f"{leader.name} did not move {names}: {output.stderr}")
+    return deleted

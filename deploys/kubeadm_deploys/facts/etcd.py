@@ -1,0 +1,97 @@
+"""etcd's members, as the etcd of one control plane knows them.
+
+Source: etcd's operations guide, "Runtime reconfiguration" and "Learner".
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from pyinfra.api import FactBase
+from typing_extensions import override
+
+_PKI = "/etc/kubernetes/pki/etcd"
+_CRICTL = "crictl --runtime-endpoint unix:///run/containerd/containerd.sock"
+
+# kubeadm mounts its certificates into etcd's container at the same paths.
+ETCDCTL = (
+    f"{_CRICTL} exec $({_CRICTL} ps --quiet --latest --name '^etcd$' 2> /dev/null) etcdctl "
+    f"--endpoints https://127.0.0.1:2379 --cacert {_PKI}/ca.crt --cert {_PKI}/server.crt --key {_PKI}/server.key"
+)
+"""etcdctl of the etcd that runs on a control plane."""
+
+# Serializable: asked of this member alone, so that it is answered without a majority too.
+MEMBERS = f"{ETCDCTL} member list --consistency=s --write-out=json 2> /dev/null"
+"""A command that prints the members for ``parse_members``."""
+
+_MANIFEST = "/etc/kubernetes/manifests/etcd.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EtcdMember:
+    """One member: ``id`` in hexadecimal as etcdctl takes it, ``name`` (empty until its etcd has started once), the
+    address of its peer URL, and whether it is still a ``learner`` without a vote.
+    """
+
+    id: str
+    name: str
+    peer_ip: str
+    learner: bool = False
+
+    @property
+    def joined(self) -> bool:
+        """Whether it has come as far as to vote."""
+        return bool(self.name) and not self.learner
+
+
+class EtcdMembers(FactBase[tuple[EtcdMember, ...]]):
+    """The members as this machine's etcd knows them; empty where no etcd answers."""
+
+    default = tuple[EtcdMember, ...]
+
+    @override
+    def command(self) -> str:
+        return f"if [ -e {_MANIFEST} ]; then {MEMBERS}; fi; exit 0"
+
+    @override
+    def process(self, output: list[str]) -> tuple[EtcdMember, ...]:
+        return parse_members("".join(output))
+
+
+class EtcdHealth(FactBase[frozenset[str]]):
+    """Addresses of the members that answer, each asked from this machine; takes 5 s when one does not."""
+
+    default = frozenset[str]
+
+    @override
+    def command(self) -> str:
+        # It exits with 1 when one is unhealthy; each one's own answer is in the output.
+        return (
+            f"if [ -e {_MANIFEST} ]; then {ETCDCTL} endpoint health --cluster --write-out=json 2> /dev/null; fi; "
+            "exit 0"
+        )
+
+    @override
+    def process(self, output: list[str]) -> frozenset[str]:
+        answers = json.loads("".join(output) or "[]")
+        return frozenset(_address(each["endpoint"]) for each in answers if each["health"])
+
+
+def parse_members(text: str) -> tuple[EtcdMember, ...]:
+    """Read what ``MEMBERS`` printed."""
+    return tuple(_member(member) for member in json.loads(text or "{}").get("members", ()))
+
+
+def _member(found: dict[str, Any]) -> EtcdMember:
+    # etcd leaves out what is empty or false.
+    return EtcdMember(
+        id=f"{found['ID']:x}",
+        name=found.get("name", ""),
+        peer_ip=_address(found["peerURLs"][0]),
+        learner=found.get("isLearner", False),
+    )
+
+
+def _address(url: str) -> str:
+    return urlsplit(url).hostname or ""

@@ -1,0 +1,159 @@
+"""Which machines are the cluster, decided from what was found on its control planes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kubeadm_deploys.facts.cluster_members import ClusterMembersState
+from kubeadm_deploys.facts.etcd import EtcdMember
+from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState, NodeState, node_state
+from kubeadm_deploys.nodes import Node, Topology
+
+
+@dataclass(frozen=True, kw_only=True)
+class Election:
+    """Through which control plane a run speaks to the cluster, and what it is.
+
+    ``leader`` is its host's name for pyinfra. ``exists`` is whether there is a cluster, ``healthy`` are the control
+    planes whose API server answers, and ``problem`` says why the cluster cannot be used as it is, empty if it can.
+    """
+
+    leader: str
+    exists: bool
+    healthy: tuple[Node, ...] = ()
+    ca_certificate: str = ""
+    problem: str = ""
+
+
+def elect(
+    topology: Topology, *, found: Mapping[str, KubeadmNodeState | None], able: frozenset[str]
+) -> Election:
+    """Choose the leader: the first control plane whose API server answers, and where there is none yet, the first.
+
+    ``found`` is what was found on each control plane by host, None where nothing could be; ``able`` are the hosts
+    that can still be told to do something in this run.
+    """
+    nodes = topology.control_planes
+    members = [node for node in nodes if _is_member(found[node.host])]
+    healthy = tuple(node for node in members if _state(found, node).api == "ok")
+    for candidates in (healthy, members):
+        if candidates:
+            leader = next((node for node in candidates if node.host in able), candidates[0])
+            return Election(
+                leader=leader.host,
+                exists=True,
+                healthy=healthy,
+                ca_certificate=_state(found, leader).ca_certificate,
+                problem="" if healthy else f"no API server answers: {_seen(nodes, found)}",
+            )
+    leader = next((node for node in nodes if node.host in able), nodes[0])
+    unread = [node.name for node in nodes if found[node.host] is None]
+    return Election(
+        leader=leader.host,
+        exists=False,
+        problem=(
+            f"no control plane that answers has a cluster, but {', '.join(unread)} cannot be reached and may have one; "
+            "nothing was created; make it reachable, or take it out of the inventory"
+            if unread
+            else ""
+        ),
+    )
+
+
+def quorum_lost(*, members: int) -> str:
+    """What to do when etcd has lost its majority."""
+    return (
+        f"etcd has {members} members and needs {members // 2 + 1} of them; nothing was changed; start the machines "
+        "that are down, then run again; if a majority of them is lost for good, etcd has to be restored from a backup"
+    )
+
+
+def unlisted_members(topology: Topology, *, found: ClusterMembersState) -> list[str]:
+    """Names of the control planes that etcd counts but the inventory does not have."""
+    known = {node.ip for node in topology.control_planes}
+    return sorted(member.name for member in found.etcd if member.joined and member.peer_ip not in known)
+
+
+def majority_unlisted(topology: Topology, *, found: ClusterMembersState) -> str:
+    """Why the inventory cannot be this cluster's: it lacks most of its control planes. Empty if it can."""
+    unlisted = unlisted_members(topology, found=found)
+    voters = sum(member.joined for member in found.etcd)
+    if len(unlisted) * 2 <= voters:
+        return ""
+    return (
+        f"control_plane: {', '.join(unlisted)} are {len(unlisted)} of the cluster's {voters} control planes, but not in "
+        "the inventory; put them back, or remove them one by one with deploys/remove_node.py"
+    )
+
+
+def join_refusal(
+    topology: Topology,
+    *,
+    node: Node,
+    found: KubeadmNodeState,
+    election: Election,
+    members: ClusterMembersState,
+) -> str:
+    """Why a machine must not be joined, empty when it may: it is something else already, or another has its name."""
+    control_plane = node in topology.control_planes
+    state = node_state(found, cluster_ca=election.ca_certificate)
+    if state is NodeState.FOREIGN or (state is NodeState.MEMBER and not election.exists):
+        return (
+            "belongs to another cluster than the inventory's control planes (its CA certificate differs); "
+            "nothing was changed; take it out of the inventory, or run 'kubeadm reset' on it to give it up"
+        )
+    if state is NodeState.MEMBER and found.is_control_plane is not control_plane:
+        is_now, to_be = ("worker", "control plane") if control_plane else ("control plane", "worker")
+        return (
+            f"is a {is_now} of the cluster and cannot become a {to_be} as it is; put it back into its group, or "
+            "remove it with deploys/remove_node.py and run again"
+        )
+    registered = members.nodes.get(node.name)
+    if registered and registered.machine_id != found.machine_id:
+        return (
+            f"node_name {node.name!r} is in the cluster already, under another machine; give this one another name, or "
+            f"remove the other one: deploys/remove_node.py --data node={node.name}, with --data force=true if it is lost"
+        )
+    return ""
+
+
+def orphan_members(etcd: tuple[EtcdMember, ...], *, node: Node, topology: Topology) -> list[EtcdMember]:
+    """etcd's members that joins left behind: this machine's, which is not one yet, and others that never got a vote.
+
+    While a control plane has its turn to join, none of the others can be in the middle of it.
+    """
+    own = {other.ip for other in topology.control_planes}
+    return [
+        member
+        for member in etcd
+        if member.peer_ip == node.ip or (not member.joined and member.peer_ip in own)
+    ]
+
+
+def unready_members(etcd: tuple[EtcdMember, ...], *, healthy: frozenset[str]) -> list[str]:
+    """Why etcd must not get another member yet, one reason for each of its members that is not as it should be."""
+    reasons = []
+    for member in etcd:
+        name = member.name or member.peer_ip
+        if not member.joined:
+            reasons.append(f"{name} {'is still a learner' if member.name else 'has never started'}")
+        elif member.peer_ip not in healthy:
+            reasons.append(f"{name} does not answer")
+    return reasons
+
+
+def _is_member(found: KubeadmNodeState | None) -> bool:
+    return found is not None and found.is_control_plane and node_state(found) is NodeState.MEMBER
+
+
+def _state(found: Mapping[str, KubeadmNodeState | None], node: Node) -> KubeadmNodeState:
+    return found[node.host] or KubeadmNodeState()
+
+
+def _seen(nodes: tuple[Node, ...], found: Mapping[str, KubeadmNodeState | None]) -> str:
+    def of(node: Node) -> str:
+        state = found[node.host]
+        if state is None:
+            return "cannot be reached"
+        return state.api or "has none"
+
+    return "; ".join(f"{node.name} {of(node)}" for node in nodes)
