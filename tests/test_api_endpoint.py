@@ -5,7 +5,8 @@ import base64
 import pytest
 
 from kubeadm_deploys import hosts_file
-from kubeadm_deploys.api_endpoint import address_for, kind_of
+from kubeadm_deploys.api_endpoint import address_for
+from kubeadm_deploys.endpoints import kind_of
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.facts.api_endpoint import HOSTS_FILE, HOSTS_TEMPLATE, ApiEndpoint, ApiEndpointState
 from kubeadm_deploys.nodes import Node, Topology

@@ -12,7 +12,7 @@ from functools import partial
 from pyinfra import host
 from pyinfra.api import deploy
 
-from kubeadm_deploys.endpoints import load_balancer, local_proxy, single
+from kubeadm_deploys.endpoints import kind_of, load_balancer, local_proxy, single
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations import api_endpoint
 from kubeadm_deploys.options import ClusterOptions
@@ -22,15 +22,6 @@ _WORKER_ADDRESS = {
     "load_balancer": load_balancer.worker_address,
     "local_proxy": local_proxy.worker_address,
 }
-
-
-def kind_of(*, options: ClusterOptions, topology: Topology) -> str:
-    """What stands behind the name for workers: the option, or what suits the cluster when that is left empty."""
-    if options.endpoint_kind:
-        return options.endpoint_kind
-    if options.load_balancer_address:
-        return "load_balancer"
-    return "single" if len(topology.control_planes) == 1 else "local_proxy"
 
 
 def address_for(

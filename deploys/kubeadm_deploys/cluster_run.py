@@ -63,8 +63,10 @@ class ClusterRun:
             return self._election
 
     def found(self, host: Host) -> KubeadmNodeState:
-        """What kubeadm made of a machine: what the election found on it, else read now."""
-        return self._found.get(host.name) or host.get_fact(KubeadmNode)
+        """What kubeadm made of a machine, read once before and once while operations run."""
+        found = self._found.get(host.name) or host.get_fact(KubeadmNode)
+        self._found[host.name] = found
+        return found
 
     def leader(self, topology: Topology) -> Host:
         """The control plane through which this run speaks to the cluster."""
@@ -85,10 +87,15 @@ class ClusterRun:
 
         pyinfra's ``--limit`` leaves hosts out, but not out of the cluster.
         """
-        active = [each.name for each in inventory if each in host.state.active_hosts]
+        active = self.active(host)
         leader = self.election(topology).leader
         # By name: the host that is in hand may be pyinfra's stand-in for it.
         return host.name == (leader if leader in active else active[0])
+
+    @staticmethod
+    def active(host: Host) -> list[str]:
+        """Names of the hosts that this run still does something on, in the inventory's order."""
+        return [each.name for each in inventory if each in host.state.active_hosts]
 
     def created(self, topology: Topology, *, ca_certificate: str) -> None:
         """The leader has made the cluster."""

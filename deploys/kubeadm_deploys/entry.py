@@ -6,17 +6,21 @@ Only entry scripts use this; everything below them gets the typed values. No rem
 import dataclasses
 import difflib
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from pyinfra import logger
 from pyinfra.api.connectors import get_all_connectors
 from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
 
+from kubeadm_deploys import checks
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.options import ClusterOptions
+
+T = TypeVar("T")
 
 CONTROL_PLANE_GROUP = "control_plane"
 WORKERS_GROUP = "workers"
@@ -30,11 +34,11 @@ _HETZNER_KEYS = ("hetzner", "hcloud_network", "hcloud_location", "hcloud_endpoin
 _warned: set[str] = set()
 
 
-def options_from_data(data: Mapping[str, object]) -> ClusterOptions:
+def options_from_data(data: Mapping[str, object], *, also: tuple[str, ...] = ()) -> ClusterOptions:
     """Build the options from a host's merged pyinfra data.
 
-    Every key must be an option, a node's key, connector data or begin with ``x_`` or ``_``: a misspelt
-    option would otherwise silently do nothing.
+    Every key must be an option, a node's key, connector data, one of the script's own (``also``) or begin with ``x_``
+    or ``_``: a misspelt option would otherwise silently do nothing.
 
     Raises:
         InputError: with every problem of the data at once.
@@ -43,7 +47,7 @@ def options_from_data(data: Mapping[str, object]) -> ClusterOptions:
     problems = [
         _unknown(key, names)
         for key in data
-        if key not in (*names, *_NODE_KEYS, *_HETZNER_KEYS) and key not in _connector_keys()
+        if key not in (*names, *_NODE_KEYS, *_HETZNER_KEYS, *also) and key not in _connector_keys()
         if not key.startswith(("_", "x_"))
     ]
     values = {name: data[name] for name in names if name in data}
@@ -56,6 +60,31 @@ def options_from_data(data: Mapping[str, object]) -> ClusterOptions:
     if problems:
         raise InputError(problems)
     return options
+
+
+def flag(name: str, value: object) -> bool:
+    """Read a script's own yes or no from pyinfra's data.
+
+    Raises:
+        InputError: it is neither.
+    """
+    return _checked(name, value, checks.flag)
+
+
+def seconds(name: str, value: object) -> int:
+    """Read a script's own time limit from pyinfra's data.
+
+    Raises:
+        InputError: it is no number of seconds.
+    """
+    return _checked(name, value, checks.seconds)
+
+
+def _checked(name: str, value: object, check: Callable[[object], T]) -> T:
+    try:
+        return check(value)
+    except ValueError as error:
+        raise InputError([f"{name}: {value!r} {error}"]) from None
 
 
 def read_checksums(path: Path) -> dict[str, str]:

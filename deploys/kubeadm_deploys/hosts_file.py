@@ -29,3 +29,15 @@ def address_of(text: str, *, name: str) -> str:
         if name in names:
             return found
     return ""
+
+
+def without_name(text: str, *, name: str) -> str:
+    """The hosts file without ``name``, and without lines that had no other; everything else stays as it is."""
+    result: list[str] = []
+    for line in text.splitlines(keepends=True):
+        found, *names = line.partition("#")[0].split() or [""]
+        if name not in names:
+            result.append(line)
+        elif others := [each for each in names if each != name]:
+            result.append(" ".join([found, *others]) + "\n")
+    return "".join(result)

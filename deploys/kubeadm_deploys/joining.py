@@ -31,7 +31,8 @@ def join_nodes(*, options: ClusterOptions, topology: Topology) -> None:
         name="Join the cluster",
         topology=topology,
         node=node,
-        endpoint=f"{options.endpoint}:{API_PORT}",
+        endpoint=options.endpoint,
+        port=API_PORT,
         document=partial(join_document, options=options, node=node, control_plane=control_plane),
         token_document=token_document,
     )

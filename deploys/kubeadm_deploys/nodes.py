@@ -48,6 +48,13 @@ class Topology:
         """The node that pyinfra calls ``host``."""
         return next(node for node in self.nodes if node.host == host)
 
+    def without(self, name: str) -> "Topology":
+        """The same nodes but one."""
+        return Topology(
+            control_planes=tuple(node for node in self.control_planes if node.name != name),
+            workers=tuple(node for node in self.workers if node.name != name),
+        )
+
     def check(self, options: ClusterOptions) -> None:
         """Refuse what cannot become a cluster with these options."""
         problems = [

@@ -11,6 +11,7 @@ from kubeadm_deploys.facts import lines
 
 _SCRIPT = r"""
 if [ -s /etc/machine-id ]; then echo "machine-id $(cat /etc/machine-id)"; fi
+if [ -e /etc/systemd/system/kubeadm-deploys-api-proxy.service ]; then echo local-proxy; fi
 cd /etc/kubernetes 2>/dev/null || exit 0
 for file in kubelet.conf bootstrap-kubelet.conf admin.conf manifests/kube-apiserver.yaml pki/ca.key; do
   if [ -e "$file" ]; then echo "have:$file"; fi
@@ -45,7 +46,8 @@ class KubeadmNodeState:
 
     ``rotating`` is whether the kubelet's kubeconfig uses the certificate that the kubelet renews itself:
     ``kubeadm init`` changes it to that in its last phase but one, a join ends with it. ``api`` is what the API server
-    of this machine says of itself: "ok", what it lacks, or empty when none is to run here.
+    of this machine says of itself: "ok", what it lacks, or empty when none is to run here. ``local_proxy`` is whether
+    the machine has a proxy of its own to the API servers.
     """
 
     files: frozenset[str] = frozenset()
@@ -53,6 +55,7 @@ class KubeadmNodeState:
     ca_certificate: str = ""
     api: str = ""
     machine_id: str = ""
+    local_proxy: bool = False
 
     @property
     def is_control_plane(self) -> bool:
@@ -78,6 +81,7 @@ class KubeadmNode(FactBase[KubeadmNodeState]):
             ca_certificate=base64.b64decode(values.get("ca", "")).decode(),
             api=values.get("api", ""),
             machine_id=values.get("machine-id", ""),
+            local_proxy="local-proxy" in values,
         )
 
 

@@ -7,7 +7,7 @@ from pyinfra.api import operation
 from pyinfra.api.command import QuoteString, StringCommand
 
 from kubeadm_deploys import cluster_run, hosts_file
-from kubeadm_deploys.facts.api_endpoint import HOSTS_FILE, ApiEndpoint
+from kubeadm_deploys.facts.api_endpoint import HOSTS_FILE, ApiEndpoint, ApiEndpointState
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations.text_files import write_command
 
@@ -37,14 +37,24 @@ def resolved(
         current=hosts_file.address_of(found.hosts_files.get(HOSTS_FILE, ""), name=endpoint),
         serves_api=found.serves_api,
     )
+    commands = resolve_commands(found, endpoint=endpoint, address=address)
+    if not commands:
+        host.noop("it is resolved so already")
+    yield from commands
+
+
+def resolve_commands(found: ApiEndpointState, *, endpoint: str, address: str) -> list[StringCommand]:
+    """What makes a machine take the endpoint's name for this address; nothing when it does already."""
     wanted = {
         path: hosts_file.with_name(text, name=endpoint, address=address)
         for path, text in found.hosts_files.items()
     }
     differing = {path: text for path, text in wanted.items() if text != found.hosts_files[path]}
     if not differing:
-        host.noop("it is resolved so already")
-        return
-    yield write_command({path: text.encode(errors="surrogateescape") for path, text in differing.items()})
+        return []
+    commands = [
+        write_command({path: text.encode(errors="surrogateescape") for path, text in differing.items()})
+    ]
     if found.joined and HOSTS_FILE in differing:
-        yield StringCommand("sh", "-c", QuoteString(_RESTART_CLIENTS), "restart-clients")
+        commands.append(StringCommand("sh", "-c", QuoteString(_RESTART_CLIENTS), "restart-clients"))
+    return commands

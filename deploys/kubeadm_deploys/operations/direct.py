@@ -7,10 +7,11 @@ from typing import Any
 
 from pyinfra.api import Host
 from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
+from pyinfra.api.command import StringCommand
 from pyinfra.connectors.util import CommandOutput
 
 
-def run(host: Host, command: str, *, stdin: str = "") -> tuple[bool, CommandOutput]:
+def run(host: Host, command: str | StringCommand, *, stdin: str = "") -> tuple[bool, CommandOutput]:
     """Run a shell command with the host's own sudo and shell settings; returns success and output."""
     arguments: dict[str, Any] = dict(pop_global_arguments(host.state, host, {})[0])
     connector_arguments = {key: arguments[key] for key in CONNECTOR_ARGUMENT_KEYS if key in arguments}

@@ -15,6 +15,7 @@ from pyinfra.api import operation
 from pyinfra.api.command import QuoteString, StringCommand
 
 from kubeadm_deploys import cluster_run
+from kubeadm_deploys.facts.api_endpoint import ApiEndpoint
 from kubeadm_deploys.facts.cluster_health import KUBECTL
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.etcd import ETCDCTL, EtcdHealth, EtcdMembers
@@ -22,8 +23,10 @@ from kubeadm_deploys.facts.kubeadm_node import NodeState, node_state
 from kubeadm_deploys.membership import join_refusal, orphan_members, unready_members
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations import direct
+from kubeadm_deploys.operations.api_endpoint import resolve_commands
 from kubeadm_deploys.operations.failure import failed
-from kubeadm_deploys.operations.kubeadm import RESET, kubeadm
+from kubeadm_deploys.operations.kubeadm import kubeadm
+from kubeadm_deploys.operations.reset import CLEAN
 
 _ETCD_SECONDS = 60
 """How long etcd has to be whole again, for example after the control plane that joined before."""
@@ -53,6 +56,7 @@ def joined(
     topology: Topology,
     node: Node,
     endpoint: str,
+    port: int,
     document: Callable[..., str],
     token_document: Callable[[str], str],
 ) -> Generator[StringCommand, None, None]:
@@ -60,7 +64,8 @@ def joined(
 
     + topology: the cluster
     + node: this machine
-    + endpoint: name and port of the API server
+    + endpoint: name of the API endpoint
+    + port: of the API there
     + document: makes the join document from ``token`` and ``ca_certificate``
     + token_document: makes the document that creates a token
     """
@@ -92,10 +97,16 @@ def joined(
         if control_plane and (problem := _make_room_in_etcd(node=node, topology=topology)):
             yield failed(problem)
         if state is not NodeState.ABSENT:
-            yield RESET
+            yield CLEAN
+            if control_plane:
+                # It took its own API server, which is gone, for the cluster's.
+                yield from resolve_commands(
+                    host.get_fact(ApiEndpoint), endpoint=endpoint, address=run.usable(topology)[0].ip
+                )
         if node.name in members.nodes and (problem := _delete_node_object(node=node, topology=topology)):
             yield failed(problem)
-        yield StringCommand("sh", "-c", QuoteString(_WAIT_FOR_API), "wait-for-api", QuoteString(endpoint))
+        api = QuoteString(f"{endpoint}:{port}")
+        yield StringCommand("sh", "-c", QuoteString(_WAIT_FOR_API), "wait-for-api", api)
         leader = run.leader(topology)
         token = run.ensure_token(leader, document=token_document(run.token))
         if control_plane:

@@ -15,6 +15,7 @@ from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, NodeState, node_stat
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
 from kubeadm_deploys.operations.failure import failed
+from kubeadm_deploys.operations.reset import CLEAN
 
 # kubeadm prints the bootstrap token among its progress messages; a log must not hold it.
 _RUN_KUBEADM = """
@@ -23,11 +24,6 @@ status=$?
 printf '%s\\n' "$output" | sed -E 's/[a-z0-9]{6}\\.[a-z0-9]{16}/<token>/g'
 exit $status
 """
-
-# Without this, a reset that meets a stopped containerd waits for it in vain, container by container.
-RESET = StringCommand(
-    "systemctl start containerd && kubeadm reset --force --cri-socket unix:///run/containerd/containerd.sock"
-)
 
 
 @operation()
@@ -51,7 +47,7 @@ def initialized(*, topology: Topology, node_name: str, document: str) -> Generat
                 "changed; repair it by hand, or run 'kubeadm reset' on it to give the cluster up"
             )
             return
-        yield RESET
+        yield CLEAN
     yield kubeadm("init", "--skip-token-print", stdin=document)
     run.token_exists = True
     run.created(topology, ca_certificate=host.get_fact(KubeadmNode).ca_certificate)

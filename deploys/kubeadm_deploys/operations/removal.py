@@ -1,0 +1,176 @@
+"""The steps by which a node leaves a cluster, each done only if it is still to be done.
+
+Commands go through a control plane that stays, whichever host the operation belongs to: under pyinfra's ``--limit``
+only the machine that leaves has a part in the run.
+"""
+
+import shlex
+from collections.abc import Generator
+
+from pyinfra import host, inventory, logger
+from pyinfra.api import Host, State, operation
+from pyinfra.api.command import FunctionCommand, QuoteString, StringCommand
+from pyinfra.api.exceptions import PyinfraError
+
+from kubeadm_deploys import hosts_file
+from kubeadm_deploys.endpoints import local_proxy
+from kubeadm_deploys.facts.api_endpoint import HOSTS_FILE, ApiEndpoint
+from kubeadm_deploys.facts.cluster_health import KUBECTL
+from kubeadm_deploys.facts.cluster_members import ClusterMembers
+from kubeadm_deploys.facts.etcd import ETCDCTL, EtcdMembers
+from kubeadm_deploys.facts.kubeadm_node import KubeadmNode
+from kubeadm_deploys.facts.local_proxy import LocalProxy
+from kubeadm_deploys.nodes import Topology
+from kubeadm_deploys.operations import direct
+from kubeadm_deploys.operations.api_endpoint import resolve_commands
+from kubeadm_deploys.operations.text_files import write_command
+from kubeadm_deploys.text import sha256
+
+# The kubelet stops the programs of manifests that are gone, gracefully: proxies and load balancers notice before
+# etcd goes.
+_STOP_API_SERVER = """
+cd /etc/kubernetes/manifests
+rm --force kube-apiserver.yaml kube-controller-manager.yaml kube-scheduler.yaml
+deadline=$(($(date +%s) + 90))
+crictl() { command crictl --runtime-endpoint unix:///run/containerd/containerd.sock "$@" 2> /dev/null; }
+while [ -n "$(crictl ps --quiet --name '^kube-apiserver$')" ]; do
+  if [ "$(date +%s)" -gt "$deadline" ]; then
+    echo "the API server still runs 90 s after its manifest is gone: systemctl status kubelet" >&2
+    exit 1
+  fi
+  sleep 1
+done
+"""
+
+
+@operation()
+def others_moved(
+    *, topology: Topology, endpoint: str, address: str, leaving: str
+) -> Generator[FunctionCommand, None, None]:
+    """Lead the workers to control planes that stay: in their hosts files and in their proxies.
+
+    + topology: the nodes that stay
+    + endpoint: name of the API endpoint
+    + address: of a control plane that stays
+    + leaving: address of the one that leaves
+    """
+    for worker in topology.workers:
+        machine = inventory.get_host(worker.host)
+        try:
+            commands = _moves(machine, topology=topology, endpoint=endpoint, address=address, leaving=leaving)
+        except PyinfraError as error:
+            logger.warning(
+                f"--> Warning: {worker.name} was not led past the control plane that leaves: {error}"
+            )
+            continue
+        for command in commands:
+            yield FunctionCommand(_run, (machine, command), {})
+
+
+def _moves(
+    machine: Host, *, topology: Topology, endpoint: str, address: str, leaving: str
+) -> list[StringCommand]:
+    found = machine.get_fact(ApiEndpoint)
+    current = hosts_file.address_of(found.hosts_files.get(HOSTS_FILE, ""), name=endpoint)
+    if current == leaving:
+        return resolve_commands(found, endpoint=endpoint, address=address)
+    if current != local_proxy.ADDRESS:
+        return []
+    wanted = local_proxy.configuration(topology)
+    loaded = machine.get_fact(LocalProxy, unit=local_proxy.UNIT, paths=(local_proxy.LOADED_FILE,)).files
+    if loaded.get(local_proxy.LOADED_FILE) == sha256(wanted):
+        return []
+    return [
+        write_command({local_proxy.CONFIG_FILE: wanted.encode()}),
+        StringCommand("systemctl reload-or-restart", QuoteString(local_proxy.UNIT)),
+    ]
+
+
+@operation()
+def drained(*, through: Host, node: str, timeout: int) -> Generator[FunctionCommand, None, None]:
+    """Have a node take no new pods and its pods go elsewhere, as their disruption budgets allow.
+
+    A node that is not Ready is only cordoned: nobody there could stop a pod.
+
+    + through: a control plane that stays
+    + node: name of the node
+    + timeout: seconds for all of it
+    """
+    if node not in through.get_fact(ClusterMembers).nodes:
+        host.noop("the node is gone already")
+        return
+    yield FunctionCommand(_drain, (through, node, timeout), {})
+
+
+@operation()
+def api_server_stopped(*, machine: Host) -> Generator[FunctionCommand, None, None]:
+    """Stop the API server of a control plane, and what depends on it there, before its etcd goes.
+
+    + machine: the control plane that leaves
+    """
+    if not machine.get_fact(KubeadmNode).is_control_plane:
+        host.noop("none is to run there")
+        return
+    yield FunctionCommand(_run, (machine, StringCommand("sh", "-c", QuoteString(_STOP_API_SERVER))), {})
+
+
+@operation()
+def etcd_member_removed(*, through: Host, node: str) -> Generator[FunctionCommand, None, None]:
+    """Take a control plane out of etcd.
+
+    + through: a control plane that stays
+    + node: name of the node
+    """
+    members = [member for member in through.get_fact(EtcdMembers) if member.name == node]
+    if not members:
+        host.noop("it is no member of etcd")
+        return
+    yield FunctionCommand(_run, (through, f"{ETCDCTL} member remove {members[0].id}"), {})
+
+
+@operation()
+def node_deleted(*, through: Host, node: str) -> Generator[FunctionCommand, None, None]:
+    """Delete a Node object, and with it the pods that are bound to it.
+
+    + through: a control plane that stays
+    + node: name of the node
+    """
+    if node not in through.get_fact(ClusterMembers).nodes:
+        host.noop("the node is gone already")
+        return
+    yield FunctionCommand(_run, (through, f"{KUBECTL} delete node {shlex.quote(node)}"), {})
+
+
+def _drain(state: State, host: Host, through: Host, node: str, timeout: int) -> bool:
+    name = shlex.quote(node)
+    ready = 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'
+    _, answer = direct.run(through, f"{KUBECTL} get node {name} --output '{ready}'")
+    if answer.stdout.strip() != "True":
+        host.log(f"{node} is not Ready, so its pods are not waited for")
+        return _run(state, host, through, f"{KUBECTL} cordon {name}")
+    host.log(f"Draining {node}, for {timeout} s at most")
+    done, output = direct.run(
+        through,
+        f"{KUBECTL} drain {name} --ignore-daemonsets --delete-emptydir-data --timeout={timeout}s",
+    )
+    if not done:
+        for line in refusals(output.stderr):
+            host.log(line)
+        host.log(
+            f"{node} was not drained within {timeout} s and takes no new pods meanwhile; deal with the pods above and run "
+            f"again, or give it up with: kubectl uncordon {node}"
+        )
+    return done
+
+
+def refusals(stderr: str) -> list[str]:
+    """What kubectl drain says of pods that do not go, each once: it repeats itself every five seconds."""
+    said = [line.replace(" (will retry after 5s)", "") for line in stderr.splitlines()]
+    return list(dict.fromkeys(line for line in said if line.startswith(("error", "There are pending"))))
+
+
+def _run(state: State, host: Host, where: Host, command: str | StringCommand) -> bool:
+    done, output = direct.run(where, command)
+    if not done:
+        host.log(f"{where.name}: {output.stderr or output.stdout}")
+    return done

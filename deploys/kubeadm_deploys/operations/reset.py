@@ -1,0 +1,85 @@
+"""A machine without its cluster: what the node's sections prepared stays, what the cluster made of it goes."""
+
+from collections.abc import Generator, Sequence
+
+from pyinfra import host
+from pyinfra.api import operation
+from pyinfra.api.command import QuoteString, StringCommand
+
+from kubeadm_deploys import hosts_file
+from kubeadm_deploys.facts.api_endpoint import ApiEndpoint
+from kubeadm_deploys.facts.cluster_traces import FILES, INTERFACES, MOUNTS, RULES, ClusterTraces
+from kubeadm_deploys.operations.text_files import write_command
+
+# kubeadm stops the kubelet and the pods and deletes its own files; it leaves the network and what the pods wrote. Its
+# phase for etcd asks the other members, which in a cluster that is given up wait for each other: whoever takes one
+# control plane out of a cluster that goes on removes its member before.
+# The rest is done in an order in which nothing comes back: first who writes, then what was written. Each line can be
+# done again after a kill.
+_CLEAN = rf"""
+set -eu
+systemctl start containerd || {{ echo "containerd does not start, and only it can stop the pods: systemctl status containerd" >&2; exit 1; }}
+if command -v kubeadm > /dev/null; then
+  kubeadm reset --force --skip-phases remove-etcd-member --cri-socket unix:///run/containerd/containerd.sock > /dev/null
+fi
+systemctl stop kubelet 2> /dev/null || ! systemctl is-active --quiet kubelet
+
+for each in $({INTERFACES}); do ip link delete "$each" 2> /dev/null || [ ! -e "/sys/class/net/$each" ]; done
+for each in $({MOUNTS}); do umount "$each" || umount --lazy "$each"; done
+if command -v ip > /dev/null; then ip route flush proto 80; fi
+if [ -e /sys/class/net/tunl0 ] && [ -e /var/lib/calico ]; then ip address flush dev tunl0; ip link set tunl0 down; fi
+
+# Whole tables at once, so that no packet meets half of them; counters and everybody else's rules stay as they are.
+for tables in iptables ip6tables iptables-legacy ip6tables-legacy; do
+  command -v $tables-save > /dev/null || continue
+  saved=$($tables-save --counters 2> /dev/null) || continue
+  if printf '%s\n' "$saved" | grep --quiet --extended-regexp '{RULES}'; then
+    printf '%s\n' "$saved" | grep --invert-match --extended-regexp '{RULES}' | $tables-restore --counters
+  fi
+done
+if command -v nft > /dev/null; then
+  nft list tables | while read -r _ family table; do
+    case $table in kube-proxy|calico) nft delete table "$family" "$table" ;; esac
+  done
+fi
+if command -v ipset > /dev/null; then
+  ipset list --name | while read -r name; do
+    case $name in cali*|KUBE-*) ipset destroy "$name" ;; esac
+  done
+fi
+
+rm --recursive --force {" ".join(FILES)}
+"""
+
+CLEAN = StringCommand("sh", "-c", QuoteString(_CLEAN), "clean-machine")
+"""The command that takes everything of a cluster from a machine, however far it had come; needs no API server."""
+
+
+@operation()
+def cleaned(
+    *, endpoint: str, units: Sequence[str], paths: Sequence[str]
+) -> Generator[StringCommand, None, None]:
+    """Take everything of a cluster from this machine.
+
+    + endpoint: name of the cluster's API, to be forgotten
+    + units: systemd units to stop and disable
+    + paths: files and folders of ours to delete, the units' too
+    """
+    if not host.get_fact(ClusterTraces, endpoint=endpoint, paths=tuple(paths)):
+        host.noop("nothing of a cluster is here")
+        return
+    yield CLEAN
+    for unit in units:
+        name = QuoteString(unit)
+        yield StringCommand(
+            "if systemctl --quiet is-enabled",
+            name,
+            "2> /dev/null; then systemctl --quiet disable --now",
+            name,
+            "; fi",
+        )
+    yield StringCommand("rm --recursive --force", *map(QuoteString, paths), "&& systemctl daemon-reload")
+    texts = host.get_fact(ApiEndpoint).hosts_files
+    without = {path: hosts_file.without_name(text, name=endpoint) for path, text in texts.items()}
+    if differing := {path: text for path, text in without.items() if text != texts[path]}:
+        yield write_command({path: text.encode(errors="surrogateescape") for path, text in differing.items()})

@@ -1,0 +1,23 @@
+"""A node leaves the cluster: drained, taken out of etcd, deleted, and its machine as before the cluster.
+
+Usage: pyinfra -y INVENTORY deploys/remove_node.py --data node=NAME [--data drain_timeout=300] [--data force=true]
+       pyinfra -y INVENTORY deploys/remove_node.py --limit HOST
+With force=true also a node whose machine is lost. Afterwards take the machine out of the inventory, or cluster.py joins
+it again.
+"""
+
+from pyinfra import host, inventory
+
+from kubeadm_deploys.entry import flag, options_from_data, seconds, topology_from_inventory
+from kubeadm_deploys.removal import remove_node
+
+data = host.data.dict()
+options = options_from_data(data, also=("node", "force", "drain_timeout"))
+topology = topology_from_inventory(inventory, options=options)
+remove_node(
+    options=options,
+    topology=topology,
+    node=str(data.get("node", "")),
+    force=flag("force", data.get("force", False)),
+    drain_timeout=seconds("drain_timeout", data.get("drain_timeout", 300)),
+)
