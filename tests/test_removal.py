@@ -5,9 +5,10 @@ import pytest
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState, RegisteredNode
 from kubeadm_deploys.facts.etcd import EtcdMember
+from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations.removal import refusals
-from kubeadm_deploys.removal import address_of, choose, quorum_refusal
+from kubeadm_deploys.removal import address_of, choose, is_machine_of, quorum_refusal
 
 A, B, C, W = (
     Node(host=f"host-{name}", name=name, ip=ip, address=ip)
@@ -82,6 +83,13 @@ def test_the_address_of_a_lost_control_plane_is_etcds() -> None:
     assert address_of("b", node=B, members=MEMBERS) == B.ip
     assert address_of("lost", node=None, members=MEMBERS) == "10.0.0.7"
     assert address_of("stranger", node=None, members=MEMBERS) == ""
+
+
+def test_a_new_machine_under_a_lost_ones_name_is_not_taken_for_it() -> None:
+    new = KubeadmNodeState(machine_id="new")
+    assert not is_machine_of(RegisteredNode(machine_id="lost"), found=new)
+    assert is_machine_of(RegisteredNode(machine_id="new"), found=new)
+    assert is_machine_of(None, found=new)
 
 
 def test_what_drain_repeats_is_said_once() -> None:

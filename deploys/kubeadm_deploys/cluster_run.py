@@ -123,10 +123,18 @@ class ClusterRun:
     def _await_election(self, topology: Topology) -> Election:
         deadline = time.monotonic() + _API_SECONDS
         while (election := self._elect(topology)).exists and election.problem:
+            if lost := self._lost_quorum(election, topology):
+                return replace(election, problem=f"{election.problem}; {lost}")
             if time.monotonic() > deadline:
-                return _explained(election, readable=sum(found is not None for found in self._found.values()))
+                return election
             sleep(2)
         return election
+
+    def _lost_quorum(self, election: Election, topology: Topology) -> str:
+        """Why waiting is in vain, empty when it is not: machines that cannot be reached do not come back in this run."""
+        members = inventory.get_host(election.leader).get_fact(EtcdMembers)
+        there = {node.ip for node in topology.control_planes if self._found[node.host] is not None}
+        return quorum_lost(members=members, there=there)
 
     def ensure_token(self, control_plane: Host, *, document: str) -> str:
         """The token to join with, created in the cluster by the first host that asks.
@@ -172,10 +180,3 @@ def read_control_plane(host: Host) -> KubeadmNodeState | None:
         return host.get_fact(KubeadmNode)
     except PyinfraError:
         return None
-
-
-def _explained(election: Election, *, readable: int) -> Election:
-    members = inventory.get_host(election.leader).get_fact(EtcdMembers)
-    if readable * 2 > len(members):
-        return election
-    return replace(election, problem=f"{election.problem}; {quorum_lost(members=len(members))}")

@@ -1,6 +1,6 @@
 """Which machines are the cluster, decided from what was found on its control planes."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
@@ -59,11 +59,20 @@ def elect(
     )
 
 
-def quorum_lost(*, members: int) -> str:
-    """What to do when etcd has lost its majority."""
+def quorum_lost(*, members: tuple[EtcdMember, ...], there: Collection[str]) -> str:
+    """What to do when etcd has lost its majority, empty when it has not.
+
+    ``there`` are the addresses of the machines that can be reached, whether or not their etcd answers.
+    """
+    voters = [member for member in members if member.joined]
+    gone = [member.name for member in voters if member.peer_ip not in there]
+    needed = len(voters) // 2 + 1
+    if not gone or len(voters) - len(gone) >= needed:
+        return ""
     return (
-        f"etcd has {members} members and needs {members // 2 + 1} of them; nothing was changed; start the machines "
-        "that are down, then run again; if a majority of them is lost for good, etcd has to be restored from a backup"
+        f"etcd has {len(voters)} members and needs {needed} of them, but {', '.join(gone)} cannot be reached; nothing was "
+        "changed; start the machines that are down, then run again; if a majority of them is lost for good, etcd has "
+        "to be restored from a backup"
     )
 
 

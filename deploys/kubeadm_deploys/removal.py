@@ -6,8 +6,9 @@ from pyinfra.api.exceptions import DeployError
 
 from kubeadm_deploys import cluster_run
 from kubeadm_deploys.errors import InputError
-from kubeadm_deploys.facts.cluster_members import ClusterMembersState
+from kubeadm_deploys.facts.cluster_members import ClusterMembersState, RegisteredNode
 from kubeadm_deploys.facts.etcd import EtcdHealth, EtcdMember
+from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations import removal
 from kubeadm_deploys.operations.barrier import barrier
@@ -44,6 +45,11 @@ def address_of(name: str, *, node: Node | None, members: ClusterMembersState) ->
     """The address of the node that leaves, empty when nobody knows it any more."""
     known = [node.ip] if node else [member.peer_ip for member in members.etcd if member.name == name]
     return next(iter(known), "")
+
+
+def is_machine_of(registered: RegisteredNode | None, *, found: KubeadmNodeState) -> bool:
+    """Whether a machine is the one that the node stands for, and not a new one that was given its name."""
+    return registered is None or registered.machine_id == found.machine_id
 
 
 def quorum_refusal(etcd: tuple[EtcdMember, ...], *, name: str, healthy: frozenset[str]) -> str:
@@ -89,6 +95,10 @@ def remove_node(
         topology, name=node, only_host=active[0] if limited and len(active) == 1 else "", members=members
     )
     machine = listed if listed and listed.host in active else None
+    if machine and not is_machine_of(
+        members.nodes.get(name), found=run.found(inventory.get_host(machine.host))
+    ):
+        machine = None
     coordinator = next((each for each in run.usable(topology) if each is not listed), None)
     if coordinator is None or not run.election(topology).healthy:
         raise DeployError(
@@ -97,7 +107,8 @@ def remove_node(
         )
     if machine is None and not force:
         raise DeployError(
-            f"{name}: its machine cannot be reached (stopped, or not in the inventory), so its pods may still run; "
+            f"{name}: its machine cannot be reached (stopped, not in the inventory, or another one has its name there), "
+            "so its pods may still run; "
             "nothing was changed; start it, or add --data force=true if it is lost"
         )
 

@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e import machine
 from tests.lab import hosts
+from tests.lab.docker import docker
 from tests.lab.mirror import components
 
 ROOT = Path(__file__).parents[2]
@@ -53,9 +54,14 @@ class Cluster:
         return hosts.list_hosts(cluster=self.name)
 
     @property
+    def control_planes(self) -> list[str]:
+        """Names of the control planes' containers that run."""
+        return [host.name for host in self.hosts if host.group == "control_plane" and host.running]
+
+    @property
     def control_plane(self) -> str:
-        """Name of the first control plane's container."""
-        return next(host.name for host in self.hosts if host.group == "control_plane")
+        """Name of the first control plane's container that runs."""
+        return self.control_planes[0]
 
     @property
     def worker(self) -> str:
@@ -66,19 +72,33 @@ class Cluster:
     def kubeconfig(self) -> Path:
         return self.folder / "kubeconfig"
 
-    def pyinfra(self, *arguments: str, deploy: str | Path = ROOT / "deploys/cluster.py") -> Run:
+    def command(
+        self,
+        *arguments: str,
+        deploy: str | Path = ROOT / "deploys/cluster.py",
+        inventory: str | Path = ROOT / "inventories/docker.py",
+    ) -> list[str]:
+        """The arguments of pyinfra for a deploy on the hosts, with CLUSTER in the environment."""
+        return [*arguments, f"--data=kubeconfig={self.kubeconfig}", str(inventory), str(deploy)]
+
+    def pyinfra(
+        self,
+        *arguments: str,
+        deploy: str | Path = ROOT / "deploys/cluster.py",
+        inventory: str | Path = ROOT / "inventories/docker.py",
+    ) -> Run:
         """Run a deploy on the hosts, from the checkout's folder as a user would."""
         return run_command(
-            *arguments,
-            f"--data=kubeconfig={self.kubeconfig}",
-            str(ROOT / "inventories/docker.py"),
-            str(deploy),
-            environment={"CLUSTER": self.name},
+            *self.command(*arguments, deploy=deploy, inventory=inventory), environment={"CLUSTER": self.name}
         )
 
-    def converge(self, *arguments: str) -> Run:
+    def remove_node(self, node: str, *arguments: str) -> Run:
+        """Run remove_node.py."""
+        return self.pyinfra("-y", f"--data=node={node}", *arguments, deploy=ROOT / "deploys/remove_node.py")
+
+    def converge(self, *arguments: str, inventory: str | Path = ROOT / "inventories/docker.py") -> Run:
         """Run cluster.py for real, and demand success."""
-        run = self.pyinfra("-y", "--json", *arguments)
+        run = self.pyinfra("-y", "--json", *arguments, inventory=inventory)
         assert run.exit_code == 0, run.output
         return run
 
@@ -100,11 +120,22 @@ class Cluster:
         return done.stdout.strip()
 
     def kubectl(self, *arguments: str) -> str:
-        """kubectl on the first control plane."""
-        command = ("docker", "exec", self.control_plane, "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf")
+        """kubectl on the first control plane that is a member."""
+        command = ("docker", "exec", self._member(), "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf")
         done = subprocess.run([*command, *arguments], capture_output=True, text=True)
         assert done.returncode == 0, f"kubectl {arguments}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
+
+    def apply(self, *documents: Mapping[str, Any]) -> None:
+        """Have these objects in the cluster."""
+        kubectl = ("kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", "apply", "--filename=-")
+        listed = {"apiVersion": "v1", "kind": "List", "items": documents}
+        docker("exec", "--interactive", self._member(), *kubectl, input=json.dumps(listed))
+
+    def _member(self) -> str:
+        """A new machine may be the first control plane, and not have joined yet."""
+        has_joined = "test -e /etc/kubernetes/admin.conf && echo yes; true"
+        return next(name for name in self.control_planes if self.shell(name, has_joined))
 
 
 def run_command(

@@ -76,7 +76,7 @@ def test_one_more_worker_is_added_by_the_same_command(made: str) -> None:
     joining = added.partition("Joining | Join the cluster")[2].partition("-->")[0].splitlines()
     outcomes = {line.split()[0]: line.rpartition("]")[2].strip() for line in joining if "[@docker/" in line}
     assert outcomes == {
-        f"[@docker/{CLUSTER}-control-plane-1]": "Skipped",
+        f"[@docker/{CLUSTER}-control-plane-1]": "No changes",
         f"[@docker/{CLUSTER}-worker-1]": "No changes",
         f"[@docker/{CLUSTER}-worker-2]": "Success",
     }

@@ -94,7 +94,7 @@ def down_all() -> None:
     if not shutil.which("docker"):
         return  # and so there has never been anything
     with exclusive():
-        for kind in (*_MACHINES, "mirror"):
+        for kind in (*_MACHINES, "load-balancer", "client", "mirror"):
             containers.remove(labels={LABEL: kind})
         _remove_routes()
         for network in labelled("network", "ls", "--quiet", labels={LABEL: "network"}):

@@ -1,0 +1,44 @@
+"""Inventories of docker hosts as users come to have them: in another order, or with a machine that is down."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.lab.hosts import Host
+
+_REVERSED = """
+from kubeadm_deploys.docker_hosts import docker_groups
+
+control_plane, workers = (group[::-1] for group in docker_groups())
+"""
+
+_WITH_UNREACHABLE = """
+from kubeadm_deploys.docker_hosts import docker_groups
+
+control_plane, workers = docker_groups()
+"""
+
+
+def reversed_order(folder: Path) -> Path:
+    """An inventory of the running hosts, the last of each group first."""
+    return _written(folder / "reversed.py", _REVERSED)
+
+
+def with_unreachable(folder: Path, hosts: Iterable[Host]) -> Path:
+    """An inventory of the running hosts, and before them ``hosts``, at whose address no SSH server answers.
+
+    Docker's inventory leaves out what does not run; that of machines on a network cannot know.
+    """
+    entries = "".join(
+        f"{host.group}.insert(0, ({host.name!r}, {_data(host)!r}))\n" for host in reversed(list(hosts))
+    )
+    return _written(folder / "unreachable.py", _WITH_UNREACHABLE + entries)
+
+
+def _data(host: Host) -> dict[str, object]:
+    # Nobody listens on port 1.
+    return {**host.data, "ssh_hostname": "127.0.0.1", "ssh_port": 1}
+
+
+def _written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path

@@ -1,0 +1,220 @@
+"""Three control planes: made at once, lost one after the other under clients that read and write, and replaced.
+
+The tests stand in the order of the cluster's life and share it.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from tests.e2e import inventories
+from tests.e2e.conftest import Cluster, Converged, docker_hosts
+from tests.e2e.writer import Writer, in_a_pod, lost_writes, outside
+from tests.lab import hosts, layout
+from tests.lab.docker import docker
+from tests.lab.hosts import Host
+from tests.lab.load_balancer import load_balancer
+
+NUMBERS = {"control_planes": 3, "workers": 1, "debian": (12,)}
+MOVED = "API endpoint | Resolve the name of the API endpoint"
+JOINED = "Joining | Join the cluster"
+
+
+@pytest.fixture(scope="module")
+def made(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Converged]:
+    with docker_hosts("ha", folder=tmp_path_factory.mktemp("ha"), **NUMBERS) as cluster:
+        yield Converged(cluster=cluster, first_run=cluster.converge())
+
+
+@pytest.fixture(scope="module")
+def cluster(made: Converged) -> Cluster:
+    return made.cluster
+
+
+def voters(cluster: Cluster) -> list[str]:
+    """Names of etcd's members that have a vote and answer; asserts that there are no others."""
+    pod = f"etcd-{cluster.control_plane}"
+    folder = "/etc/kubernetes/pki/etcd"
+    etcdctl = (
+        *("exec", "--namespace=kube-system", pod, "--", "etcdctl", "--endpoints=https://127.0.0.1:2379"),
+        *(f"--cacert={folder}/ca.crt", f"--cert={folder}/server.crt", f"--key={folder}/server.key"),
+        "--write-out=json",
+    )
+    members = json.loads(cluster.kubectl(*etcdctl, "member", "list"))["members"]
+    health = json.loads(cluster.kubectl(*etcdctl, "endpoint", "health", "--cluster"))
+    assert len(health) == len(members)
+    assert all(each["health"] for each in health)
+    assert not [member for member in members if member.get("isLearner")]
+    return sorted(member["name"] for member in members)
+
+
+def ready_nodes(cluster: Cluster) -> list[str]:
+    nodes = json.loads(cluster.kubectl("get", "nodes", "--output=json"))["items"]
+    return sorted(
+        node["metadata"]["name"]
+        for node in nodes
+        if any(each["type"] == "Ready" and each["status"] == "True" for each in node["status"]["conditions"])
+    )
+
+
+def names(cluster: Cluster, *, group: str | None = None) -> list[str]:
+    return sorted(host.name for host in cluster.hosts if group in (None, host.group))
+
+
+def test_three_control_planes_come_up_in_one_run(made: Converged) -> None:
+    cluster = made.cluster
+    assert JOINED in made.first_run.changed
+    assert ready_nodes(cluster) == names(cluster)
+    assert voters(cluster) == names(cluster, group="control_plane")
+
+
+def test_a_second_run_changes_nothing(cluster: Cluster) -> None:
+    assert cluster.converge().changed == []
+
+
+def test_the_verification_suites_pass(cluster: Cluster) -> None:
+    run = cluster.verify()
+    assert run.exit_code == 0, run.output
+
+
+def test_the_inventorys_order_means_nothing_to_a_cluster_that_is_there(cluster: Cluster) -> None:
+    assert cluster.converge(inventory=inventories.reversed_order(cluster.folder)).changed == []
+
+
+def test_an_unreachable_host_stops_nobody_else_and_is_named(cluster: Cluster) -> None:
+    gone = Host(
+        name="gone",
+        address="10.213.0.200",
+        cluster=cluster.name,
+        group="workers",
+        debian=12,
+        data={**cluster.hosts[0].data, "node_name": "gone", "node_ip": "10.213.0.200"},
+    )
+    cluster.shell(cluster.worker, "apt-mark unhold kubelet")
+    run = cluster.pyinfra("-y", inventory=inventories.with_unreachable(cluster.folder, [gone]))
+    assert run.exit_code == 1
+    assert "[gone]" in run.output
+    assert "Traceback" not in run.output
+    assert "kubelet" in cluster.shell(cluster.worker, "apt-mark showhold").split()
+    assert ready_nodes(cluster) == names(cluster)
+
+
+def test_a_load_balancer_is_put_before_a_cluster_that_runs_and_taken_away_again(cluster: Cluster) -> None:
+    with balanced(cluster) as options:
+        assert MOVED in cluster.converge(*options).changed
+        assert cluster.converge(*options).changed == []
+        assert api_addresses(cluster, cluster.worker) == [layout.LOAD_BALANCER_ADDRESS]
+        run = cluster.verify("-k", "test_workers or test_nodes")
+        assert run.exit_code == 0, run.output
+        assert MOVED in cluster.converge().changed
+    assert cluster.converge().changed == []
+    assert api_addresses(cluster, cluster.worker) == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(1, "local_proxy"), (2, "load_balancer"), (3, "local_proxy")],
+    ids=["first, behind local proxies", "second, behind a load balancer", "third, behind local proxies"],
+)
+def test_a_lost_control_plane_is_replaced_while_clients_go_on(
+    cluster: Cluster, number: int, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = f"{cluster.name}-control-plane-{number}"
+    with ExitStack() as stack:
+        options = stack.enter_context(balanced(cluster)) if kind == "load_balancer" else []
+        if options:
+            cluster.converge(*options)
+        # Beside the worker's own loopback a local proxy is reached from nowhere.
+        network, address = (
+            (layout.NETWORK, layout.LOAD_BALANCER_ADDRESS)
+            if options
+            else (f"container:{cluster.worker}", "127.0.0.1")
+        )
+        pod = stack.enter_context(in_a_pod(cluster, name=f"pod-{number}", node=cluster.worker))
+        machine = stack.enter_context(
+            outside(cluster, name=f"outside-{number}", network=network, address=address)
+        )
+        writers = (pod, machine)
+        for writer in writers:
+            writer.works_on()
+
+        killed = time.time()
+        docker("kill", lost)
+        for writer in writers:
+            writer.works_on()
+        say(capsys, f"{lost} lost", writers, since=killed)
+
+        replaced = time.time()
+        docker("rm", "--force", "--volumes", lost)
+        if number == 1:
+            refused_under_the_same_name(cluster, lost)
+        removal = cluster.remove_node(lost, "--data=force=true", *options)
+        assert removal.exit_code == 0, removal.output
+        assert ready_nodes(cluster) == [name for name in names(cluster) if name != lost]
+        hosts.up(cluster=cluster.name, **NUMBERS)
+        # With pyinfra's --limit the new machine comes in through control planes that have no part in the run.
+        limit = [f"--limit=@docker/{lost}"] if number == 3 else []
+        assert JOINED in cluster.converge(*options, *limit).changed
+        for writer in writers:
+            writer.works_on()
+        say(capsys, f"{lost} replaced", writers, since=replaced)
+
+        assert ready_nodes(cluster) == names(cluster)
+        assert voters(cluster) == names(cluster, group="control_plane")
+        for writer in writers:
+            assert len(writer.acknowledged()) > 20
+            assert lost_writes(cluster, writer) == set()
+        assert cluster.converge(*options).changed == []
+        if options:
+            cluster.converge()
+
+
+def test_it_is_a_whole_cluster_in_the_end(cluster: Cluster) -> None:
+    run = cluster.verify("-k", "test_control_plane or test_workers or test_nodes or test_dns")
+    assert run.exit_code == 0, run.output
+    server = cluster.kubectl(
+        *(
+            "get",
+            "configmap",
+            "cluster-info",
+            "--namespace=kube-public",
+            "--output=jsonpath={.data.kubeconfig}",
+        )
+    )
+    assert f"server: https://api.{cluster.name}.internal:6443" in server
+
+
+def refused_under_the_same_name(cluster: Cluster, lost: str) -> None:
+    """A new machine under the name of one that the cluster still knows."""
+    hosts.up(cluster=cluster.name, **NUMBERS)
+    joined = cluster.pyinfra("-y")
+    assert joined.exit_code == 1
+    assert f"node_name {lost!r} is in the cluster already, under another machine" in joined.output
+    removed = cluster.remove_node(lost)
+    assert removed.exit_code == 1
+    assert "add --data force=true if it is lost" in removed.output
+    assert cluster.shell(lost, "ls /etc/kubernetes/pki 2>&1; true").startswith("ls: cannot access")
+
+
+@contextmanager
+def balanced(cluster: Cluster) -> Iterator[list[str]]:
+    """A load balancer before the cluster for a while; gives the options that lead workers through it."""
+    targets = [host.address for host in cluster.hosts if host.group == "control_plane"]
+    with load_balancer(targets=targets) as address:
+        yield ["--data=endpoint_kind=load_balancer", f"--data=load_balancer_address={address}"]
+
+
+def api_addresses(cluster: Cluster, host: str) -> list[str]:
+    """What a host takes the endpoint's name for."""
+    found = cluster.shell(host, f"getent ahostsv4 api.{cluster.name}.internal")
+    return sorted({line.split()[0] for line in found.splitlines()})
+
+
+def say(capsys: pytest.CaptureFixture[str], what: str, writers: tuple[Writer, ...], *, since: float) -> None:
+    """Print how long each client had to wait; a machine that is busy with other things makes it longer."""
+    with capsys.disabled():
+        gaps = ", ".join(f"{writer.name} {writer.longest_gap(since=since):.1f} s" for writer in writers)
+        print(f"\n{what}: longest time without a write and its reading: {gaps}")
