@@ -18,6 +18,7 @@ from tests.lab.docker import docker
 from tests.lab.mirror import components
 
 ROOT = Path(__file__).parents[2]
+PYINFRA = str(Path(sys.executable).with_name("pyinfra"))
 PREFIX = "e2e"
 """Clusters of the tests begin with this, so that they are told from a user's own."""
 
@@ -126,6 +127,17 @@ class Cluster:
         assert done.returncode == 0, f"kubectl {arguments}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
 
+    @property
+    def ready_nodes(self) -> list[str]:
+        """Names of the nodes that are Ready."""
+        nodes = json.loads(self.kubectl("get", "nodes", "--output=json"))["items"]
+        ready = {"type": "Ready", "status": "True"}.items()
+        return sorted(
+            node["metadata"]["name"]
+            for node in nodes
+            if any(ready <= condition.items() for condition in node["status"]["conditions"])
+        )
+
     def apply(self, *documents: Mapping[str, Any]) -> None:
         """Have these objects in the cluster."""
         kubectl = ("kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", "apply", "--filename=-")
@@ -142,7 +154,7 @@ def run_command(
     *arguments: str,
     environment: Mapping[str, str] | None = None,
     folder: Path = ROOT,
-    program: Sequence[str] = (str(Path(sys.executable).with_name("pyinfra")),),
+    program: Sequence[str] = (PYINFRA,),
 ) -> Run:
     """Run a command line, pyinfra's unless another program is named, in a folder."""
     done = subprocess.run(

@@ -3,22 +3,23 @@
 The tests stand in the order of the cluster's life and share it.
 """
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import pytest
 
 from tests.e2e import inventories
 from tests.e2e.conftest import Cluster, Converged, docker_hosts
+from tests.e2e.etcd import voters
 from tests.e2e.writer import Writer, in_a_pod, lost_writes, outside
 from tests.lab import hosts, layout
 from tests.lab.docker import docker
 from tests.lab.hosts import Host
 from tests.lab.load_balancer import load_balancer
 
-NUMBERS = {"control_planes": 3, "workers": 1, "debian": (12,)}
+NUMBERS: dict[str, Any] = {"control_planes": 3, "workers": 1, "debian": (12,)}
 MOVED = "API endpoint | Resolve the name of the API endpoint"
 JOINED = "Joining | Join the cluster"
 
@@ -34,32 +35,6 @@ def cluster(made: Converged) -> Cluster:
     return made.cluster
 
 
-def voters(cluster: Cluster) -> list[str]:
-    """Names of etcd's members that have a vote and answer; asserts that there are no others."""
-    pod = f"etcd-{cluster.control_plane}"
-    folder = "/etc/kubernetes/pki/etcd"
-    etcdctl = (
-        *("exec", "--namespace=kube-system", pod, "--", "etcdctl", "--endpoints=https://127.0.0.1:2379"),
-        *(f"--cacert={folder}/ca.crt", f"--cert={folder}/server.crt", f"--key={folder}/server.key"),
-        "--write-out=json",
-    )
-    members = json.loads(cluster.kubectl(*etcdctl, "member", "list"))["members"]
-    health = json.loads(cluster.kubectl(*etcdctl, "endpoint", "health", "--cluster"))
-    assert len(health) == len(members)
-    assert all(each["health"] for each in health)
-    assert not [member for member in members if member.get("isLearner")]
-    return sorted(member["name"] for member in members)
-
-
-def ready_nodes(cluster: Cluster) -> list[str]:
-    nodes = json.loads(cluster.kubectl("get", "nodes", "--output=json"))["items"]
-    return sorted(
-        node["metadata"]["name"]
-        for node in nodes
-        if any(each["type"] == "Ready" and each["status"] == "True" for each in node["status"]["conditions"])
-    )
-
-
 def names(cluster: Cluster, *, group: str | None = None) -> list[str]:
     return sorted(host.name for host in cluster.hosts if group in (None, host.group))
 
@@ -67,7 +42,7 @@ def names(cluster: Cluster, *, group: str | None = None) -> list[str]:
 def test_three_control_planes_come_up_in_one_run(made: Converged) -> None:
     cluster = made.cluster
     assert JOINED in made.first_run.changed
-    assert ready_nodes(cluster) == names(cluster)
+    assert cluster.ready_nodes == names(cluster)
     assert voters(cluster) == names(cluster, group="control_plane")
 
 
@@ -99,7 +74,7 @@ def test_an_unreachable_host_stops_nobody_else_and_is_named(cluster: Cluster) ->
     assert "[gone]" in run.output
     assert "Traceback" not in run.output
     assert "kubelet" in cluster.shell(cluster.worker, "apt-mark showhold").split()
-    assert ready_nodes(cluster) == names(cluster)
+    assert cluster.ready_nodes == names(cluster)
 
 
 def test_a_load_balancer_is_put_before_a_cluster_that_runs_and_taken_away_again(cluster: Cluster) -> None:
@@ -153,7 +128,7 @@ def test_a_lost_control_plane_is_replaced_while_clients_go_on(
             refused_under_the_same_name(cluster, lost)
         removal = cluster.remove_node(lost, "--data=force=true", *options)
         assert removal.exit_code == 0, removal.output
-        assert ready_nodes(cluster) == [name for name in names(cluster) if name != lost]
+        assert cluster.ready_nodes == [name for name in names(cluster) if name != lost]
         hosts.up(cluster=cluster.name, **NUMBERS)
         # With pyinfra's --limit the new machine comes in through control planes that have no part in the run.
         limit = [f"--limit=@docker/{lost}"] if number == 3 else []
@@ -162,7 +137,7 @@ def test_a_lost_control_plane_is_replaced_while_clients_go_on(
             writer.works_on()
         say(capsys, f"{lost} replaced", writers, since=replaced)
 
-        assert ready_nodes(cluster) == names(cluster)
+        assert cluster.ready_nodes == names(cluster)
         assert voters(cluster) == names(cluster, group="control_plane")
         for writer in writers:
             assert len(writer.acknowledged()) > 20

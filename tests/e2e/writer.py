@@ -8,13 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from tests.e2e.clients import client
 from tests.e2e.conftest import Cluster
-from tests.lab import containers
 from tests.lab.docker import docker
-from tests.lab.layout import LABEL
-
-CLIENT = "client"
-"""Kind of the containers that clients outside of the cluster are."""
 
 AGNHOST = "registry.k8s.io/e2e-test-images/agnhost:2.63.0"
 _SECONDS = 60
@@ -82,18 +78,12 @@ def lost_writes(cluster: Cluster, writer: Writer) -> set[str]:
 def outside(cluster: Cluster, *, name: str, network: str, address: str) -> Iterator[Writer]:
     """A client in a container that is no node, in one of docker's networks, which finds the API at ``address``."""
     environment = _prepare(cluster, name=name)
-    _remove_clients()
     endpoint = urlsplit(environment["URL"])
-    container = docker(
-        *("run", "--detach", f"--label={LABEL}={CLIENT}", f"--network={network}", "--entrypoint=sh"),
-        *(f"--env={key}={value}" for key, value in environment.items()),
-        f"--env=RESOLVE=--resolve {endpoint.hostname}:{endpoint.port}:{address}",
-        *(docker("image", "ls", "--quiet", f"{LABEL}/host").split()[0], "-c", _SCRIPT),
-    ).strip()
-    try:
+    resolve = f"--resolve {endpoint.hostname}:{endpoint.port}:{address}"
+    with client(
+        name=name, network=network, script=_SCRIPT, environment={**environment, "RESOLVE": resolve}
+    ) as container:
         yield Writer(name=name, lines=lambda: docker("logs", container).splitlines())
-    finally:
-        _remove_clients()
 
 
 @contextmanager
@@ -143,7 +133,3 @@ def _prepare(cluster: Cluster, *, name: str) -> dict[str, str]:
         "CA": ca,
         "TOKEN": cluster.kubectl("create", "token", name, "--duration=2h"),
     }
-
-
-def _remove_clients() -> None:
-    containers.remove(labels={LABEL: CLIENT})

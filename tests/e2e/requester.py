@@ -1,0 +1,99 @@
+"""A web application that is spread over workers, and a client that asks it all the time."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tests.e2e.clients import client
+from tests.e2e.conftest import Cluster
+from tests.e2e.writer import AGNHOST
+from tests.lab import layout
+from tests.lab.docker import docker
+
+APPLICATION = "web"
+REPLICAS = 2
+
+_SECONDS = 30
+
+_SCRIPT = """
+while :; do
+  if seen=$(curl --silent --show-error --fail --max-time 5 "$URL" 2>&1); then echo "ok $seen"; else echo "failed $seen"; fi
+  sleep 0.1
+done
+"""
+
+
+@dataclass(frozen=True)
+class Requester:
+    """A client that runs; ``lines`` is what it has printed so far, one line a request."""
+
+    lines: Callable[[], list[str]]
+
+    def failures(self) -> list[str]:
+        """What was said of each request that failed."""
+        return [line for line in self.lines() if line.startswith("failed")]
+
+    def works_on(self, *, times: int = 10) -> None:
+        """Wait until a number of requests have been answered from now on."""
+        before, deadline = self._answered(), time.monotonic() + _SECONDS
+        while self._answered() < before + times:
+            assert time.monotonic() < deadline, (
+                f"not {times} answers within {_SECONDS} s: {self.lines()[-1:]}"
+            )
+            time.sleep(0.5)
+
+    def _answered(self) -> int:
+        return sum(line.startswith("ok") for line in self.lines())
+
+
+def deploy(cluster: Cluster) -> None:
+    """Run the application, which goes on answering while it is told to end until nobody asks it any more."""
+    labels = {"app": APPLICATION}
+    container = {
+        "name": APPLICATION,
+        "image": AGNHOST,
+        "args": ["netexec"],
+        "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1},
+        "lifecycle": {"preStop": {"sleep": {"seconds": 10}}},
+    }
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    cluster.apply(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": APPLICATION, "namespace": "default"},
+            "spec": {"replicas": REPLICAS, "selector": {"matchLabels": labels}, "template": template},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": APPLICATION, "namespace": "default"},
+            "spec": {"type": "NodePort", "selector": labels, "ports": [{"port": 80, "targetPort": 8080}]},
+        },
+    )
+    cluster.kubectl("rollout", "status", f"deployment/{APPLICATION}", "--timeout=120s")
+
+
+def demand(cluster: Cluster, *, available: int) -> None:
+    """Set the application's PodDisruptionBudget."""
+    cluster.apply(
+        {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": {"name": APPLICATION, "namespace": "default"},
+            "spec": {"minAvailable": available, "selector": {"matchLabels": {"app": APPLICATION}}},
+        }
+    )
+
+
+@contextmanager
+def requester(cluster: Cluster, *, through: str) -> Iterator[Requester]:
+    """Ask the application all the time through the NodePort of a host."""
+    port = cluster.kubectl("get", "service", APPLICATION, "--output=jsonpath={.spec.ports[0].nodePort}")
+    address = next(host.address for host in cluster.hosts if host.name == through)
+    environment = {"URL": f"http://{address}:{port}/hostname"}
+    with client(
+        name="requester", network=layout.NETWORK, script=_SCRIPT, environment=environment
+    ) as container:
+        yield Requester(lines=lambda: docker("logs", container).splitlines())

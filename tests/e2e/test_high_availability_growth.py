@@ -1,0 +1,240 @@
+"""One control plane becomes three and one again, under a workload that answers all the time; nodes leave; the end.
+
+The tests stand in the order of the cluster's life and share it.
+"""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.e2e import inventories
+from tests.e2e.conftest import PYINFRA, ROOT, Cluster, docker_hosts
+from tests.e2e.etcd import members, voters
+from tests.e2e.requester import APPLICATION, Requester, demand, deploy, requester
+from tests.e2e.traces import Traces, traces
+from tests.lab import hosts
+from tests.lab.docker import docker
+
+RESET = ROOT / "deploys/reset.py"
+JOINED = "Joining | Join the cluster"
+MOVED = "API endpoint | Resolve the name of the API endpoint"
+
+
+@dataclass(frozen=True)
+class Life:
+    """The cluster, what its machines were like when they were bare, and who asks its application all the time."""
+
+    cluster: Cluster
+    bare: dict[str, Traces] = field(default_factory=dict)
+
+    def up(self, *, control_planes: int, workers: int) -> None:
+        """Have so many hosts running, and remember what the new ones are like."""
+        hosts.up(cluster=self.cluster.name, control_planes=control_planes, workers=workers, debian=(13,))
+        for host in self.cluster.hosts:
+            if host.name not in self.bare:
+                self.bare[host.name] = traces(self.cluster, host.name)
+
+    def control_plane(self, number: int) -> str:
+        return f"{self.cluster.name}-control-plane-{number}"
+
+    def worker(self, number: int) -> str:
+        return f"{self.cluster.name}-worker-{number}"
+
+
+@pytest.fixture(scope="module")
+def life(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+    folder = tmp_path_factory.mktemp("growth")
+    with docker_hosts("growth", folder=folder, control_planes=1, workers=2, debian=(13,)) as cluster:
+        made = Life(cluster=cluster)
+        made.up(control_planes=1, workers=2)
+        cluster.converge()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def cluster(life: Life) -> Cluster:
+    return life.cluster
+
+
+@pytest.fixture(scope="module")
+def requests(life: Life) -> Iterator[Requester]:
+    """Answers of the application on the second worker, asked for at the first, which stays to the end."""
+    cluster = life.cluster
+    cluster.kubectl("cordon", life.worker(1))
+    deploy(cluster)
+    cluster.kubectl("uncordon", life.worker(1))
+    with requester(cluster, through=life.worker(1)) as running:
+        running.works_on()
+        yield running
+
+
+def test_pods_that_may_not_go_hold_a_removal_up_and_are_named(life: Life, requests: Requester) -> None:
+    cluster = life.cluster
+    demand(cluster, available=2)
+    run = cluster.remove_node(life.worker(2), "--data=drain_timeout=10")
+    assert run.exit_code == 1
+    assert "Traceback" not in run.output
+    assert f'pods/"{APPLICATION}-' in run.output
+    assert "disruption budget" in run.output
+    assert f"kubectl uncordon {life.worker(2)}" in run.output
+    assert life.worker(2) in cluster.ready_nodes
+    assert requests.failures() == []
+
+
+def test_a_worker_leaves_and_no_request_fails(life: Life, requests: Requester) -> None:
+    cluster = life.cluster
+    demand(cluster, available=1)
+    run = cluster.remove_node(life.worker(2))
+    assert run.exit_code == 0, run.output
+    assert cluster.ready_nodes == [life.control_plane(1), life.worker(1)]
+    assert traces(cluster, life.worker(2)) == life.bare[life.worker(2)]
+    requests.works_on()
+    assert requests.failures() == []
+
+
+def test_a_node_that_is_gone_already_is_gone(life: Life) -> None:
+    cluster = life.cluster
+    run = cluster.pyinfra(
+        *("-y", "--json", f"--data=node={life.worker(2)}"), deploy=ROOT / "deploys/remove_node.py"
+    )
+    assert run.exit_code == 0, run.output
+    assert run.changed == []
+    docker("rm", "--force", "--volumes", life.worker(2))
+
+
+def test_a_join_killed_before_etcd_gave_it_a_vote_is_finished_by_the_next_run(
+    life: Life, requests: Requester
+) -> None:
+    cluster = life.cluster
+    life.up(control_planes=3, workers=1)
+    addresses = {host.address: host.name for host in cluster.hosts}
+    with subprocess.Popen(
+        [PYINFRA, *cluster.command("-y")],
+        cwd=ROOT,
+        env={**os.environ, "CLUSTER": cluster.name},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as run:
+        learner = await_learner(cluster, run)
+        joining = next(name for address, name in addresses.items() if f"//{address}:" in learner)
+        docker("kill", joining)
+        run.kill()
+    orphans = [
+        each["peerURLs"] for each in members(cluster, host=life.control_plane(1)) if each.get("isLearner")
+    ]
+    assert orphans == [[learner]]
+
+    life.up(control_planes=3, workers=1)
+    changed = cluster.converge().changed
+    assert JOINED in changed
+    assert MOVED in changed
+    assert voters(cluster) == [life.control_plane(number) for number in (1, 2, 3)]
+    assert cluster.ready_nodes == [*voters(cluster), life.worker(1)]
+    assert cluster.converge().changed == []
+    requests.works_on()
+    assert requests.failures() == []
+
+
+def test_the_workers_reach_every_control_plane_by_their_own_proxy(life: Life) -> None:
+    cluster = life.cluster
+    found = cluster.shell(life.worker(1), f"getent ahostsv4 api.{cluster.name}.internal")
+    assert {line.split()[0] for line in found.splitlines()} == {"127.0.0.1"}
+    run = cluster.verify("-k", "test_control_plane or test_workers or test_dns")
+    assert run.exit_code == 0, run.output
+
+
+def test_without_a_majority_a_run_says_so_and_changes_nothing(life: Life, requests: Requester) -> None:
+    cluster = life.cluster
+    lost = [host for host in cluster.hosts if host.name in (life.control_plane(2), life.control_plane(3))]
+    before = {name: manifests(cluster, name) for name in (life.control_plane(1), life.worker(1))}
+    docker("kill", *(host.name for host in lost))
+    run = cluster.pyinfra("-y", inventory=inventories.with_unreachable(cluster.folder, lost))
+    assert run.exit_code == 1
+    assert "etcd has 3 members and needs 2 of them" in run.output
+    assert "start the machines that are down, then run again" in run.output
+    assert "Traceback" not in run.output
+    assert {name: manifests(cluster, name) for name in before} == before
+    requests.works_on()
+
+    life.up(control_planes=3, workers=1)
+    assert cluster.converge().changed == []
+    assert voters(cluster) == [life.control_plane(number) for number in (1, 2, 3)]
+    assert requests.failures() == []
+
+
+@pytest.mark.parametrize("number", [1, 2], ids=["the first", "one of two"])
+def test_a_control_plane_leaves(life: Life, requests: Requester, number: int) -> None:
+    cluster = life.cluster
+    leaving = life.control_plane(number)
+    staying = [life.control_plane(other) for other in (1, 2, 3) if other > number]
+    run = cluster.remove_node(leaving)
+    assert run.exit_code == 0, run.output
+    assert traces(cluster, leaving) == life.bare[leaving]
+    docker("rm", "--force", "--volumes", leaving)
+    assert voters(cluster) == staying
+    assert cluster.ready_nodes == [*staying, life.worker(1)]
+    requests.works_on()
+    assert requests.failures() == []
+
+
+def test_the_last_control_plane_stays(life: Life) -> None:
+    run = life.cluster.remove_node(life.control_plane(3))
+    assert run.exit_code == 1
+    assert "no other control plane answers" in run.output
+    assert "deploys/reset.py" in run.output
+
+
+def test_one_control_plane_needs_no_proxy_any_more(life: Life, requests: Requester) -> None:
+    cluster = life.cluster
+    assert "Local proxy | Remove the proxy to the API servers" in cluster.converge().changed
+    assert cluster.converge().changed == []
+    assert cluster.ready_nodes == [life.control_plane(3), life.worker(1)]
+    requests.works_on()
+    assert requests.failures() == []
+
+
+def test_a_reset_wants_the_clusters_name_and_not_a_part_of_it(life: Life) -> None:
+    cluster = life.cluster
+    unconfirmed = cluster.pyinfra("-y", deploy=RESET)
+    assert unconfirmed.exit_code == 1
+    assert f"add --data confirm={cluster.name}" in unconfirmed.output
+    confirmed = f"--data=confirm={cluster.name}"
+    part = cluster.pyinfra("-y", confirmed, f"--limit=@docker/{life.worker(1)}", deploy=RESET)
+    assert part.exit_code == 1
+    assert f"deploys/remove_node.py --data node={life.worker(1)}" in part.output
+    assert cluster.converge().changed == []
+
+
+def test_after_a_reset_nothing_of_the_cluster_is_left_and_it_can_be_made_again(life: Life) -> None:
+    cluster = life.cluster
+    command = ("-y", "--json", f"--data=confirm={cluster.name}")
+    run = cluster.pyinfra(*command, deploy=RESET)
+    assert run.exit_code == 0, run.output
+    for host in cluster.hosts:
+        assert traces(cluster, host.name) == life.bare[host.name]
+    assert cluster.pyinfra(*command, deploy=RESET).changed == []
+
+    cluster.converge()
+    assert cluster.ready_nodes == [life.control_plane(3), life.worker(1)]
+    assert cluster.converge().changed == []
+
+
+def await_learner(cluster: Cluster, run: "subprocess.Popen[bytes]") -> str:
+    """Peer URL of the first member of etcd that joins without a vote yet."""
+    host, deadline = cluster.control_plane, time.monotonic() + 300
+    while time.monotonic() < deadline:
+        assert run.poll() is None, "the run ended without a learner having been seen"
+        for member in members(cluster, host=host):
+            if member.get("isLearner"):
+                return str(member["peerURLs"][0])
+    raise AssertionError("no control plane joined within 300 s")
+
+
+def manifests(cluster: Cluster, host: str) -> str:
+    """What is configured on a host, by its sums."""
+    return cluster.shell(host, "find /etc/kubernetes /etc/hosts -type f -exec sha256sum {} + | sort")
