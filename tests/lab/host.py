@@ -152,9 +152,14 @@ def refuse_other_data(*, hosts: Iterable[Host], data: Mapping[str, Any]) -> None
                 )
 
 
+def inotify_instances(hosts: Iterable[Host]) -> int:
+    """How many clusters on all these hosts have open, about."""
+    return sum(INOTIFY_INSTANCES[host.group] for host in hosts)
+
+
 def crowding(*, hosts: Iterable[Host], machine: Machine) -> str:
     """What to tell the user when clusters on all these hosts need more than the machine allows; nothing otherwise."""
-    needed = sum(INOTIFY_INSTANCES[host.group] for host in hosts)
+    needed = inotify_instances(hosts)
     if needed <= machine.inotify_instances:
         return ""
     return (

@@ -19,6 +19,7 @@ from tests.lab.host import (
     Host,
     crowding,
     from_container,
+    inotify_instances,
     lab_data,
     load_balancer_ranges,
     missing_hosts,
@@ -30,7 +31,7 @@ from tests.lab.layout import LABEL
 from tests.lab.mirror import apt
 from tests.lab.probe import Machine, probe
 
-__all__ = ["Host", "down", "down_all", "list_hosts", "restart", "show", "up"]
+__all__ = ["Host", "down", "down_all", "inotify_room", "list_hosts", "restart", "show", "up"]
 
 HCLOUD = "hcloud"
 """Kind of the containers that the double of Hetzner's API makes, and of their volumes."""
@@ -78,6 +79,17 @@ def list_hosts(*, cluster: str | None = None) -> list[Host]:
     ids = labelled("ps", "--all", "--quiet", labels=labels)
     inspected = json.loads(docker("inspect", *ids)) if ids else []
     return sorted(map(from_container, inspected), key=order)
+
+
+def inotify_room() -> int:
+    """How many inotify instances the machine has left when clusters are on all running hosts.
+
+    The image of hosts, from which the machine is seen, is made if it is not there.
+    """
+    key = None if mirror.official_hosts_reachable() else apt.public_key()
+    machine = probe(image=host_image(debian=12, mirror_key=key))
+    running = (host for host in list_hosts() if host.running)
+    return machine.inotify_instances - inotify_instances(running)
 
 
 def down(*, cluster: str) -> None:
