@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.bench.final_state import FinalState, settled
@@ -87,15 +88,16 @@ def _measure_script(*, workers: int, folder: Path) -> tuple[ScriptFigures, Final
 
 def _measure_product(*, workers: int, folder: Path) -> tuple[ProductFigures, FinalState]:
     kubeconfig = folder / "product.kubeconfig"
+    run = partial(run_product, kubeconfig=kubeconfig, folder=folder)
     with _fresh_hosts(cluster=PRODUCT_CLUSTER, workers=workers) as nodes:
         _say(f"1+{workers}: product, cold")
-        cold = run_product(cluster=PRODUCT_CLUSTER, kubeconfig=kubeconfig, folder=folder)
+        cold = run(hosts=nodes, joining=len(nodes) - 1)
         state, settling = settled(nodes, kubeconfig=kubeconfig)
         _say(f"1+{workers}: product, second run")
-        second = run_product(cluster=PRODUCT_CLUSTER, kubeconfig=kubeconfig, folder=folder)
+        second = run(hosts=nodes, joining=0)
         more_nodes = hosts.up(cluster=PRODUCT_CLUSTER, workers=workers + 1)
         _say(f"1+{workers}: product, one more worker")
-        growth = run_product(cluster=PRODUCT_CLUSTER, kubeconfig=kubeconfig, folder=folder)
+        growth = run(hosts=more_nodes, joining=1)
         settled(more_nodes, kubeconfig=kubeconfig)
     figures = ProductFigures(cold=cold, settling=settling, second=require_no_change(second), growth=growth)
     return figures, state

@@ -3,12 +3,13 @@
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.phases import seconds_by_phase
 from tests.bench.processes import BenchError, run_timed
+from tests.lab.hosts import Host
 
 
 @dataclass(frozen=True)
@@ -17,9 +18,24 @@ class Command:
 
     operation: str
     host: str
+    asker: str
+    """The host whose part of the operation it belongs to; often the same."""
+    command: str
+    started: float
+    """In seconds since pyinfra was loaded."""
     seconds: float
     sent: int
     received: int
+
+    @property
+    def ended(self) -> float:
+        """On the clock of `started`."""
+        return self.started + self.seconds
+
+    @property
+    def is_kubeadm_join(self) -> bool:
+        """Whether it is kubeadm's own part of a join."""
+        return self.command.endswith(" kubeadm join")
 
 
 @dataclass(frozen=True)
@@ -41,6 +57,21 @@ class Operation:
 
 
 @dataclass(frozen=True)
+class Join:
+    """How a node became a member."""
+
+    host: str
+    started: float
+    """When its first command began, in seconds since pyinfra was loaded. A control plane gives none before it is its
+    turn."""
+    seconds: float
+    """From there to the end of its last command, on whichever host: the wait for a whole etcd before a control plane
+    joins is in it."""
+    kubeadm: float
+    """What `kubeadm join` took of these."""
+
+
+@dataclass(frozen=True)
 class ProductRun:
     """One run of the product."""
 
@@ -50,24 +81,35 @@ class ProductRun:
     """By host name."""
     operations: list[Operation]
     """The slowest first; the one without a name is the reading before all others."""
+    joins: list[Join]
+    """In the order in which they began."""
     changes: list[str]
     """Operations that changed a host."""
 
 
-def run_product(*, cluster: str, kubeconfig: Path, folder: Path) -> ProductRun:
-    """Run the product on the docker hosts of a cluster; `folder` is for files that may be overwritten."""
+def run_product(*, hosts: Sequence[Host], joining: int, kubeconfig: Path, folder: Path) -> ProductRun:
+    """Run the product on a cluster's docker hosts; `folder` is for files that may be overwritten.
+
+    Raises:
+        BenchError: it failed, or other than `joining` nodes joined.
+    """
     record, results = folder / "record.jsonl", folder / "results.json"
     command = (
         *(sys.executable, "-m", "tests.bench.recorder", str(record), "-y", "--json"),
         *(f"--data=kubeconfig={kubeconfig}", "inventories/docker.py", "deploys/cluster.py"),
     )
-    finished = run_timed(command, environment={"CLUSTER": cluster}, stdout=results)
+    finished = run_timed(command, environment={"CLUSTER": hosts[0].cluster}, stdout=results)
     commands = [Command(**json.loads(line)) for line in record.read_text().splitlines()]
+    joined = joins(commands)
+    if len(joined) != joining:
+        names = ", ".join(join.host for join in joined) or "none"
+        raise BenchError(f"{joining} nodes had to join, and by the record these did: {names}")
     return ProductRun(
         seconds=finished.seconds,
         phases=seconds_by_phase(finished),
         hosts=traffic_by_host(commands),
         operations=operations_by_cost(commands),
+        joins=joined,
         changes=[
             operation["name"]
             for operation in json.loads(results.read_text())["results"]["operations"]
@@ -87,7 +129,7 @@ def traffic_by_host(commands: Iterable[Command]) -> dict[str, Traffic]:
     """Sum up commands for each host."""
     by_host = defaultdict(list)
     for command in commands:
-        by_host[command.host.removeprefix("@docker/")].append(command)
+        by_host[_name(command.host)].append(command)
     return {
         host: Traffic(commands=len(group), bytes=sum(command.sent + command.received for command in group))
         for host, group in sorted(by_host.items())
@@ -108,3 +150,22 @@ def operations_by_cost(commands: Iterable[Command]) -> list[Operation]:
         for name, by_host in seconds.items()
     ]
     return sorted(operations, key=lambda operation: -operation.seconds)
+
+
+def joins(commands: Iterable[Command]) -> list[Join]:
+    """The joins among the commands, each with all that its operation did for its host."""
+    parts = defaultdict(list)
+    for command in commands:
+        parts[command.operation, command.asker].append(command)
+    found = []
+    for (_, host), part in parts.items():
+        if kubeadm := [command.seconds for command in part if command.is_kubeadm_join]:
+            started = min(command.started for command in part)
+            seconds = max(command.ended for command in part) - started
+            found.append(Join(host=_name(host), started=started, seconds=seconds, kubeadm=sum(kubeadm)))
+    return sorted(found, key=lambda join: join.started)
+
+
+def _name(host: str) -> str:
+    """A docker host's name from pyinfra's."""
+    return host.removeprefix("@docker/")

@@ -2,9 +2,11 @@
 
 python -m tests.bench.recorder RECORD ARGUMENT...     (the arguments are pyinfra's own)
 
-RECORD gets one JSON object a line: operation (empty while the deploy is read), host, seconds, and the bytes sent
-and received. They are counted where pyinfra hands a command to its connector, the same for docker and SSH, in its
-own process: a program in front of docker would cost several processes a command and change what is measured.
+RECORD gets one JSON object a line: operation (empty while the deploy is read), host, the host whose part of the
+operation asked for it (a join asks the leader, too), the command as pyinfra would print it, when it started, seconds,
+and the bytes sent and received. They are counted where pyinfra hands a command to its connector, the same for docker
+and SSH, in its own process: a program in front of docker would cost several processes a command and change what is
+measured.
 """
 
 import json
@@ -20,17 +22,23 @@ from pyinfra_cli.main import main as pyinfra  # type: ignore[import-untyped]
 from pyinfra.api.command import StringCommand
 from pyinfra.api.host import Host
 from pyinfra.api.util import get_file_io
+from pyinfra.context import ctx_host
 
 Method = Callable[..., Any]
 
 
 def record_commands(record: IO[str]) -> None:
     """Have every remote command of this process written down when it ends."""
+    beginning = time.monotonic()
 
-    def write(host: Host, *, started: float, sent: int, received: int) -> None:
+    def write(host: Host, *, command: str, started: float, sent: int, received: int) -> None:
+        asker = _asker(host)
         entry = {
-            "operation": _operation(host),
+            "operation": _operation(asker),
             "host": host.name,
+            "asker": asker.name,
+            "command": command,
+            "started": round(started - beginning, 3),
             "seconds": round(time.monotonic() - started, 3),
             "sent": sent,
             "received": received,
@@ -44,7 +52,7 @@ def record_commands(record: IO[str]) -> None:
             text = command.get_raw_value() if isinstance(command, StringCommand) else command
             sent = len(text.encode()) + len(str(options.get("_stdin") or "").encode())
             received = sum(len(line.encode()) + 1 for line in output.output_lines)
-            write(host, started=started, sent=sent, received=received)
+            write(host, command=str(command), started=started, sent=sent, received=received)
             return succeeded, output
 
         return run_shell_command
@@ -55,7 +63,8 @@ def record_commands(record: IO[str]) -> None:
             result = copy(host, first, second, *args, **options)
             with get_file_io(first if upload else second) as file:
                 size = len(file.read())
-            write(host, started=started, sent=size if upload else 0, received=0 if upload else size)
+            sent, received = (size, 0) if upload else (0, size)
+            write(host, command=copy.__name__, started=started, sent=sent, received=received)
             return result
 
         return copy_file
@@ -66,6 +75,11 @@ def record_commands(record: IO[str]) -> None:
         "get_file": recorded_copy(Host.get_file, upload=False),
     }.items():
         setattr(Host, name, method)
+
+
+def _asker(host: Host) -> Host:
+    """The host that pyinfra is at work for in this greenlet; only before all work there is none."""
+    return ctx_host.get() or host
 
 
 def _operation(host: Host) -> str:

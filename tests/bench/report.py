@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tests.bench.goals import goals
 from tests.bench.machine import Machine
-from tests.bench.measurement import Figures, ProductFigures, ScriptFigures
-from tests.bench.product import ProductRun, Traffic
+from tests.bench.measurement import PRODUCT_CLUSTER, Figures, ProductFigures, ScriptFigures
+from tests.bench.product import Join, ProductRun, Traffic
 
 _SLOWEST = 12
 """Operations of the cold run that are listed."""
@@ -38,7 +38,7 @@ def as_json(*, machine: Machine, sizes: Sequence[Figures]) -> str:
 
 
 def _size(figures: Figures) -> Iterator[str]:
-    yield f"{figures.size:<42}{'seconds':>9}   {'commands a host':>16}   {'KiB a host':>12}"
+    yield _row(figures.size, "seconds", "commands a host", "KiB a host")
     if figures.script:
         yield from _script(figures.script)
     if figures.product:
@@ -61,10 +61,18 @@ def _product(figures: ProductFigures) -> Iterator[str]:
     yield _row("  pods that were not Ready then", f"+ {figures.settling:.1f}")
     yield _run("product, second run (changed nothing)", figures.second)
     yield _run("product, one more worker", figures.growth)
+    yield from _joins(figures.cold.joins)
     yield f"slowest of the cold run's {len(figures.cold.operations)} operations"
     for operation in figures.cold.operations[:_SLOWEST]:
         name = operation.name or "(reading before all operations)"
         yield _row(f"  {name[:38]}", f"{operation.seconds:.1f}", str(operation.commands))
+
+
+def _joins(joins: Iterable[Join]) -> Iterator[str]:
+    yield _row("joins, each from its turn on", "seconds", "of which kubeadm", "begun")
+    for join in joins:
+        name = join.host.removeprefix(f"{PRODUCT_CLUSTER}-")
+        yield _row(f"  {name}", f"{join.seconds:.1f}", f"{join.kubeadm:.1f}", f"at {join.started:.1f}")
 
 
 def _run(name: str, run: ProductRun) -> str:
