@@ -4,25 +4,35 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from kubeadm_deploys.operations.kubeadm import kubeadm
 from tests.bench.__main__ import size
-from tests.bench.machine import processor
+from tests.bench.goals import goals
+from tests.bench.machine import Machine, processor
+from tests.bench.measurement import Figures, ProductFigures, ScriptFigures
 from tests.bench.phases import seconds_by_phase
-from tests.bench.processes import ROOT, Finished, Line
+from tests.bench.processes import ROOT, BenchError, Finished, Line
 from tests.bench.product import (
     Command,
     Join,
+    ProductRun,
+    Traffic,
     joins,
     operations_by_cost,
     traffic_by_host,
 )
+from tests.bench.report import as_json, report
+from tests.bench.rival import RivalRun
+from tests.bench.sizes import Size, choose
 
 JOIN = str(kubeadm("join", stdin="the document"))
 """What the product runs."""
+
+MACHINE = Machine(cores=2, processor="Fast 9000", memory_gib=24, kernel="6.18", load=0.1, other_hosts=0)
 
 
 def command(
@@ -45,6 +55,35 @@ def command(
         seconds=seconds,
         sent=sent,
         received=received,
+    )
+
+
+def product_run(*, seconds: float, commands: int = 9, joins: Sequence[Join] = ()) -> ProductRun:
+    return ProductRun(
+        seconds=seconds,
+        phases={"Joining": seconds},
+        hosts={"a": Traffic(commands=commands, bytes=2048)},
+        operations=[],
+        joins=list(joins),
+        changes=[],
+    )
+
+
+def figures(text: str, *, cold: float = 50, second: float = 4, commands: int = 9) -> Figures:
+    """Of a product that takes `cold` seconds, and of a script, where there is one, that takes 50."""
+    alone = size(text).has_one_control_plane
+    return Figures(
+        size=size(text),
+        product=ProductFigures(
+            cold=product_run(
+                seconds=cold,
+                joins=[Join(host="bench-product-control-plane-2", started=40.5, seconds=30.25, kubeadm=28.5)],
+            ),
+            settling=1,
+            second=product_run(seconds=second, commands=commands),
+            growth=product_run(seconds=20) if alone else None,
+        ),
+        script=ScriptFigures(cold=RivalRun(seconds=50, milestones={}), settling=1) if alone else None,
     )
 
 
@@ -171,14 +210,90 @@ def test_the_recorder_says_for_whom_a_host_was_asked(tmp_path: Path) -> None:
     assert own.started >= at_once.ended - 0.002
 
 
-@pytest.mark.parametrize("text", ["2+1", "1+0", "1", "1+x"])
-def test_sizes_have_one_control_plane_and_at_least_one_worker(text: str) -> None:
+@pytest.mark.parametrize("text", ["0+1", "1+0", "1", "1+x", "1+1+1"])
+def test_sizes_have_at_least_one_node_of_each_kind(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="is not a size"):
         size(text)
 
 
-def test_a_size_is_its_number_of_workers() -> None:
-    assert size("1+12") == 12
+def test_a_size_is_written_as_it_is_shown() -> None:
+    assert size("3+12") == Size(control_planes=3, workers=12)
+    assert str(size("3+12")) == "3+12"
+
+
+def test_where_there_is_room_the_default_sizes_are_measured() -> None:
+    sizes, note = choose(asked=[], script_only=False, room=141)
+    assert (list(map(str, sizes)), note) == (["1+1", "1+3", "3+3"], "")
+
+
+def test_where_three_and_three_find_no_room_three_and_one_are_measured_and_it_is_said() -> None:
+    sizes, note = choose(asked=[], script_only=False, room=128)
+    assert list(map(str, sizes)) == ["1+1", "1+3", "3+1"]
+    assert note.startswith("3+1 is measured in the place of 3+3: 3+3 needs about 141 inotify instances")
+    assert "this machine has 128 left" in note
+    assert "sysctl fs.inotify.max_user_instances=" in note
+
+
+@pytest.mark.parametrize(
+    ("asked", "room", "message"),
+    [
+        # One worker more is measured, too.
+        ([Size(1, 3)], 97, r"1\+3 needs about 98 inotify instances and this machine has 97 left"),
+        ([Size(3, 3)], 140, r"3\+3 needs about 141 .* has 140 left"),
+        ([], 106, r"3\+1 needs about 107 .* has 106 left"),
+        ([Size(1, 1)], -13, r"1\+1 needs about 64 .* has 0 left"),
+    ],
+)
+def test_a_size_without_room_is_refused(asked: list[Size], room: int, message: str) -> None:
+    with pytest.raises(BenchError, match=message):
+        choose(asked=asked, script_only=False, room=room)
+
+
+def test_sizes_that_are_asked_for_are_measured_once_and_the_smallest_first() -> None:
+    asked = [Size(3, 1), Size(1, 2), Size(3, 1)]
+    assert choose(asked=asked, script_only=False, room=128) == ([Size(1, 2), Size(3, 1)], "")
+
+
+def test_the_script_alone_makes_no_second_control_plane() -> None:
+    assert choose(asked=[], script_only=True, room=128) == ([Size(1, 1), Size(1, 3)], "")
+    with pytest.raises(BenchError, match=r"leave out 3\+1"):
+        choose(asked=[Size(1, 1), Size(3, 1)], script_only=True, room=128)
+
+
+def test_growth_is_a_goal_of_sizes_with_one_control_plane_only() -> None:
+    sizes = [figures("1+1"), figures("1+3", cold=60), figures("3+3", cold=150)]
+    growth = [goal for goal in goals(sizes) if " to " in goal.text]
+    assert [(goal.text, goal.measured, goal.met) for goal in growth] == [
+        ("1+1 to 1+3: cold run at most 1.25 times as long", "1.20 (script: 1.00)", True),
+        ("1+1 to 1+3: second run at most 1.25 times as long", "1.00", True),
+    ]
+    assert not [goal for goal in goals([figures("3+1"), figures("3+3")]) if " to " in goal.text]
+
+
+def test_of_several_control_planes_only_the_second_runs_commands_are_a_goal() -> None:
+    (goal,) = goals([figures("3+1", second=12, commands=31)])
+    assert (goal.text, goal.met) == ("3+1: second run with at most 30 remote commands a host", False)
+
+
+def test_the_report_has_every_join_beside_kubeadms_own_time() -> None:
+    lines = report(machine=MACHINE, sizes=[figures("3+3", cold=150)]).splitlines()
+    (title,) = (index for index, line in enumerate(lines) if line.startswith("joins"))
+    assert " ".join(lines[title].split()) == "joins, each from its turn on seconds of which kubeadm begun"
+    assert lines[title + 1].split() == ["control-plane-2", "30.2", "28.5", "at", "40.5"]
+    assert not [line for line in lines if "script" in line or "one more worker" in line]
+
+
+def test_the_report_of_one_control_plane_has_both_rivals_and_one_more_worker() -> None:
+    text = report(machine=MACHINE, sizes=[figures("1+1")])
+    assert "product / script, cold" in text
+    assert "product, one more worker" in text
+
+
+def test_figures_are_written_as_json_by_size() -> None:
+    sizes = json.loads(as_json(machine=MACHINE, sizes=[figures("1+1"), figures("3+1")]))["sizes"]
+    assert list(sizes) == ["1+1", "3+1"]
+    assert sizes["3+1"]["size"] == {"control_planes": 3, "workers": 1}
+    assert sizes["3+1"]["product"]["cold"]["joins"][0]["kubeadm"] == 28.5
 
 
 def test_a_processor_without_a_name_is_called_by_its_architecture() -> None:

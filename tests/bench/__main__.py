@@ -1,6 +1,9 @@
 """How long the product takes, beside the fastest shell script that makes the same cluster.
 
-python -m tests.bench [--sizes 1+1 1+3] [--only product|script] [--json FILE]
+python -m tests.bench [--sizes 1+1 1+3 3+3] [--only product|script] [--json FILE]
+
+The script makes one control plane only. Of several control planes each join stands beside what `kubeadm join` itself
+took of it.
 """
 
 import argparse
@@ -13,10 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.bench.machine import this_machine
-from tests.bench.measurement import measure
+from tests.bench.measurement import measure, remove_hosts
 from tests.bench.processes import BenchError
 from tests.bench.report import as_json, report
-from tests.lab import layout
+from tests.bench.sizes import DEFAULT, Size, choose
+from tests.lab import hosts, layout
 from tests.lab.docker import LabError
 from tests.lab.mirror import tree
 
@@ -28,14 +32,21 @@ def main() -> int:
     arguments = _parser().parse_args()
     try:
         with _alone():
+            # A benchmark that was killed leaves hosts behind.
+            remove_hosts()
             machine = this_machine()
             print(f"machine: {machine}", flush=True)
+            chosen, note = choose(
+                asked=arguments.sizes,
+                script_only=arguments.only == "script",
+                room=hosts.inotify_room(),
+            )
+            if note:
+                print(note, flush=True)
             read_mirror()
             sizes = [
-                measure(
-                    workers=workers, product=arguments.only != "script", script=arguments.only != "product"
-                )
-                for workers in sorted(set(arguments.sizes))
+                measure(size=each, product=arguments.only != "script", script=arguments.only != "product")
+                for each in chosen
             ]
     except (BenchError, LabError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -69,19 +80,26 @@ def read_mirror() -> None:
             path.read_bytes()
 
 
-def size(text: str) -> int:
-    """The number of workers of a size like 1+3."""
-    match = re.fullmatch(r"1\+([1-9]\d*)", text)
+def size(text: str) -> Size:
+    """A size like 1+3."""
+    match = re.fullmatch(r"([1-9]\d*)\+([1-9]\d*)", text)
     if not match:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a size: write 1+WORKERS, one control plane and its workers"
+            f"{text!r} is not a size: write CONTROL_PLANES+WORKERS, at least one of each"
         )
-    return int(match[1])
+    return Size(control_planes=int(match[1]), workers=int(match[2]))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--sizes", nargs="+", type=size, default=[1, 3], metavar="1+WORKERS")
+    parser.add_argument(
+        "--sizes",
+        nargs="+",
+        type=size,
+        default=[],
+        metavar="CONTROL_PLANES+WORKERS",
+        help=f"default: {' '.join(map(str, sorted(DEFAULT)))}",
+    )
     parser.add_argument("--only", choices=("product", "script"), help="measure one rival")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there as well")
     return parser

@@ -11,6 +11,7 @@ from tests.bench.final_state import FinalState, settled
 from tests.bench.processes import BenchError
 from tests.bench.product import ProductRun, require_no_change, run_product
 from tests.bench.rival import RivalRun, run_rival
+from tests.bench.sizes import Size
 from tests.lab import hosts
 from tests.lab.hosts import Host
 
@@ -26,8 +27,8 @@ class ProductFigures:
     settling: float
     """Seconds after the end of the cold run until every pod was Ready."""
     second: ProductRun
-    growth: ProductRun
-    """The same command after one more worker was added to the inventory."""
+    growth: ProductRun | None
+    """The same command after one more worker was added to the inventory; with one control plane only."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +41,11 @@ class ScriptFigures:
 
 @dataclass(frozen=True)
 class Figures:
-    """Everything about one size of cluster; a rival that was left out has none."""
+    """Everything about one size of cluster; a rival that was left out, or cannot make it, has none."""
 
-    workers: int
+    size: Size
     product: ProductFigures | None
     script: ScriptFigures | None
-
-    @property
-    def size(self) -> str:
-        """Control planes and workers."""
-        return f"1+{self.workers}"
 
     @property
     def ratio(self) -> float | None:
@@ -57,7 +53,7 @@ class Figures:
         return self.product.cold.seconds / self.script.cold.seconds if self.product and self.script else None
 
 
-def measure(*, workers: int, product: bool, script: bool) -> Figures:
+def measure(*, size: Size, product: bool, script: bool) -> Figures:
     """Measure one size of cluster.
 
     Raises:
@@ -66,49 +62,55 @@ def measure(*, workers: int, product: bool, script: bool) -> Figures:
     script_figures = product_figures = None
     states = []
     with tempfile.TemporaryDirectory(prefix="kubeadm-deploys-bench-") as name:
-        if script:
-            script_figures, state = _measure_script(workers=workers, folder=Path(name))
+        if script and size.has_one_control_plane:
+            script_figures, state = _measure_script(size=size, folder=Path(name))
             states.append(state)
         if product:
-            product_figures, state = _measure_product(workers=workers, folder=Path(name))
+            product_figures, state = _measure_product(size=size, folder=Path(name))
             states.append(state)
     if len(states) == 2 and states[0] != states[1]:
         raise BenchError(f"the clusters are not alike\nscript:  {states[0]}\nproduct: {states[1]}")
-    return Figures(workers=workers, product=product_figures, script=script_figures)
+    return Figures(size=size, product=product_figures, script=script_figures)
 
 
-def _measure_script(*, workers: int, folder: Path) -> tuple[ScriptFigures, FinalState]:
+def _measure_script(*, size: Size, folder: Path) -> tuple[ScriptFigures, FinalState]:
     kubeconfig = folder / "script.kubeconfig"
-    with _fresh_hosts(cluster=SCRIPT_CLUSTER, workers=workers) as nodes:
-        _say(f"1+{workers}: script")
+    with _fresh_hosts(cluster=SCRIPT_CLUSTER, size=size) as nodes:
+        _say(f"{size}: script")
         cold = run_rival(hosts=nodes, kubeconfig=kubeconfig, folder=folder)
         state, settling = settled(nodes, kubeconfig=kubeconfig)
     return ScriptFigures(cold=cold, settling=settling), state
 
 
-def _measure_product(*, workers: int, folder: Path) -> tuple[ProductFigures, FinalState]:
+def _measure_product(*, size: Size, folder: Path) -> tuple[ProductFigures, FinalState]:
     kubeconfig = folder / "product.kubeconfig"
     run = partial(run_product, kubeconfig=kubeconfig, folder=folder)
-    with _fresh_hosts(cluster=PRODUCT_CLUSTER, workers=workers) as nodes:
-        _say(f"1+{workers}: product, cold")
+    growth = None
+    with _fresh_hosts(cluster=PRODUCT_CLUSTER, size=size) as nodes:
+        _say(f"{size}: product, cold")
         cold = run(hosts=nodes, joining=len(nodes) - 1)
         state, settling = settled(nodes, kubeconfig=kubeconfig)
-        _say(f"1+{workers}: product, second run")
+        _say(f"{size}: product, second run")
         second = run(hosts=nodes, joining=0)
-        more_nodes = hosts.up(cluster=PRODUCT_CLUSTER, workers=workers + 1)
-        _say(f"1+{workers}: product, one more worker")
-        growth = run(hosts=more_nodes, joining=1)
-        settled(more_nodes, kubeconfig=kubeconfig)
+        if size.has_one_control_plane:
+            more_nodes = hosts.up(cluster=PRODUCT_CLUSTER, workers=size.workers + 1)
+            _say(f"{size}: product, one more worker")
+            growth = run(hosts=more_nodes, joining=1)
+            settled(more_nodes, kubeconfig=kubeconfig)
     figures = ProductFigures(cold=cold, settling=settling, second=require_no_change(second), growth=growth)
     return figures, state
 
 
+def remove_hosts() -> None:
+    """Remove all docker hosts that belong to the benchmark."""
+    for cluster in (PRODUCT_CLUSTER, SCRIPT_CLUSTER):
+        hosts.down(cluster=cluster)
+
+
 @contextmanager
-def _fresh_hosts(*, cluster: str, workers: int) -> Iterator[list[Host]]:
-    # A benchmark that was killed leaves hosts of this name.
-    hosts.down(cluster=cluster)
+def _fresh_hosts(*, cluster: str, size: Size) -> Iterator[list[Host]]:
     try:
-        yield hosts.up(cluster=cluster, workers=workers)
+        yield hosts.up(cluster=cluster, control_planes=size.control_planes, workers=size.workers)
     finally:
         hosts.down(cluster=cluster)
 

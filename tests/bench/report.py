@@ -31,14 +31,16 @@ def as_json(*, machine: Machine, sizes: Sequence[Figures]) -> str:
     """Everything that was measured."""
     document = {
         "machine": dataclasses.asdict(machine),
-        "sizes": {figures.size: {**dataclasses.asdict(figures), "ratio": figures.ratio} for figures in sizes},
+        "sizes": {
+            str(figures.size): {**dataclasses.asdict(figures), "ratio": figures.ratio} for figures in sizes
+        },
         "goals": [dataclasses.asdict(goal) for goal in goals(sizes)],
     }
     return json.dumps(document, indent=2)
 
 
 def _size(figures: Figures) -> Iterator[str]:
-    yield _row(figures.size, "seconds", "commands a host", "KiB a host")
+    yield _row(str(figures.size), "seconds", "commands a host", "KiB a host")
     if figures.script:
         yield from _script(figures.script)
     if figures.product:
@@ -60,7 +62,8 @@ def _product(figures: ProductFigures) -> Iterator[str]:
         yield _row(f"  {name}", f"{seconds:.1f}")
     yield _row("  pods that were not Ready then", f"+ {figures.settling:.1f}")
     yield _run("product, second run (changed nothing)", figures.second)
-    yield _run("product, one more worker", figures.growth)
+    if figures.growth:
+        yield _run("product, one more worker", figures.growth)
     yield from _joins(figures.cold.joins)
     yield f"slowest of the cold run's {len(figures.cold.operations)} operations"
     for operation in figures.cold.operations[:_SLOWEST]:
