@@ -7,7 +7,7 @@ import pytest
 
 from kubeadm_deploys.facts.cluster_members import ClusterMembers, ClusterMembersState, RegisteredNode
 from kubeadm_deploys.facts.etcd import EtcdHealth, EtcdMember, EtcdMembers
-from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState
+from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState, NodeState
 from kubeadm_deploys.membership import (
     Election,
     elect,
@@ -15,6 +15,7 @@ from kubeadm_deploys.membership import (
     majority_unlisted,
     orphan_members,
     quorum_lost,
+    standing,
     unlisted_members,
     unready_members,
 )
@@ -162,6 +163,43 @@ def test_members_of_other_clusters_are_refused() -> None:
 def test_a_role_does_not_change_by_itself() -> None:
     assert "is a worker of the cluster" in refusal(WORKER, control_plane=True)
     assert "is a control plane of the cluster" in refusal(MEMBER)
+
+
+NOT_REGISTERED = None
+REGISTERED = RegisteredNode(machine_id="m")
+MARKED = RegisteredNode(machine_id="m", control_plane=True)
+
+
+@pytest.mark.parametrize("registered", [NOT_REGISTERED, REGISTERED, MARKED])
+@pytest.mark.parametrize("votes", [False, True])
+@pytest.mark.parametrize("control_plane", [False, True])
+@pytest.mark.parametrize("found", [ABSENT, HALF, WORKER, MEMBER])
+def test_every_combination_of_a_machine_and_what_its_cluster_says_of_it(
+    found: KubeadmNodeState, control_plane: bool, votes: bool, registered: RegisteredNode | None
+) -> None:
+    state = standing(
+        found,
+        node=W,
+        control_plane=control_plane,
+        cluster_ca="ours",
+        members=ClusterMembersState(
+            etcd=(voter(A), voter(W)) if votes else (voter(A),),
+            nodes={"a": MARKED} | ({"w": registered} if registered else {}),
+        ),
+    )
+    if found is ABSENT or found is HALF:
+        assert state is {id(ABSENT): NodeState.ABSENT, id(HALF): NodeState.HALF}[id(found)]
+    elif control_plane:
+        assert (state is NodeState.MEMBER) is (votes and registered is MARKED)
+        assert state in (NodeState.MEMBER, NodeState.HALF)
+    else:
+        assert state is (NodeState.HALF if registered is NOT_REGISTERED else NodeState.MEMBER)
+
+
+@pytest.mark.parametrize("members", [ClusterMembersState(), ClusterMembersState(etcd=(voter(A),))])
+def test_what_a_cluster_that_does_not_answer_leaves_out_means_nothing(members: ClusterMembersState) -> None:
+    state = standing(MEMBER, node=W, control_plane=True, cluster_ca="ours", members=members)
+    assert state is NodeState.MEMBER
 
 
 def test_a_name_is_not_taken_from_another_machine() -> None:

@@ -1,8 +1,14 @@
 """What a machine is, decided from kubeadm's traces: every combination of the files that matter."""
 
 import itertools
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState, NodeState, node_state
 
@@ -53,3 +59,32 @@ def test_certificates_alone_are_half() -> None:
 
 def test_data_of_etcd_without_anything_else_is_half() -> None:
     assert node_state(found("etcd")) is NodeState.HALF
+
+
+def certificate(*, name: str, issuer: str, key: ec.EllipticCurvePrivateKey) -> str:
+    """A certificate as PEM, signed by ``key``."""
+    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, each)]) for each in (name, issuer)]
+    now = datetime.now(UTC)
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(names[0])
+        .issuer_name(names[1])
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + timedelta(days=1))
+    )
+    return built.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+
+
+def test_a_kubelet_that_speaks_to_another_cluster_is_foreign_whatever_ca_lies_beside_it() -> None:
+    key, other_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    ca = certificate(name="kubernetes", issuer="kubernetes", key=key)
+    for signed_by, state in ((key, NodeState.MEMBER), (other_key, NodeState.FOREIGN)):
+        machine = KubeadmNodeState(
+            files=frozenset({"kubelet.conf"}),
+            rotating=True,
+            ca_certificate=ca,
+            client_certificate=certificate(name="system:node:w", issuer="kubernetes", key=signed_by),
+        )
+        assert node_state(machine, cluster_ca=ca) is state

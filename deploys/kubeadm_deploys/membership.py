@@ -94,6 +94,27 @@ def majority_unlisted(topology: Topology, *, found: ClusterMembersState) -> str:
     )
 
 
+def standing(
+    found: KubeadmNodeState,
+    *,
+    node: Node,
+    control_plane: bool,
+    cluster_ca: str,
+    members: ClusterMembersState,
+) -> NodeState:
+    """What a machine is in the cluster: what kubeadm made of it, held against what the cluster says of it.
+
+    A machine that has joined is half a member when its Node object is missing, and a control plane also without a
+    vote in etcd or without its role: kubeadm did not come to its end, or somebody has deleted the node.
+    """
+    state = node_state(found, cluster_ca=cluster_ca)
+    if state is not NodeState.MEMBER or not members.known:
+        return state
+    registered = members.nodes.get(node.name)
+    complete = registered and (not control_plane or (registered.control_plane and members.votes(node.ip)))
+    return NodeState.MEMBER if complete else NodeState.HALF
+
+
 def join_refusal(
     topology: Topology,
     *,

@@ -77,6 +77,24 @@ class ClusterHealth(FactBase[ClusterHealthState]):
         return state
 
 
+class MissingAddons(FactBase[list[str]]):
+    """Which of kubeadm's add-ons are not in the cluster; none where no API server answers."""
+
+    default = list[str]
+
+    @override
+    def command(self) -> str:
+        return (
+            f"found=$({KUBECTL} --namespace kube-system get deployment/coredns daemonset/kube-proxy --ignore-not-found "
+            "--output name 2> /dev/null) || exit 0; for name in coredns kube-proxy; do "
+            'case $found in *"/$name"*) ;; *) echo $name ;; esac; done'
+        )
+
+    @override
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
 class NodesReady(FactBase[list[str]]):
     """Waits until nodes are Ready; the host fails after ``timeout`` seconds with what was seen last.
 

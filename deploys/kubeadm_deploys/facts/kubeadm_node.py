@@ -4,6 +4,8 @@ import base64
 from dataclasses import dataclass
 from enum import Enum
 
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from pyinfra.api import FactBase
 from typing_extensions import override
 
@@ -19,6 +21,8 @@ done
 if [ -d /var/lib/etcd/member ]; then echo 'have:etcd'; fi
 if grep -qs kubelet-client-current.pem kubelet.conf; then echo 'rotating'; fi
 if [ -f pki/ca.crt ]; then echo "ca $(base64 -w 0 pki/ca.crt)"; fi
+client=/var/lib/kubelet/pki/kubelet-client-current.pem
+if [ -f $client ]; then echo "client $(sed -n '/BEGIN CERT/,/END CERT/p; /END CERT/q' $client | base64 -w 0)"; fi
 # The API's own health is public, and asks etcd too. What fails is marked [-], one line each.
 if [ -e manifests/kube-apiserver.yaml ]; then
   seen=$(curl --insecure --silent --show-error --max-time 5 https://127.0.0.1:6443/readyz 2>&1)
@@ -44,6 +48,7 @@ class NodeState(Enum):
 class KubeadmNodeState:
     """Which of kubeadm's ``files`` are there, and the cluster's CA certificate (PEM, empty without one).
 
+    ``client_certificate`` is the one with which the kubelet speaks to the API (PEM, empty before it has one).
     ``rotating`` is whether the kubelet's kubeconfig uses the certificate that the kubelet renews itself:
     ``kubeadm init`` changes it to that in its last phase but one, a join ends with it. ``api`` is what the API server
     of this machine says of itself: "ok", what it lacks, or empty when none is to run here. ``local_proxy`` is whether
@@ -53,6 +58,7 @@ class KubeadmNodeState:
     files: frozenset[str] = frozenset()
     rotating: bool = False
     ca_certificate: str = ""
+    client_certificate: str = ""
     api: str = ""
     machine_id: str = ""
     local_proxy: bool = False
@@ -79,6 +85,7 @@ class KubeadmNode(FactBase[KubeadmNodeState]):
             files=frozenset(lines.by_prefix(values, "have:")),
             rotating="rotating" in values,
             ca_certificate=base64.b64decode(values.get("ca", "")).decode(),
+            client_certificate=base64.b64decode(values.get("client", "")).decode(),
             api=values.get("api", ""),
             machine_id=values.get("machine-id", ""),
             local_proxy="local-proxy" in values,
@@ -95,5 +102,17 @@ def node_state(found: KubeadmNodeState, *, cluster_ca: str = "") -> NodeState:
         return NodeState.ABSENT
     if cluster_ca and found.ca_certificate and found.ca_certificate.strip() != cluster_ca.strip():
         return NodeState.FOREIGN
+    if cluster_ca and found.client_certificate and not _is_issued(found.client_certificate, ca=cluster_ca):
+        return NodeState.FOREIGN
     joined = "kubelet.conf" in found.files and found.rotating and "bootstrap-kubelet.conf" not in found.files
     return NodeState.MEMBER if joined else NodeState.HALF
+
+
+def _is_issued(certificate: str, *, ca: str) -> bool:
+    try:
+        x509.load_pem_x509_certificate(certificate.encode()).verify_directly_issued_by(
+            x509.load_pem_x509_certificate(ca.encode())
+        )
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True

@@ -52,9 +52,9 @@ def resolve_commands(found: ApiEndpointState, *, endpoint: str, address: str) ->
     differing = {path: text for path, text in wanted.items() if text != found.hosts_files[path]}
     if not differing:
         return []
-    commands = [
-        write_command({path: text.encode(errors="surrogateescape") for path, text in differing.items()})
-    ]
-    if found.joined and HOSTS_FILE in differing:
-        commands.append(StringCommand("sh", "-c", QuoteString(_RESTART_CLIENTS), "restart-clients"))
-    return commands
+    write = write_command({path: text.encode(errors="surrogateescape") for path, text in differing.items()})
+    if not (found.joined and HOSTS_FILE in differing):
+        return [write]
+    # One command that outlives its connection: what was written would keep a later run from restarting anything.
+    restart = StringCommand("sh", "-c", QuoteString(_RESTART_CLIENTS), "restart-clients")
+    return [StringCommand("trap '' HUP;", write, "&&", restart)]

@@ -17,10 +17,9 @@ from pyinfra.api.command import QuoteString, StringCommand
 from kubeadm_deploys import cluster_run
 from kubeadm_deploys.facts.api_endpoint import ApiEndpoint
 from kubeadm_deploys.facts.cluster_health import KUBECTL
-from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.etcd import ETCDCTL, EtcdHealth, EtcdMembers
 from kubeadm_deploys.facts.kubeadm_node import NodeState, node_state
-from kubeadm_deploys.membership import join_refusal, orphan_members, unready_members
+from kubeadm_deploys.membership import join_refusal, orphan_members, standing, unready_members
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations import direct
 from kubeadm_deploys.operations.api_endpoint import resolve_commands
@@ -80,8 +79,14 @@ def joined(
     if refusal := join_refusal(topology, node=node, found=found, election=election, members=members):
         yield failed(refusal)
         return
-    state = node_state(found, cluster_ca=election.ca_certificate)
-    if state is NodeState.MEMBER and not (control_plane and _is_unfinished(node, members)):
+    state = standing(
+        found,
+        node=node,
+        control_plane=control_plane,
+        cluster_ca=election.ca_certificate,
+        members=members,
+    )
+    if state is NodeState.MEMBER:
         host.noop("this machine is a member of the cluster already")
         return
     if not host.state.is_executing:
@@ -91,7 +96,8 @@ def joined(
 
     with run.control_plane_turn if control_plane else nullcontext():
         members = run.members(topology, anew=True)
-        if control_plane and members.votes(node.ip) and state is NodeState.MEMBER:
+        only_unmarked = members.votes(node.ip) and node.name in members.nodes
+        if control_plane and only_unmarked and node_state(found) is NodeState.MEMBER:
             yield _marked(node)
             return
         if control_plane and (problem := _make_room_in_etcd(node=node, topology=topology)):
@@ -112,12 +118,6 @@ def joined(
         if control_plane:
             yield StringCommand(_UNPACK_PKI, _stdin=run.shared_pki(leader))
         yield kubeadm("join", stdin=document(token=token, ca_certificate=election.ca_certificate))
-
-
-def _is_unfinished(node: Node, members: ClusterMembersState) -> bool:
-    """Whether the kubelet of a control plane has joined, but kubeadm had not come to its end."""
-    registered = members.nodes.get(node.name)
-    return members.known and not (members.votes(node.ip) and registered and registered.control_plane)
 
 
 def _marked(node: Node) -> StringCommand:

@@ -10,7 +10,7 @@ from pyinfra.api import Host, State, operation
 from pyinfra.api.command import FunctionCommand, QuoteString, StringCommand
 
 from kubeadm_deploys import cluster_run
-from kubeadm_deploys.facts.cluster_health import KUBECTL, ClusterHealth
+from kubeadm_deploys.facts.cluster_health import KUBECTL, ClusterHealth, MissingAddons
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, NodeState, node_state
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
@@ -35,8 +35,15 @@ def initialized(*, topology: Topology, node_name: str, document: str) -> Generat
     + document: the kubeadm documents; they may hold the join token and are only passed on stdin
     """
     run = cluster_run.CURRENT
-    if run.election(topology).exists or not run.leads(host, topology):
-        host.noop("the cluster is there, or another control plane makes it")
+    if not run.leads(host, topology):
+        host.noop("another control plane leads")
+        return
+    if run.election(topology).exists:
+        if host.get_fact(MissingAddons):
+            # What an init does last: one that was killed before looks finished by everything else.
+            yield kubeadm("init", "phase", "addon", "all", stdin=document)
+        else:
+            host.noop("the cluster is there")
         return
     if node_state(host.get_fact(KubeadmNode)) is NodeState.HALF:
         # An init that did not finish leaves a cluster of one node at most.

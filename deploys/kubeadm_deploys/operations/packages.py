@@ -12,17 +12,22 @@ from kubeadm_deploys.facts.kube_packages import AptRepositoryKey
 from kubeadm_deploys.operations.text_files import write_command
 
 # On a fresh machine unattended upgrades hold apt's locks for minutes. apt waits for dpkg's lock by itself when
-# told so, but not for the one of its package lists. A source that cannot be read is an error for once: with
+# told so, but not for the one of its package lists, and dpkg never. What a dpkg that was killed had unpacked is
+# configured first: apt refuses to go on before. A source that cannot be read is an error for once: with
 # apt's default the install would fail later, with a message that names no URL.
 _INSTALL = """
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 deadline=$(($(date +%s) + 600))
-until problem=$(apt-get --quiet=2 -o APT::Update::Error-Mode=any update 2>&1); do
-  case $problem in *'Could not get lock'*) ;; *) echo "$problem" >&2; exit 1 ;; esac
-  if [ "$(date +%s)" -gt "$deadline" ]; then echo "$problem" >&2; exit 1; fi
-  sleep 2
-done
+unlocked() {
+  until problem=$("$@" 2>&1); do
+    case $problem in *'Could not get lock'*|*'was locked by another process'*) ;; *) echo "$problem" >&2; exit 1 ;; esac
+    if [ "$(date +%s)" -gt "$deadline" ]; then echo "$problem" >&2; exit 1; fi
+    sleep 2
+  done
+}
+if [ -n "$(dpkg --audit)" ] || [ -n "$(ls /var/lib/dpkg/updates)" ]; then unlocked dpkg --force-confold --configure --pending; fi
+unlocked apt-get --quiet=2 -o APT::Update::Error-Mode=any update
 apt-get --quiet=2 --yes --no-install-recommends --allow-downgrades --allow-change-held-packages \\
   -o DPkg::Lock::Timeout=600 -o Dpkg::Options::=--force-confold install "$@"
 """
