@@ -1,5 +1,6 @@
 # make cluster   a real kubeadm cluster on local docker hosts
 # make test      lint, types, fast tests and end-to-end tests
+# make chaos     runs killed after every single change
 # make clean     remove everything that the two made on this machine, except the cache
 
 CLUSTER ?= kubeadm
@@ -13,7 +14,7 @@ KUBERNETES_VERSIONS := 1.36.3 1.35.4
 PYTHON := .venv/bin/python
 export CLUSTER
 
-.PHONY: cluster test lint bench clean clean-cache help
+.PHONY: cluster test lint chaos bench clean clean-cache help
 
 help:
 	@grep '^# make' Makefile | cut -c3-
@@ -36,6 +37,11 @@ lint: .venv/ready
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
+
+chaos: .venv/ready
+	$(PYTHON) -m tests.lab.daemon start
+	$(PYTHON) -m tests.lab.mirror build --kubernetes $(KUBERNETES_VERSIONS)
+	$(PYTHON) -m pytest -m chaos
 
 bench: .venv/ready
 	$(PYTHON) -m tests.bench

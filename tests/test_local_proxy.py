@@ -21,6 +21,11 @@ def test_all_control_planes_are_its_servers_by_their_node_addresses() -> None:
     assert "bind 127.0.0.1:6443" in lines
 
 
+def test_the_inventorys_order_does_not_change_the_file() -> None:
+    turned = Topology(control_planes=CONTROL_PLANES[::-1], workers=())
+    assert local_proxy.configuration(turned) == local_proxy.configuration(TOPOLOGY)
+
+
 def test_the_fact_reads_package_unit_and_files() -> None:
     output = ["installed", "active active", "enabled enabled", "idle-service", "file:/a 0123"]
     assert LocalProxy().process(output) == LocalProxyState(

@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from pyinfra import host
 from pyinfra.api import deploy
 from pyinfra.api.exceptions import DeployError
-from pyinfra.operations import server, systemd
 
 from kubeadm_deploys import artifacts
 from kubeadm_deploys.facts.container_runtime import ContainerRuntime, ContainerRuntimeState
 from kubeadm_deploys.managed_files import write_files
-from kubeadm_deploys.operations import packages, release
+from kubeadm_deploys.operations import packages, release, units
 from kubeadm_deploys.options import ClusterOptions
 from kubeadm_deploys.text import render
 
@@ -46,10 +45,9 @@ CNI_PLUGINS = (
 """The plugins that a release of containernetworking/plugins holds."""
 
 # containerd starts although its CRI plugin refuses the configuration, so it is asked.
-_CHECK = (
+_SERVES_KUBERNETES = (
     "/usr/local/bin/ctr plugins list | grep -E '^io.containerd.grpc.v1 +cri +.*ok *$' >/dev/null || "
-    "{ journalctl --unit containerd.service --lines 20 --no-pager >&2; "
-    "echo 'the CRI plugin of containerd is not running' >&2; exit 1; }"
+    "{ echo 'the CRI plugin of containerd is not running' >&2; exit 1; }"
 )
 
 _MIRROR_FILES = {
@@ -163,12 +161,4 @@ def install_container_runtime(*, options: ClusterOptions) -> None:
             folder="/opt/cni/bin",
         )
     if needs_restart(found=found, outdated=outdated, differing=differing):
-        systemd.service(
-            name="Run containerd",
-            service="containerd.service",
-            running=True,
-            restarted=True,
-            enabled=True,
-            daemon_reload=UNIT_FILE in differing,
-        )
-        server.shell(name="Check that the running containerd serves Kubernetes", commands=[_CHECK])
+        units.running(name="Run containerd", unit="containerd.service", check=_SERVES_KUBERNETES)

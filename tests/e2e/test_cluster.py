@@ -128,7 +128,6 @@ CONTAINERD_CONFIG = "/etc/containerd/config.toml"
             [
                 "Container runtime | Write /etc/containerd/config.toml",
                 "Container runtime | Run containerd",
-                "Container runtime | Check that the running containerd serves Kubernetes",
             ],
             id="SystemdCgroup set to false",
         ),
@@ -143,7 +142,6 @@ CONTAINERD_CONFIG = "/etc/containerd/config.toml"
             "! systemctl is-active containerd",
             [
                 "Container runtime | Run containerd",
-                "Container runtime | Check that the running containerd serves Kubernetes",
             ],
             id="containerd stopped",
         ),

@@ -14,7 +14,7 @@ from kubeadm_deploys.facts.local_proxy import LocalProxy
 from kubeadm_deploys.kubeadm_documents import API_PORT
 from kubeadm_deploys.managed_files import write_files
 from kubeadm_deploys.nodes import Node, Topology
-from kubeadm_deploys.operations import local_proxy, packages
+from kubeadm_deploys.operations import packages, units
 from kubeadm_deploys.options import ClusterOptions
 from kubeadm_deploys.text import render, sha256
 
@@ -33,8 +33,9 @@ def worker_address(*, options: ClusterOptions, control_planes: tuple[Node, ...],
 
 
 def configuration(topology: Topology) -> str:
-    """haproxy's configuration for all control planes; one that has not joined yet is down for it."""
-    return render("api-proxy.cfg.j2", address=ADDRESS, port=API_PORT, control_planes=topology.control_planes)
+    """haproxy's configuration for all control planes, whatever their order; one that has not joined is down for it."""
+    control_planes = sorted(topology.control_planes, key=lambda node: node.name)
+    return render("api-proxy.cfg.j2", address=ADDRESS, port=API_PORT, control_planes=control_planes)
 
 
 def unit() -> str:
@@ -51,11 +52,11 @@ def run_local_proxy(*, options: ClusterOptions, topology: Topology) -> None:
     if not found.installed:
         packages.installed(name="Install haproxy", packages=["haproxy"])
     if not found.installed or found.idle_service:
-        local_proxy.disabled(name="Disable the service that haproxy's package brings", unit="haproxy.service")
+        units.disabled(name="Disable the service that haproxy's package brings", unit="haproxy.service")
     wanted = {CONFIG_FILE: configuration(topology), UNIT_FILE: unit()}
     differing = write_files(wanted=wanted, found=found.files)
     if differing or not found.running or found.files.get(LOADED_FILE) != sha256(wanted[CONFIG_FILE]):
-        local_proxy.running(name="Run the proxy to the API servers", unit=UNIT)
+        units.running(name="Run the proxy to the API servers", unit=UNIT, keep_connections=True)
 
 
 @deploy("Local proxy")
@@ -63,7 +64,7 @@ def remove_local_proxy(*, options: ClusterOptions, topology: Topology) -> None:
     """Remove the proxy where workers have none; to be called when nothing uses it any more. The package stays."""
     if _has_proxies(options, topology) or not cluster_run.CURRENT.found(host).local_proxy:
         return
-    local_proxy.removed(name="Remove the proxy to the API servers", unit=UNIT, paths=[FOLDER, UNIT_FILE])
+    units.removed(name="Remove the proxy to the API servers", unit=UNIT, paths=[FOLDER, UNIT_FILE])
 
 
 def _has_proxies(options: ClusterOptions, topology: Topology) -> bool:
