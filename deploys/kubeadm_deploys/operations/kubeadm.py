@@ -22,6 +22,10 @@ _RUN_KUBEADM = """
 output=$(kubeadm "$@" --config /dev/stdin 2>&1)
 status=$?
 printf '%s\\n' "$output" | sed -E 's/[a-z0-9]{6}\\.[a-z0-9]{16}/<token>/g'
+if [ $status -ne 0 ]; then
+  echo "kubeadm $1 failed; what the kubelet said last:" >&2
+  journalctl --unit kubelet --lines 15 --no-pager --output cat >&2
+fi
 exit $status
 """
 
