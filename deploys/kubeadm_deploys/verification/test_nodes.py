@@ -36,6 +36,7 @@ COMMANDS = {
 
 _IN_SLICE = re.compile(r"/kubepods\.slice/.*\.slice/cri-containerd-[0-9a-f]{64}\.scope$")
 
+_LOOPBACK = "127.0.0.1"
 SHORTEST_VALIDITY = timedelta(days=30)
 
 
@@ -74,6 +75,9 @@ def test_endpoint_leads_to_the_api_server_of_this_node(
     found = {line.split()[0] for line in answers["all"].lines}
     if CONTROL_PLANE in machine.groups:
         wanted = {node_address(node)}
+    elif found == {_LOOPBACK}:
+        # A proxy of the worker's own; test_workers looks that API servers answer behind it.
+        wanted = found
     elif address := machine.data.get("load_balancer_address"):
         wanted = {address}
     else:

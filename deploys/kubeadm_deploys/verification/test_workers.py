@@ -13,6 +13,7 @@ COMMANDS = {
     # The certificate beside the address is public; the key is in a file of its own.
     "kubelet.conf": "cat /etc/kubernetes/kubelet.conf",
     "kubelet.conf mode": "stat --format='%a %U' /etc/kubernetes/kubelet.conf",
+    "ready": "kubectl --kubeconfig=/etc/kubernetes/kubelet.conf get --raw=/readyz",
     "bootstrap": "test ! -e /etc/kubernetes/bootstrap-kubelet.conf",
     "control plane files": (
         "find /etc/kubernetes/manifests /etc/kubernetes/admin.conf /etc/kubernetes/super-admin.conf "
@@ -30,6 +31,11 @@ def test_kubelet_reaches_the_api_server_by_the_endpoint(answers: Answers, kubead
     kubeconfig = yaml.safe_load(answers["kubelet.conf"].text)
     servers = [each["cluster"]["server"] for each in kubeconfig["clusters"]]
     assert servers == [f"https://{kubeadm_configuration['controlPlaneEndpoint']}"]
+
+
+def test_the_kubelets_way_to_the_api_works(answers: Answers) -> None:
+    """Through whatever stands behind the endpoint's name here: a control plane, a load balancer or a proxy."""
+    assert answers["ready"].text == "ok"
 
 
 def test_kubeconfig_is_only_for_root(answers: Answers) -> None:
