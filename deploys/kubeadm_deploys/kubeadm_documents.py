@@ -4,6 +4,7 @@ Source: kubeadm's API reference, kubeadm.k8s.io/v1beta4.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,25 +22,30 @@ TOKEN_TTL = "30m0s"
 """How long a join token lives when the run that made it dies before deleting it."""
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes text, like a node's name or a taint's value, that kubeadm would take for a truth value or a number."""
+
+
+# "n" and "1e3" are text to Python's YAML, but not to Go's.
+_Dumper.add_implicit_resolver("!not-text", re.compile(r"[yYnN]|[0-9].*"), list("yYnN0123456789"))
+
+
 def init_document(*, options: ClusterOptions, topology: Topology, node: Node, token: str) -> str:
     """The one document of ``kubeadm init``: InitConfiguration, ClusterConfiguration, kubelet and kube-proxy."""
-    return yaml.safe_dump_all(
-        [
-            {
-                **_kubeadm("InitConfiguration"),
-                "bootstrapTokens": [{"token": token, "ttl": TOKEN_TTL}],
-                "localAPIEndpoint": _local_api_endpoint(node),
-                "nodeRegistration": _node_registration(options=options, node=node),
-            },
-            cluster_configuration(options=options, topology=topology),
-            kubelet_configuration(options),
-            {
-                "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
-                "kind": "KubeProxyConfiguration",
-                **options.kube_proxy_configuration,
-            },
-        ],
-        sort_keys=False,
+    return _yaml(
+        {
+            **_kubeadm("InitConfiguration"),
+            "bootstrapTokens": [{"token": token, "ttl": TOKEN_TTL}],
+            "localAPIEndpoint": _local_api_endpoint(node),
+            "nodeRegistration": _node_registration(options=options, node=node),
+        },
+        cluster_configuration(options=options, topology=topology),
+        kubelet_configuration(options),
+        {
+            "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+            "kind": "KubeProxyConfiguration",
+            **options.kube_proxy_configuration,
+        },
     )
 
 
@@ -88,7 +94,7 @@ def join_document(
 ) -> str:
     """The document of ``kubeadm join``, as a control plane or a worker; it trusts only the API of this CA."""
     role = {"controlPlane": {"localAPIEndpoint": _local_api_endpoint(node)}} if control_plane else {}
-    return yaml.safe_dump(
+    return _yaml(
         {
             **_kubeadm("JoinConfiguration"),
             **role,
@@ -100,17 +106,13 @@ def join_document(
                 }
             },
             "nodeRegistration": _node_registration(options=options, node=node),
-        },
-        sort_keys=False,
+        }
     )
 
 
 def token_document(token: str) -> str:
     """The document of ``kubeadm token create``."""
-    return yaml.safe_dump(
-        {**_kubeadm("InitConfiguration"), "bootstrapTokens": [{"token": token, "ttl": TOKEN_TTL}]},
-        sort_keys=False,
-    )
+    return _yaml({**_kubeadm("InitConfiguration"), "bootstrapTokens": [{"token": token, "ttl": TOKEN_TTL}]})
 
 
 def ca_certificate_hash(pem: str) -> str:
@@ -129,6 +131,10 @@ def kubelet_flags(*, options: ClusterOptions, node: Node) -> dict[str, str]:
         if node.provider_id:
             flags["provider-id"] = node.provider_id
     return flags
+
+
+def _yaml(*documents: Mapping[str, Any]) -> str:
+    return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False)
 
 
 def _kubeadm(kind: str) -> dict[str, str]:
