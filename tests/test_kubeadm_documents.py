@@ -168,3 +168,14 @@ def test_only_a_control_plane_joins_with_an_api_endpoint_of_its_own() -> None:
     assert join(control_plane=True, ca_certificate=pem)["controlPlane"] == {
         "localAPIEndpoint": {"advertiseAddress": "10.0.0.3", "bindPort": 6443}
     }
+
+
+@pytest.mark.parametrize("text", ["n", "Y", "1e3", "0o17", "1_000", "true", "2026-01-01", "08"])
+def test_text_that_looks_like_something_else_is_quoted(text: str) -> None:
+    # kubeadm reads YAML with Go's rules, by which more is a truth value or a number than by Python's.
+    node = dataclasses.replace(CONTROL_PLANE, taints=(f"dedicated={text}:NoSchedule",))
+    document = kubeadm_documents.init_document(
+        options=ClusterOptions(), topology=TOPOLOGY, node=node, token=TOKEN
+    )
+    assert f"value: '{text}'\n" in document
+    assert "bindPort: 6443\n" in document

@@ -7,6 +7,7 @@ sentence that begins with the field and the value ("pod_subnet: '10.0/16' is not
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +18,14 @@ _FINGERPRINT = re.compile(r"[0-9A-F]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _PROVIDER_ID = re.compile(r"[a-z][-a-z0-9]*://\S+")
+_LABEL_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_TAINT = re.compile(r"([^=:]+)(?:=([^=:]*))?:(NoSchedule|PreferNoSchedule|NoExecute)")
+
+ROLE_PREFIX = "node-role.kubernetes.io"
+"""Of the labels that kubectl shows as a node's roles."""
+
+_KUBELETS_PREFIXES = ("kubernetes.io", "beta.kubernetes.io", "failure-domain.beta.kubernetes.io")
+_KUBERNETES_TAINT_PREFIXES = ("node.kubernetes.io", "node.cloudprovider.kubernetes.io")
 
 
 def version(value: object) -> str:
@@ -223,3 +232,84 @@ def checksums(value: object) -> Mapping[str, str]:
         if not isinstance(checksum, str) or not _SHA256.fullmatch(checksum):
             raise ValueError(f"has no sha256 for {url}; write its 64 hexadecimal digits in lower case")
     return dict(value)
+
+
+def node_labels(value: object, *, kept: Mapping[str, str] = MappingProxyType({})) -> Mapping[str, str]:
+    """Labels of a node, by key; no roles, none that the kubelet sets, and none of ``kept``: by key, what sets them.
+
+    Source: Kubernetes documentation, "Labels and Selectors", "Well-Known Labels, Annotations and Taints".
+    """
+    if not isinstance(value, Mapping):
+        raise ValueError("is not a mapping; write it like {'disk': 'ssd'}")
+    for key, content in value.items():
+        if not _is_label_key(key):
+            raise ValueError(
+                f"has {key!r}, which is no label; write at most 63 letters, digits and inner '-', '_' and '.', "
+                "with a DNS name before it if need be, like example.com/disk"
+            )
+        prefix = _prefix(key)
+        if prefix == ROLE_PREFIX:
+            raise ValueError(f"has {key!r}, which is a role; name it in node_roles")
+        if keeper := "the kubelet" if prefix in _KUBELETS_PREFIXES else kept.get(key):
+            raise ValueError(f"has {key!r}, which {keeper} sets itself; leave it out")
+        if not _is_label_value(content):
+            raise ValueError(
+                f"has {content!r} for {key!r}; write text of at most 63 letters, digits and inner '-', '_' and '.', "
+                "or '' for none"
+            )
+    return dict(value)
+
+
+def node_taints(value: object) -> Mapping[str, str]:
+    """Taints of a node: their values by key and effect ("dedicated:NoSchedule"), which tell taints apart.
+
+    Source: Kubernetes documentation, "Taints and Tolerations".
+    """
+    if not isinstance(value, list | tuple):
+        raise ValueError("is not a list; write it like ['dedicated=gpu:NoSchedule']")
+    taints: dict[str, str] = {}
+    for entry in value:
+        match = _TAINT.fullmatch(entry) if isinstance(entry, str) else None
+        key, content, effect = match.groups(default="") if match else ("", "", "")
+        if not _is_label_key(key) or not _is_label_value(content):
+            raise ValueError(
+                f"has {entry!r}, which is no taint; write it like dedicated=gpu:NoSchedule or spot:NoExecute "
+                "(the third effect is PreferNoSchedule)"
+            )
+        if _prefix(key) in _KUBERNETES_TAINT_PREFIXES:
+            raise ValueError(f"has {entry!r}, which Kubernetes sets itself; leave it out")
+        if f"{key}:{effect}" in taints:
+            raise ValueError(f"has {key}:{effect} twice; give it one value")
+        taints[f"{key}:{effect}"] = content
+    return taints
+
+
+def node_roles(value: object) -> tuple[str, ...]:
+    """Roles of a node, beside that of a control plane."""
+    if not isinstance(value, list | tuple):
+        raise ValueError("is not a list; write it like ['gpu']")
+    for role in value:
+        if not isinstance(role, str) or not _LABEL_NAME.fullmatch(role):
+            raise ValueError(
+                f"has {role!r}, which is no role; write at most 63 letters, digits and inner '-', '_' and '.'"
+            )
+        if role == "control-plane":
+            raise ValueError(f"has {role!r}, which kubeadm gives; put the host into the group control_plane")
+    return tuple(value)
+
+
+def _is_label_key(value: object) -> bool:
+    if not isinstance(value, str):
+        return False
+    prefix, slash, name = value.rpartition("/")
+    return bool(_LABEL_NAME.fullmatch(name)) and (
+        not slash or (bool(_DNS_NAME.fullmatch(prefix)) and len(prefix) <= 253)
+    )
+
+
+def _is_label_value(value: object) -> bool:
+    return value == "" or (isinstance(value, str) and bool(_LABEL_NAME.fullmatch(value)))
+
+
+def _prefix(key: str) -> str:
+    return key.rpartition("/")[0]

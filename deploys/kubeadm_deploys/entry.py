@@ -8,7 +8,7 @@ import difflib
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pyinfra import logger
 from pyinfra.api.connectors import get_all_connectors
@@ -25,7 +25,15 @@ T = TypeVar("T")
 CONTROL_PLANE_GROUP = "control_plane"
 WORKERS_GROUP = "workers"
 
-_NODE_KEYS = ("node_name", "node_ip", "node_interface_mac", "provider_id")
+_NODE_KEYS = (
+    "node_name",
+    "node_ip",
+    "node_interface_mac",
+    "provider_id",
+    "node_labels",
+    "node_taints",
+    "node_roles",
+)
 """Data of single hosts, beside the fields of ``ClusterOptions``."""
 
 _HETZNER_KEYS = ("hetzner", "hcloud_network", "hcloud_location", "hcloud_endpoint")
@@ -45,7 +53,7 @@ def options_from_data(data: Mapping[str, object], *, also: tuple[str, ...] = ())
     """
     names = [field.name for field in dataclasses.fields(ClusterOptions)]
     problems = [
-        _unknown(key, names)
+        _unknown(key, [*names, *_NODE_KEYS])
         for key in data
         if key not in (*names, *_NODE_KEYS, *_HETZNER_KEYS, *also) and key not in _connector_keys()
         if not key.startswith(("_", "x_"))
@@ -150,11 +158,19 @@ def node_of(host: Host) -> Node:
         address=str(data.get("ssh_hostname", ip)),
         interface_mac=str(data.get("node_interface_mac", "")).lower(),
         provider_id=str(data.get("provider_id", "")),
+        labels=data.get("node_labels", {}),
+        taints=_as_tuple(data.get("node_taints")),
+        roles=_as_tuple(data.get("node_roles", ())),
     )
 
 
 def _group(inventory: Inventory, name: str) -> tuple[Node, ...]:
     return tuple(node_of(host) for host in inventory.get_group(name, default=[]))
+
+
+def _as_tuple(value: Any) -> Any:
+    """A list as a tuple; anything else is as it was, to be refused with all that is wrong with the nodes."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _as_address(value: object) -> str:

@@ -12,6 +12,7 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from kubeadm_deploys import marks
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.options import ClusterOptions
 
@@ -146,9 +147,12 @@ def _local_api_endpoint(node: Node) -> dict[str, Any]:
 
 
 def _node_registration(*, options: ClusterOptions, node: Node) -> dict[str, Any]:
+    # Without the field a control plane gets kubeadm's taint, with an empty list none.
+    taints = {} if node.taints is None else {"taints": marks.taint_objects(node.taints)}
     return {
         "name": node.name,
         "criSocket": CRI_SOCKET,
+        **taints,
         "imagePullSerial": False,
         "kubeletExtraArgs": [
             {"name": name, "value": value}

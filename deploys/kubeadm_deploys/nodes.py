@@ -2,12 +2,22 @@
 
 import ipaddress
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 
 from kubeadm_deploys import checks
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.options import ClusterOptions
+
+EXCLUDED_FROM_LOAD_BALANCERS = "node.kubernetes.io/exclude-from-external-load-balancers"
+"""A label by which clouds leave a node out; kubeadm gives it to every control plane."""
+
+_CLOUDS_LABELS = (
+    "node.kubernetes.io/instance-type",
+    "topology.kubernetes.io/region",
+    "topology.kubernetes.io/zone",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +27,9 @@ class Node:
     ``name`` becomes the name of the Node object, ``ip`` its InternalIP: the address on which the other
     nodes reach it. ``host`` is pyinfra's name of the machine, ``address`` where the operator reaches it.
     ``interface_mac`` is the hardware address of the interface that has ``ip``, and ``provider_id`` what the
-    cloud calls the machine; both are empty when nobody knows them.
+    cloud calls the machine; both are empty when nobody knows them. ``labels``, ``taints`` (like
+    ``dedicated=gpu:NoSchedule``) and ``roles`` are to be on the Node object, beside those that others put there;
+    with None for taints it has those that kubeadm gives it.
     """
 
     host: str
@@ -26,6 +38,9 @@ class Node:
     address: str
     interface_mac: str = ""
     provider_id: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    taints: tuple[str, ...] | None = None
+    roles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +76,7 @@ class Topology:
             *_count_problems(self, options),
             *_name_problems(self),
             *_address_problems(self, options),
-            *_cloud_problems(self),
+            *_data_problems(self, options),
         ]
         if problems:
             raise InputError(problems)
@@ -104,27 +119,41 @@ def _address_problems(topology: Topology, options: ClusterOptions) -> Iterator[s
         except ValueError as error:
             yield f"node_ip: {node.ip!r} of host {node.host} {error}"
             continue
-        for field in ("pod_subnet", "service_subnet", "load_balancer_range"):
-            if getattr(options, field) and address in ipaddress.IPv4Network(getattr(options, field)):
+        for option in ("pod_subnet", "service_subnet", "load_balancer_range"):
+            network = getattr(options, option)
+            if network and address in ipaddress.IPv4Network(network):
                 yield (
-                    f"{field}: {getattr(options, field)} contains node_ip {node.ip} of host {node.host}; "
+                    f"{option}: {network} contains node_ip {node.ip} of host {node.host}; "
                     "choose a network that no machine uses"
                 )
     yield from _duplicates("node_ip", [node.ip for node in topology.nodes], "give every node its own address")
 
 
-def _cloud_problems(topology: Topology) -> Iterator[str]:
+def _data_problems(topology: Topology, options: ClusterOptions) -> Iterator[str]:
     for node in topology.nodes:
-        for field, value, check in (
+        kept = _kept_labels(options, control_plane=node in topology.control_planes)
+        for name, value, check in (
             ("node_interface_mac", node.interface_mac, checks.mac_or_empty),
             ("provider_id", node.provider_id, checks.provider_id_or_empty),
+            ("node_labels", node.labels, partial(checks.node_labels, kept=kept)),
+            ("node_taints", () if node.taints is None else node.taints, checks.node_taints),
+            ("node_roles", node.roles, checks.node_roles),
         ):
             try:
                 check(value)
             except ValueError as error:
-                yield f"{field}: {value!r} of host {node.host} {error}"
+                yield f"{name}: {value!r} of host {node.host} {error}"
     known = [node.provider_id for node in topology.nodes if node.provider_id]
     yield from _duplicates("provider_id", known, "give every node its own")
+
+
+def _kept_labels(options: ClusterOptions, *, control_plane: bool) -> dict[str, str]:
+    """Labels that something else sets on such a node, and what. Where nothing does, they may well be set by hand."""
+    cloud = _CLOUDS_LABELS if options.cloud_provider != "none" else ()
+    return {
+        **dict.fromkeys(cloud, "the cloud's controller"),
+        **dict.fromkeys([EXCLUDED_FROM_LOAD_BALANCERS] if control_plane else (), "kubeadm"),
+    }
 
 
 def _duplicates(field: str, values: Iterable[str], cure: str) -> Iterator[str]:

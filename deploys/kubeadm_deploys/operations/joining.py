@@ -14,13 +14,14 @@ from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.command import QuoteString, StringCommand
 
-from kubeadm_deploys import cluster_run
+from kubeadm_deploys import checks, cluster_run
 from kubeadm_deploys.facts.api_endpoint import ApiEndpoint
 from kubeadm_deploys.facts.cluster_health import KUBECTL
 from kubeadm_deploys.facts.etcd import ETCDCTL, EtcdHealth, EtcdMembers
 from kubeadm_deploys.facts.kubeadm_node import NodeState, node_state
+from kubeadm_deploys.marks import taint_argument, wanted_taints
 from kubeadm_deploys.membership import join_refusal, orphan_members, standing, unready_members
-from kubeadm_deploys.nodes import Node, Topology
+from kubeadm_deploys.nodes import EXCLUDED_FROM_LOAD_BALANCERS, Node, Topology
 from kubeadm_deploys.operations import direct
 from kubeadm_deploys.operations.api_endpoint import resolve_commands
 from kubeadm_deploys.operations.failure import failed
@@ -98,7 +99,7 @@ def joined(
         members = run.members(topology, anew=True)
         only_unmarked = members.votes(node.ip) and node.name in members.nodes
         if control_plane and only_unmarked and node_state(found) is NodeState.MEMBER:
-            yield _marked(node)
+            yield mark_command(node)
             return
         if control_plane and (problem := _make_room_in_etcd(node=node, topology=topology)):
             yield failed(problem)
@@ -120,17 +121,20 @@ def joined(
         yield kubeadm("join", stdin=document(token=token, ca_certificate=election.ca_certificate))
 
 
-def _marked(node: Node) -> StringCommand:
+def mark_command(node: Node) -> StringCommand:
     """kubeadm's last step of a control plane's join (phase control-plane-join/mark-control-plane)."""
-    role = "node-role.kubernetes.io/control-plane"
     name = QuoteString(node.name)
+    taints = wanted_taints(node, control_plane=True).items()
+    taint = (
+        f"&& {KUBECTL} taint --overwrite node",
+        name,
+        *(QuoteString(taint_argument(mark, value)) for mark, value in taints),
+    )
     return StringCommand(
         f"{KUBECTL} label --overwrite node",
         name,
-        f"{role}= node.kubernetes.io/exclude-from-external-load-balancers= &&",
-        f"{KUBECTL} taint --overwrite node",
-        name,
-        f"{role}:NoSchedule",
+        f"{checks.ROLE_PREFIX}/control-plane= {EXCLUDED_FROM_LOAD_BALANCERS}=",
+        *(taint if taints else ()),
     )
 
 
