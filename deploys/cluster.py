@@ -22,6 +22,7 @@ from kubeadm_deploys import (
     install_kube_packages,
     join_nodes,
     offer_load_balancer_addresses,
+    place_nodes,
     remove_local_proxy,
     resolve_api_endpoint,
     run_local_proxy,
@@ -59,6 +60,7 @@ barrier(name="The API server answers")
 join_nodes(options=options, topology=topology)
 barrier(name="Every node has joined")
 delete_join_credentials(topology=topology)
+place_nodes(topology=topology)
 
 wait_until_ready(options=options, topology=topology)
 offer_load_balancer_addresses(options=options, topology=topology)

@@ -5,10 +5,11 @@ Layers, from the edge to the middle; each uses only those below it:
 - ``deploys/*.py`` of the project: entry scripts that read pyinfra's inventory and data (``entry``);
 - the sections, one module each, named after the guide's: ``bridged_traffic``, ``container_runtime``,
   ``kube_packages``, ``swap``, ``control_plane``, ``joining``, ``cni``; beside them ``preflight``, ``provisioning``, ``resolver``,
-  ``api_endpoint`` with the ``endpoints``, ``images``, ``readiness`` and ``load_balancers``. Each can be used alone;
+  ``api_endpoint`` with the ``endpoints``, ``images``, ``placement``, ``readiness`` and ``load_balancers``. Each can be
+  used alone;
 - ``operations``: what changes machines; ``facts``: what is there, one command each;
-- pure functions and values: ``options``, ``nodes``, ``artifacts``, ``kubeadm_documents``, ``hosts_file``, ``openpgp``,
-  ``text``;
+- pure functions and values: ``options``, ``nodes``, ``marks``, ``artifacts``, ``kubeadm_documents``, ``hosts_file``,
+  ``openpgp``, ``text``;
 - ``verification``: suites that check a cluster by looking at it, independent of all above.
 """
 
@@ -28,6 +29,7 @@ from kubeadm_deploys.load_balancers import offer_load_balancer_addresses
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations.barrier import barrier
 from kubeadm_deploys.options import ClusterOptions
+from kubeadm_deploys.placement import place_nodes
 from kubeadm_deploys.preflight import check_membership
 from kubeadm_deploys.provisioning import wait_for_provisioning
 from kubeadm_deploys.readiness import fetch_kubeconfig, wait_until_ready
@@ -55,6 +57,7 @@ __all__ = [
     "install_kube_packages",
     "join_nodes",
     "offer_load_balancer_addresses",
+    "place_nodes",
     "remove_local_proxy",
     "resolve_api_endpoint",
     "run_local_proxy",
