@@ -41,7 +41,8 @@ hetzner: dict[str, object] = {
     # "control_plane": {"count": 1, "type": "cx23"},
     #
     # Workers, in pools of one server type each; the pool's name is part of the servers' names and a group
-    # of the inventory. The labels are those of the servers in Hetzner's project.
+    # of the inventory. The labels are those of the servers in Hetzner's project; labels and taints of the
+    # nodes are node_labels and node_taints in a file beside this one that is called like the pool (README.md).
     # "worker_pools": {
     #     "worker": {"count": 1, "type": "cx23", "labels": {}},
     # },
