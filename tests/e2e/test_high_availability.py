@@ -77,7 +77,6 @@ def test_an_unreachable_host_stops_nobody_else_and_is_named(cluster: Cluster) ->
     assert cluster.ready_nodes == names(cluster)
 
 
-@pytest.mark.chaos
 def test_a_load_balancer_is_put_before_a_cluster_that_runs_and_taken_away_again(cluster: Cluster) -> None:
     with balanced(cluster) as options:
         assert MOVED in cluster.converge(*options).changed
@@ -88,7 +87,6 @@ def test_a_load_balancer_is_put_before_a_cluster_that_runs_and_taken_away_again(
     assert api_addresses(cluster, cluster.worker) == ["127.0.0.1"]
 
 
-@pytest.mark.chaos
 @pytest.mark.parametrize(
     ("number", "kind"),
     [(1, "local_proxy"), (2, "load_balancer"), (3, "local_proxy")],
@@ -147,7 +145,6 @@ def test_a_lost_control_plane_is_replaced_while_clients_go_on(
             cluster.converge()
 
 
-@pytest.mark.chaos
 def test_it_is_a_whole_cluster_in_the_end(cluster: Cluster) -> None:
     run = cluster.verify("-k", "test_control_plane or test_workers or test_nodes or test_dns")
     assert run.exit_code == 0, run.output
