@@ -1,5 +1,6 @@
 """Real clusters on docker hosts, made once and used by many tests, removed at the end however it goes."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.e2e import machine
-from tests.lab import hosts
+from tests.lab import hosts, layout
 from tests.lab.docker import docker
 from tests.lab.mirror import components
 
@@ -174,8 +175,19 @@ def lab_command(*arguments: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def lab() -> None:
-    """Docker and, where the official hosts cannot be reached, the mirror; nothing of an earlier, killed run."""
+def lab() -> Iterator[None]:
+    """Docker and, where the official hosts cannot be reached, the mirror; nothing of an earlier, killed run.
+
+    A machine has room for one session's clusters, so another session waits here for its end.
+    """
+    layout.cache_folder().mkdir(parents=True, exist_ok=True)
+    with (layout.cache_folder() / "e2e.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _begin()
+        yield
+
+
+def _begin() -> None:
     lab_command("tests.lab.daemon", "start")
     lab_command("tests.lab.mirror", "build", "--kubernetes", *components.RELEASES)
     lab_command("tests.lab.mirror", "serve")
