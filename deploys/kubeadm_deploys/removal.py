@@ -135,4 +135,7 @@ def remove_node(
         removal.node_deleted(name=f"Delete the node {name}", through=through, node=name)
     barrier(name=f"{name} is no node any more")
     if machine and host.name == machine.host:
+        removal.gone(
+            name=f"Go on only without {name}", through=inventory.get_host(coordinator.host), node=name
+        )
         clean_machine(options=options)

@@ -84,6 +84,8 @@ def test_pods_that_may_not_go_hold_a_removal_up_and_are_named(life: Life, reques
     assert "disruption budget" in run.output
     assert f"kubectl uncordon {life.worker(2)}" in run.output
     assert life.worker(2) in cluster.ready_nodes
+    assert cluster.shell(life.worker(2), "systemctl is-active kubelet") == "active"
+    requests.works_on()
     assert requests.failures() == []
 
 

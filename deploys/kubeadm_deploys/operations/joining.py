@@ -74,6 +74,9 @@ def joined(
         host.noop("the cluster is joined through this machine")
         return
     election = run.election(topology)
+    if host.state.is_executing and not election.exists:
+        yield failed("there is no cluster to join, see above why none was made")
+        return
     members = run.members(topology)
     found = run.found(host)
     control_plane = node in topology.control_planes

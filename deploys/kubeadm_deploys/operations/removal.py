@@ -23,6 +23,7 @@ from kubeadm_deploys.facts.local_proxy import LocalProxy
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
 from kubeadm_deploys.operations.api_endpoint import resolve_commands
+from kubeadm_deploys.operations.failure import failed
 from kubeadm_deploys.operations.text_files import write_command
 from kubeadm_deploys.text import sha256
 
@@ -139,6 +140,22 @@ def node_deleted(*, through: Host, node: str) -> Generator[FunctionCommand, None
         host.noop("the node is gone already")
         return
     yield FunctionCommand(_run, (through, f"{KUBECTL} delete node {shlex.quote(node)}"), {})
+
+
+@operation()
+def gone(*, through: Host, node: str) -> Generator[StringCommand, None, None]:
+    """Let a machine go on only when its node has left: another host may have failed to take it out.
+
+    + through: a control plane that stays
+    + node: name of the node
+    """
+    if not host.state.is_executing:
+        return
+    members = through.get_fact(ClusterMembers)
+    if not members.known:
+        yield failed(f"{through.name} does not say whether {node} has left; its machine was left as it is")
+    elif node in members.nodes or any(member.name == node for member in members.etcd):
+        yield failed(f"{node} is still in the cluster, see above; its machine was left as it is")
 
 
 def _drain(state: State, host: Host, through: Host, node: str, timeout: int) -> bool:
