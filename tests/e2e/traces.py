@@ -1,7 +1,5 @@
 """What a cluster leaves on a machine, looked for with the machine's own means."""
 
-from dataclasses import dataclass
-
 from tests.e2e.conftest import Cluster
 
 _FOLDERS = (
@@ -18,37 +16,34 @@ _OF_THE_CLUSTER = (
     "*) dpkg --search $path > /dev/null 2>&1 || echo $path ;; esac; done"
 )
 
-# Chains of the tables themselves, empty and with the policy ACCEPT, are there as soon as anybody has looked.
+# Chains of the tables themselves, empty and with the policy ACCEPT, are there as soon as anybody has looked; docker's
+# own rules are only seen once there is iptables to look with.
 _RULES = (
     "for save in iptables-save ip6tables-save; do "
-    "if command -v $save > /dev/null; then $save | grep -v -e '^#' -e '^[*]' -e '^COMMIT' -e '^:[A-Z]* ACCEPT'; fi; "
+    "if command -v $save > /dev/null; then $save | grep -v -e '^#' -e '^[*]' -e '^COMMIT' -e '^:[A-Z]* ACCEPT' -e DOCKER_; fi; "
     "done; true"
 )
 
 
-@dataclass(frozen=True)
-class Traces:
-    """Everything that a cluster puts on a machine beside its packages."""
-
-    interfaces: str
-    routes: str
-    rules: str
-    mounts: str
-    files: str
-    hosts_file: str
-    containers: str
+Traces = dict[str, frozenset[str]]
+"""Lines by what they are of."""
 
 
 def traces(cluster: Cluster, host: str) -> Traces:
-    """What there is on a host now."""
-    return Traces(
-        interfaces=cluster.shell(host, "ls /sys/class/net"),
-        routes=cluster.shell(host, "cut -f 1,2,3,8 /proc/net/route"),
-        rules=cluster.shell(host, _RULES),
-        mounts=cluster.shell(host, "cut -d ' ' -f 2,3 /proc/mounts | sort"),
-        files=cluster.shell(host, _OF_THE_CLUSTER),
-        hosts_file=cluster.shell(host, "cat /etc/hosts"),
-        containers=cluster.shell(
-            host, "if command -v ctr > /dev/null; then ctr --namespace k8s.io containers list --quiet; fi"
-        ),
-    )
+    """What there is on a host now of all that a cluster puts there beside its packages."""
+    commands = {
+        "interfaces": "ls /sys/class/net",
+        "routes": "cut -f 1,2,3,8 /proc/net/route",
+        "rules": _RULES,
+        "mounts": "cut -d ' ' -f 2,3 /proc/mounts",
+        "files": _OF_THE_CLUSTER,
+        "hosts file": "cat /etc/hosts",
+        "containers": "if command -v ctr > /dev/null; then ctr --namespace k8s.io containers list --quiet; fi",
+    }
+    return {kind: frozenset(cluster.shell(host, script).splitlines()) for kind, script in commands.items()}
+
+
+def differences(before: Traces, after: Traces) -> Traces:
+    """What has come or gone."""
+    changed = {kind: after[kind] ^ before[kind] for kind in before}
+    return {kind: lines for kind, lines in changed.items() if lines}
