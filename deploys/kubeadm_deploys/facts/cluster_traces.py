@@ -8,7 +8,11 @@ from typing_extensions import override
 INTERFACES = r"ls /sys/class/net | grep --extended-regexp '^(cali[0-9a-f]{8,}|vxlan(-v6)?\.calico|wireguard\.cali|wg-v6\.cali|kube-ipvs0)$'"
 """Prints the network interfaces of the cluster, one a line."""
 
-MOUNTS = r"cut -d ' ' -f 2 /proc/mounts | grep --extended-regexp '^((/var/lib/kubelet|/run/calico|/var/run/calico)/.|/run/netns/cni-)' | sort --reverse"
+# systemd mounts /sys/fs/bpf with nosuid; where it does not, as in containers, Calico does, without options.
+MOUNTS = r"""{
+  cut -d ' ' -f 2 /proc/mounts | grep --extended-regexp '^((/var/lib/kubelet|/run/calico|/var/run/calico)/.|/run/netns/cni-)'
+  if grep --quiet ' /sys/fs/bpf bpf rw,relatime ' /proc/mounts && [ -z "$(ls -A /sys/fs/bpf)" ]; then echo /sys/fs/bpf; fi
+} | sort --reverse"""
 """Prints the mounts of pods and of Calico, the innermost first; /var/lib/kubelet itself may be a disk of its own."""
 
 RULES = r"(KUBE-|[: ]cali-|cali:)"
