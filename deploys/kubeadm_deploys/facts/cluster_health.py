@@ -6,7 +6,10 @@ from pyinfra.api import FactBase
 from pyinfra.api.command import QuoteString, StringCommand
 from typing_extensions import override
 
-KUBECTL = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
+KUBECTL_CACHE = "/run/kubeadm-deploys-kubectl"
+"""What kubectl remembers of the cluster, so that nothing of it is in root's home."""
+
+KUBECTL = f"kubectl --kubeconfig /etc/kubernetes/admin.conf --cache-dir {KUBECTL_CACHE}"
 
 UNINITIALIZED = "node.cloudprovider.kubernetes.io/uninitialized"
 """The taint that a node of a cloud has until the cloud's controller has found its server."""

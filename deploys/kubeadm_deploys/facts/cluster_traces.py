@@ -4,14 +4,17 @@ from pyinfra.api import FactBase
 from pyinfra.api.command import QuoteString, StringCommand
 from typing_extensions import override
 
+from kubeadm_deploys.facts.cluster_health import KUBECTL_CACHE
+
 # Interfaces by the names that Calico and kube-proxy give them. The tunnel of IPIP belongs to the kernel module.
 INTERFACES = r"ls /sys/class/net | grep --extended-regexp '^(cali[0-9a-f]{8,}|vxlan(-v6)?\.calico|wireguard\.cali|wg-v6\.cali|kube-ipvs0)$'"
 """Prints the network interfaces of the cluster, one a line."""
 
-# systemd mounts /sys/fs/bpf with nosuid; where it does not, as in containers, Calico does, without options.
+# systemd mounts /sys/fs/bpf with nosuid; where it does not, as in containers, Calico does, without options. The kernel
+# keeps two files in it, whose names end with debug.
 MOUNTS = r"""{
   cut -d ' ' -f 2 /proc/mounts | grep --extended-regexp '^((/var/lib/kubelet|/run/calico|/var/run/calico)/.|/run/netns/cni-)'
-  if grep --quiet ' /sys/fs/bpf bpf rw,relatime ' /proc/mounts && [ -z "$(ls -A /sys/fs/bpf)" ]; then echo /sys/fs/bpf; fi
+  if grep --quiet ' /sys/fs/bpf bpf rw,relatime ' /proc/mounts && ! ls -A /sys/fs/bpf | grep --quiet --invert-match '[.]debug$'; then echo /sys/fs/bpf; fi
 } | sort --reverse"""
 """Prints the mounts of pods and of Calico, the innermost first; /var/lib/kubelet itself may be a disk of its own."""
 
@@ -47,6 +50,7 @@ FILES = (
     "/etc/cni/net.d/*calico*",
     "/opt/cni/bin/calico",
     "/opt/cni/bin/calico-ipam",
+    KUBECTL_CACHE,
     "/usr/libexec/kubernetes/kubelet-plugins/volume/exec/nodeagent~uds",
 )
 """Paths, as patterns of the shell, that only a cluster has."""

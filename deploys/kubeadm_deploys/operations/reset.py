@@ -23,6 +23,13 @@ if command -v kubeadm > /dev/null; then
   kubeadm reset --force --skip-phases remove-etcd-member --cri-socket unix:///run/containerd/containerd.sock > /dev/null
 fi
 systemctl stop kubelet 2> /dev/null || ! systemctl is-active --quiet kubelet
+# Calico's plugin takes a pod's network away only with the API, which may be gone: then kubeadm leaves the pod.
+pods() {{ ctr --namespace k8s.io "$@"; }}
+if [ -n "$(pods containers list --quiet)" ]; then
+  for each in $(pods tasks list --quiet); do pods tasks delete --force "$each" > /dev/null; done
+  for each in $(pods containers list --quiet); do pods containers delete "$each"; done
+  systemctl restart containerd
+fi
 
 for each in $({INTERFACES}); do ip link delete "$each" 2> /dev/null || [ ! -e "/sys/class/net/$each" ]; done
 for each in $({MOUNTS}); do umount "$each" || umount --lazy "$each"; done
