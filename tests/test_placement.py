@@ -14,6 +14,7 @@ import yaml
 from kubeadm_deploys import kubeadm_documents
 from kubeadm_deploys.entry import options_from_data
 from kubeadm_deploys.errors import InputError
+from kubeadm_deploys.facts.cluster_health import KUBECTL
 from kubeadm_deploys.facts.placement import NodeMarks
 from kubeadm_deploys.marks import MarkedNode, Marks, difference, wanted_marks
 from kubeadm_deploys.nodes import Node, Topology
@@ -44,10 +45,15 @@ def commands(
     """The commands that follow from data and from what is found, without what all of them have in common."""
     found = MarkedNode(marks=marks or {}, record=record)
     differs = difference(found=found, wanted=data, control_plane=control_plane)
-    words = [shlex.split(command) for command in mark_commands("node-1", found=found, differs=differs)]
-    assert all(each[:3] == ["kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf"] for each in words)
-    assert all(each[4:7] == ["--overwrite", "node", "node-1"] for each in words)
-    return [[each[3], *each[7:]] for each in words]
+    words = [without_kubectl(command) for command in mark_commands("node-1", found=found, differs=differs)]
+    assert all(each[1:4] == ["--overwrite", "node", "node-1"] for each in words)
+    return [[each[0], *each[4:]] for each in words]
+
+
+def without_kubectl(command: str) -> list[str]:
+    """The words of a command behind kubectl and its own options."""
+    assert command.startswith(f"{KUBECTL} ")
+    return shlex.split(command.removeprefix(KUBECTL))
 
 
 def test_data_say_labels_roles_and_taints() -> None:
@@ -264,7 +270,7 @@ def test_a_join_that_is_finished_adds_no_taint_that_data_do_not_say(
         "node-role.kubernetes.io/control-plane=",
         "node.kubernetes.io/exclude-from-external-load-balancers=",
     ]
-    assert shlex.split(taint)[3:] == (
+    assert without_kubectl(taint) == (
         ["taint", "--overwrite", "node", "node-1", *arguments] if arguments else []
     )
 
