@@ -270,7 +270,7 @@ def test_a_join_that_is_finished_adds_no_taint_that_data_do_not_say(
         "node-role.kubernetes.io/control-plane=",
         "node.kubernetes.io/exclude-from-external-load-balancers=",
     ]
-    assert without_kubectl(taint) == (
+    assert (without_kubectl(taint) if taint else []) == (
         ["taint", "--overwrite", "node", "node-1", *arguments] if arguments else []
     )
 
