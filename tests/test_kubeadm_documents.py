@@ -116,8 +116,9 @@ def test_the_kubelet_tolerates_swap_only_when_it_is_kept() -> None:
     assert "failSwapOn" not in documents()["KubeletConfiguration"]
 
 
-def test_the_join_token_is_short_lived() -> None:
-    assert documents()["InitConfiguration"]["bootstrapTokens"] == [{"token": TOKEN, "ttl": "30m0s"}]
+def test_the_join_token_is_short_lived_and_known_to_the_next_run() -> None:
+    (token,) = documents()["InitConfiguration"]["bootstrapTokens"]
+    assert token == {"token": TOKEN, "ttl": "30m0s", "description": "kubeadm-deploys"}
 
 
 def join(*, control_plane: bool, ca_certificate: str) -> dict[str, Any]:

@@ -255,7 +255,8 @@ def test_etcdctls_answers_are_read() -> None:
 
 def test_members_are_known_when_etcd_and_the_api_have_answered() -> None:
     nodes = ["node:a m1 control-plane", "node:w m3 "]
-    state = ClusterMembers().process([f"etcd {MEMBER_LIST}", *nodes])
+    state = ClusterMembers().process([f"etcd {MEMBER_LIST}", *nodes, "token:bootstrap-token-abcdef"])
+    assert state.tokens == ("bootstrap-token-abcdef",)
     assert state.nodes == {
         "a": RegisteredNode(machine_id="m1", control_plane=True),
         "w": RegisteredNode(machine_id="m3"),

@@ -43,5 +43,5 @@ def join_nodes(*, options: ClusterOptions, topology: Topology) -> None:
 
 @deploy("Join credentials")
 def delete_join_credentials(*, topology: Topology) -> None:
-    """Delete what this run made for joining; to be called when every node has joined."""
-    kubeadm.join_token_deleted(name="Delete the join token", topology=topology)
+    """Delete what this run made for joining, and what killed runs left of it; call it when every node has joined."""
+    kubeadm.join_tokens_deleted(name="Delete the join token", topology=topology)

@@ -22,6 +22,9 @@ RESOLVER_FILE = "/etc/kubernetes/resolv.conf"
 TOKEN_TTL = "30m0s"
 """How long a join token lives when the run that made it dies before deleting it."""
 
+TOKEN_DESCRIPTION = "kubeadm-deploys"
+"""By which our join tokens are known to the next run, which deletes them."""
+
 
 class _Dumper(yaml.SafeDumper):
     """Quotes text, like a node's name or a taint's value, that kubeadm would take for a truth value or a number."""
@@ -36,7 +39,7 @@ def init_document(*, options: ClusterOptions, topology: Topology, node: Node, to
     return _yaml(
         {
             **_kubeadm("InitConfiguration"),
-            "bootstrapTokens": [{"token": token, "ttl": TOKEN_TTL}],
+            "bootstrapTokens": [_bootstrap_token(token)],
             "localAPIEndpoint": _local_api_endpoint(node),
             "nodeRegistration": _node_registration(options=options, node=node),
         },
@@ -113,7 +116,7 @@ def join_document(
 
 def token_document(token: str) -> str:
     """The document of ``kubeadm token create``."""
-    return _yaml({**_kubeadm("InitConfiguration"), "bootstrapTokens": [{"token": token, "ttl": TOKEN_TTL}]})
+    return _yaml({**_kubeadm("InitConfiguration"), "bootstrapTokens": [_bootstrap_token(token)]})
 
 
 def ca_certificate_hash(pem: str) -> str:
@@ -136,6 +139,10 @@ def kubelet_flags(*, options: ClusterOptions, node: Node) -> dict[str, str]:
 
 def _yaml(*documents: Mapping[str, Any]) -> str:
     return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False)
+
+
+def _bootstrap_token(token: str) -> dict[str, str]:
+    return {"token": token, "ttl": TOKEN_TTL, "description": TOKEN_DESCRIPTION}
 
 
 def _kubeadm(kind: str) -> dict[str, str]:

@@ -1,5 +1,6 @@
-"""Who belongs to the cluster: etcd's members and the API's nodes."""
+"""Who belongs to the cluster: etcd's members and the API's nodes; and with what others could still join."""
 
+import base64
 from dataclasses import dataclass, field
 
 from pyinfra.api import FactBase
@@ -8,6 +9,7 @@ from typing_extensions import override
 from kubeadm_deploys.facts import lines
 from kubeadm_deploys.facts.cluster_health import KUBECTL
 from kubeadm_deploys.facts.etcd import MEMBERS, EtcdMember, parse_members
+from kubeadm_deploys.kubeadm_documents import TOKEN_DESCRIPTION
 
 # Of all templates only Go's can say whether there is a label without a value.
 _NODES = (
@@ -16,10 +18,18 @@ _NODES = (
     '{{end}}{{end}}{{"\\n"}}{{end}}'
 )
 
+_TOKENS = (
+    "{{range .items}}{{if .data.description}}"
+    f'{{{{if eq .data.description "{base64.b64encode(TOKEN_DESCRIPTION.encode()).decode()}"}}}}'
+    'token:{{.metadata.name}}{{"\\n"}}{{end}}{{end}}{{end}}'
+)
+
 _SCRIPT = f"""
 if [ -e /etc/kubernetes/admin.conf ]; then
   echo "etcd $({MEMBERS})"
   {KUBECTL} get nodes --output 'go-template={_NODES}' 2> /dev/null
+  {KUBECTL} --namespace kube-system get secrets --field-selector type=bootstrap.kubernetes.io/token \
+    --output 'go-template={_TOKENS}' 2> /dev/null
 fi
 exit 0
 """
@@ -35,10 +45,11 @@ class RegisteredNode:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterMembersState:
-    """etcd's members, and Node objects by name; empty where no cluster answers."""
+    """etcd's members, Node objects by name, and the Secrets of join tokens of ours; empty where no cluster answers."""
 
     etcd: tuple[EtcdMember, ...] = ()
     nodes: dict[str, RegisteredNode] = field(default_factory=dict)
+    tokens: tuple[str, ...] = ()
 
     @property
     def known(self) -> bool:
@@ -66,4 +77,8 @@ class ClusterMembers(FactBase[ClusterMembersState]):
         for name, value in lines.by_prefix(values, "node:").items():
             machine_id, *role = value.split()
             nodes[name] = RegisteredNode(machine_id=machine_id, control_plane=bool(role))
-        return ClusterMembersState(etcd=parse_members(values.get("etcd", "")), nodes=nodes)
+        return ClusterMembersState(
+            etcd=parse_members(values.get("etcd", "")),
+            nodes=nodes,
+            tokens=tuple(lines.by_prefix(values, "token:")),
+        )

@@ -3,6 +3,7 @@
 A cluster that exists is left alone, a machine on which kubeadm did not finish is cleaned and done again.
 """
 
+import shlex
 from collections.abc import Generator
 
 from pyinfra import host
@@ -65,28 +66,27 @@ def initialized(*, topology: Topology, node_name: str, document: str) -> Generat
 
 
 @operation()
-def join_token_deleted(*, topology: Topology) -> Generator[FunctionCommand, None, None]:
-    """Delete the token that this run made, if it made one; a run that dies leaves it to its short life.
+def join_tokens_deleted(*, topology: Topology) -> Generator[FunctionCommand, None, None]:
+    """Delete the token that this run made, if it made one, and those of runs that were killed before they did.
 
     + topology: the cluster
     """
     run = cluster_run.CURRENT
-    if not (run.token_exists and run.speaks(host, topology)):
-        host.noop("no token was made in this run, or another host deletes it")
+    own = [f"bootstrap-token-{run.token.partition('.')[0]}"] if run.token_exists else []
+    secrets = list(dict.fromkeys([*own, *run.members(topology).tokens]))
+    if not (secrets and run.speaks(host, topology)):
+        host.noop("no token was made, or another host deletes it")
         return
-    yield FunctionCommand(_delete_token, (run.leader(topology),), {})
+    yield FunctionCommand(_delete_tokens, (run.leader(topology), secrets), {})
 
 
-def _delete_token(state: State, host: Host, leader: Host) -> bool:
-    run = cluster_run.CURRENT
-    token_id = run.token.partition(".")[0]
+def _delete_tokens(state: State, host: Host, leader: Host, secrets: list[str]) -> bool:
     deleted, output = direct.run(
-        leader,
-        f"{KUBECTL} --namespace kube-system delete secret bootstrap-token-{token_id} --ignore-not-found",
+        leader, f"{KUBECTL} --namespace kube-system delete secret --ignore-not-found {shlex.join(secrets)}"
     )
     if not deleted:
         host.log(f"{leader.name} did not delete the join token: {output.stderr}")
-    run.token_exists = not deleted
+    cluster_run.CURRENT.token_exists = not deleted
     return deleted
 
 
