@@ -166,7 +166,8 @@ def test_without_a_majority_a_run_says_so_and_changes_nothing(life: Life, reques
     requests.works_on()
 
     life.up(control_planes=3, workers=1)
-    assert cluster.converge().changed == []
+    # Whose API server answers first may be another one than the operator's kubeconfig names.
+    assert set(cluster.converge().changed) <= {f"Kubeconfig | Write {cluster.kubeconfig}"}
     assert voters(cluster) == [life.control_plane(number) for number in (1, 2, 3)]
     assert requests.failures() == []
 
