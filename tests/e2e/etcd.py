@@ -1,9 +1,12 @@
 """etcd's members, asked on a control plane by etcdctl itself."""
 
 import json
+import time
 from typing import Any
 
 from tests.e2e.conftest import Cluster
+
+_SECONDS = 60
 
 _FOLDER = "/etc/kubernetes/pki/etcd"
 _ETCDCTL = (
@@ -28,3 +31,16 @@ def voters(cluster: Cluster) -> list[str]:
     assert all(each["health"] for each in health), health
     assert not [member for member in found if member.get("isLearner")]
     return sorted(member["name"] for member in found)
+
+
+def await_voters(cluster: Cluster, *, names: list[str]) -> None:
+    """Wait until these are the members, and each has a vote and answers: after a start some come later than others."""
+    deadline = time.monotonic() + _SECONDS
+    while True:
+        try:
+            assert voters(cluster) == names
+            return
+        except AssertionError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)

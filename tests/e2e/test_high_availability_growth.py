@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e import inventories
 from tests.e2e.conftest import PYINFRA, ROOT, Cluster, docker_hosts
-from tests.e2e.etcd import members, voters
+from tests.e2e.etcd import await_voters, members, voters
 from tests.e2e.requester import APPLICATION, Requester, demand, deploy, requester
 from tests.e2e.traces import Traces, differences, traces
 from tests.lab import hosts
@@ -168,7 +168,8 @@ def test_without_a_majority_a_run_says_so_and_changes_nothing(life: Life, reques
     life.up(control_planes=3, workers=1)
     # Whose API server answers first may be another one than the operator's kubeconfig names.
     assert set(cluster.converge().changed) <= {f"Kubeconfig | Write {cluster.kubeconfig}"}
-    assert voters(cluster) == [life.control_plane(number) for number in (1, 2, 3)]
+    await_voters(cluster, names=[life.control_plane(number) for number in (1, 2, 3)])
+    assert cluster.converge().changed == []
     assert requests.failures() == []
 
 
