@@ -76,7 +76,7 @@ class ClusterRun:
         """The control planes whose API server answers, the leader first; the leader alone where there is none yet."""
         election = self.election(topology)
         leader = topology.node(election.leader)
-        return (leader, *(node for node in election.healthy if node is not leader))
+        return (leader, *(node for node in election.healthy if node != leader))
 
     def leads(self, host: Host, topology: Topology) -> bool:
         """Whether a host is the leader."""

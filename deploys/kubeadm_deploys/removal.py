@@ -99,7 +99,7 @@ def remove_node(
         members.nodes.get(name), found=run.found(inventory.get_host(machine.host))
     ):
         machine = None
-    coordinator = next((each for each in run.usable(topology) if each is not listed), None)
+    coordinator = next((each for each in run.usable(topology) if each != listed), None)
     if coordinator is None or not run.election(topology).healthy:
         raise DeployError(
             f"{name}: no other control plane answers that could take it out of the cluster; nothing was changed; "
