@@ -57,8 +57,10 @@ def test_certificates_alone_are_half() -> None:
     assert node_state(found("pki/ca.key", ca=OURS)) is NodeState.HALF
 
 
-def test_data_of_etcd_without_anything_else_is_half() -> None:
-    assert node_state(found("etcd")) is NodeState.HALF
+def test_data_of_etcd_are_somebody_elses_without_the_ca_that_kubeadm_makes_before_them() -> None:
+    assert node_state(found("etcd")) is NodeState.FOREIGN
+    assert node_state(found("etcd"), cluster_ca=OURS) is NodeState.FOREIGN
+    assert node_state(found("etcd", "pki/ca.key", ca=OURS)) is NodeState.HALF
 
 
 def certificate(*, name: str, issuer: str, key: ec.EllipticCurvePrivateKey) -> str:

@@ -4,7 +4,8 @@ import pytest
 
 from kubeadm_deploys import hosts_file
 from kubeadm_deploys.errors import InputError
-from kubeadm_deploys.facts.cluster_traces import ClusterTraces
+from kubeadm_deploys.facts.cluster_traces import FILES, ClusterTraces
+from kubeadm_deploys.operations.reset import CLEAN
 from kubeadm_deploys.options import ClusterOptions
 from kubeadm_deploys.reset import PATHS, refuse_unconfirmed
 
@@ -33,3 +34,21 @@ def test_our_own_folders_are_ours() -> None:
 
 def test_a_bare_machine_has_no_traces() -> None:
     assert ClusterTraces().process([]) == []
+
+
+def test_etcds_data_go_before_the_ca_that_says_whose_they_are() -> None:
+    script = CLEAN.get_raw_value()
+    kubeadm, data, certificates, everything = (
+        script.index(words)
+        for words in (
+            "--cert-dir /nonexistent",
+            "rm --recursive --force /var/lib/etcd/member",
+            "rm --recursive --force /etc/kubernetes/pki",
+            f"rm --recursive --force {FILES[0]}",
+        )
+    )
+    assert kubeadm < data < certificates < everything
+
+
+def test_nothing_of_another_etcd_is_deleted() -> None:
+    assert [path for path in FILES if path.startswith("/var/lib/etcd")] == ["/var/lib/etcd/member"]

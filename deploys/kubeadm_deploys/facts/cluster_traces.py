@@ -36,7 +36,8 @@ FILES = (
             "manifests/*",
         )
     ),
-    "/var/lib/etcd/*",
+    # kubeadm's etcd has no more there; another one may.
+    "/var/lib/etcd/member",
     # All but the folder and the file by which the package keeps it.
     "/var/lib/kubelet/*",
     "/var/lib/cni",

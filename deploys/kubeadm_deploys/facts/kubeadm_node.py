@@ -68,6 +68,14 @@ class KubeadmNodeState:
         """Whether an API server is to run here."""
         return "manifests/kube-apiserver.yaml" in self.files
 
+    @property
+    def has_etcd_of_others(self) -> bool:
+        """Whether there are data of an etcd and nothing of kubeadm's: it makes a CA before them.
+
+        Cleaning removes the CA after them, so that what a kill leaves of it is none of this.
+        """
+        return self.files == {"etcd"} and not self.ca_certificate
+
 
 class KubeadmNode(FactBase[KubeadmNodeState]):
     """kubeadm's traces on a machine, in one command; nothing secret is read."""
@@ -103,6 +111,8 @@ def node_state(found: KubeadmNodeState, *, cluster_ca: str = "") -> NodeState:
     if cluster_ca and found.ca_certificate and found.ca_certificate.strip() != cluster_ca.strip():
         return NodeState.FOREIGN
     if cluster_ca and found.client_certificate and not _is_issued(found.client_certificate, ca=cluster_ca):
+        return NodeState.FOREIGN
+    if found.has_etcd_of_others:
         return NodeState.FOREIGN
     joined = "kubelet.conf" in found.files and found.rotating and "bootstrap-kubelet.conf" not in found.files
     return NodeState.MEMBER if joined else NodeState.HALF

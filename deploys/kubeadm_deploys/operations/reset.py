@@ -15,12 +15,14 @@ from kubeadm_deploys.operations.text_files import write_command
 # phase for etcd asks the other members, which in a cluster that is given up wait for each other: whoever takes one
 # control plane out of a cluster that goes on removes its member before.
 # The rest is done in an order in which nothing comes back: first who writes, then what was written. Each line can be
-# done again after a kill.
+# done again after a kill. For that kubeadm is led away from the certificates: etcd's data without the CA that was there
+# before them would be taken for somebody else's.
 _CLEAN = rf"""
 set -eu
 systemctl start containerd || {{ echo "containerd does not start, and only it can stop the pods: systemctl status containerd" >&2; exit 1; }}
 if command -v kubeadm > /dev/null; then
-  kubeadm reset --force --skip-phases remove-etcd-member --cri-socket unix:///run/containerd/containerd.sock > /dev/null
+  kubeadm reset --force --skip-phases remove-etcd-member --cert-dir /nonexistent \
+    --cri-socket unix:///run/containerd/containerd.sock > /dev/null
 fi
 systemctl stop kubelet 2> /dev/null || ! systemctl is-active --quiet kubelet
 # Calico's plugin takes a pod's network away only with the API, which may be gone: then kubeadm leaves the pod.
@@ -30,6 +32,8 @@ if [ -n "$(pods containers list --quiet)" ]; then
   for each in $(pods containers list --quiet); do pods containers delete "$each"; done
   systemctl restart containerd
 fi
+rm --recursive --force /var/lib/etcd/member
+rm --recursive --force /etc/kubernetes/pki
 
 for each in $({INTERFACES}); do ip link delete "$each" 2> /dev/null || [ ! -e "/sys/class/net/$each" ]; done
 for each in $({MOUNTS}); do umount "$each" || umount --lazy "$each"; done
