@@ -1,0 +1,193 @@
+"""What a machine is, from what the fact's script prints, and the script itself on the machine that runs the tests."""
+
+import ipaddress
+import os
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from kubeadm_deploys.facts.machine import DISKS, Disk, Machine, MachineState, Probe, Route
+
+OUTPUT = """\
+started 1000.500000000
+os debian 12
+architecture amd64
+kernel 6.1.0-28-amd64
+container none
+systemd yes
+missing:ip
+no-module:br_netfilter
+cgroup 2 cpuset cpu io memory hugetlb pids rdma misc
+memory 2014840
+cpus 2
+disk:/ 9437184 /
+disk:/var/lib/etcd 1048576 /var/lib/etcd
+hostname cp-1
+machine-id 3d1219c7c4c5404aaa1f6d2a48adfda4
+product-uuid 4C4C4544-0035
+mac:enp7s0 86:00:00:12:34:56
+address:127.0.0.1 lo
+address:10.0.0.2 enp7s0
+route 10.0.0.0/16 via 10.0.0.1 dev enp7s0
+route blackhole 10.244.0.64/26 proto 80
+route 10.0.0.1 dev enp7s0 scope link
+kernel-route wg0 0000600A 0000F0FF
+kernel-route eth0 00000000 00000000
+kernel-route * 4000F40A C0FFFFFF
+listener 6443 nginx
+listener 10250
+kernel-listener 094B
+process:k3s-server
+data:/var/lib/rancher/k3s
+docker 3
+tasks:k8s.io 7
+tasks:default 1
+etcd-entry:member
+kubelet 1.36.3-1.1
+api-server 1.36.3
+probe:https://github.com/ 0
+probe:https://quay.io/ 6 curl: (6) Could not resolve host: quay.io
+finished 1002.000000000
+"""
+
+
+def test_what_the_script_prints_is_read() -> None:
+    state = Machine().process(OUTPUT.splitlines())
+    assert state.os == ("debian", "12")
+    assert (state.architecture, state.kernel) == ("amd64", "6.1.0-28-amd64")
+    assert (state.in_container, state.systemd) == (False, True)
+    assert (state.missing_tools, state.missing_modules) == (("ip",), ("br_netfilter",))
+    assert state.cgroup == 2 and {"cpuset", "memory", "pids"} <= state.controllers
+    assert (state.memory // 1024**2, state.cpus) == (1967, 2)
+    assert state.disks == {
+        "/": Disk(mount="/", free=9 * 1024**3),
+        "/var/lib/etcd": Disk(mount="/var/lib/etcd", free=1024**3),
+    }
+    assert (state.hostname, state.product_uuid) == ("cp-1", "4c4c4544-0035")
+    assert state.machine_id == "3d1219c7c4c5404aaa1f6d2a48adfda4"
+    assert state.macs == {"enp7s0": "86:00:00:12:34:56"}
+    assert state.addresses == {"127.0.0.1": "lo", "10.0.0.2": "enp7s0"}
+    assert state.routes == (
+        Route(network=ipaddress.IPv4Network("10.0.0.0/16"), device="enp7s0"),
+        Route(network=ipaddress.IPv4Network("10.244.0.64/26"), protocol="80"),
+        Route(network=ipaddress.IPv4Network("10.0.0.1/32"), device="enp7s0"),
+        Route(network=ipaddress.IPv4Network("10.96.0.0/12"), device="wg0"),
+    )
+    assert state.listeners == ((6443, "nginx"), (10250, ""), (2379, ""))
+    assert (state.processes, state.leftovers) == (frozenset({"k3s-server"}), ("/var/lib/rancher/k3s",))
+    assert (state.docker, state.tasks) == (3, {"k8s.io": 7, "default": 1})
+    assert state.etcd_entries == frozenset({"member"})
+    assert (state.kubelet, state.api_server) == ("1.36.3-1.1", "1.36.3")
+    assert state.probes == {
+        "https://github.com/": Probe(status=0),
+        "https://quay.io/": Probe(status=6, said="curl: (6) Could not resolve host: quay.io"),
+    }
+
+
+def test_a_machine_that_answers_nothing_is_not_an_error() -> None:
+    assert Machine().process(["started N", "memory ", "cpus ", "disk:/  "]) == MachineState()
+
+
+def test_only_what_the_connection_took_is_uncertain_about_a_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Left at 100.0, arrived 0.2 s later at a clock that is 900 s ahead, which the script kept for 5 s.
+    now = iter((100.0, 105.5))
+    monkeypatch.setattr(time, "time", lambda: next(now))
+    fact = Machine()
+    fact.command(kubernetes_version="1.36.3", urls=())
+    clock = fact.process(["started 1000.2", "finished 1005.2"]).clock
+    assert clock is not None
+    assert (round(clock.least, 3), round(clock.most, 3)) == (899.7, 900.2)
+    assert clock.least <= 900 <= clock.most
+
+
+def asked(*urls: str, path: str = os.environ["PATH"], version: str = "1.36.3") -> MachineState:
+    """Run the script on this machine; it may neither fail nor complain."""
+    fact = Machine()
+    script = fact.command(kubernetes_version=version, urls=urls).get_raw_value()
+    done = subprocess.run(["/bin/sh", "-c", script], env={"PATH": path}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    return fact.process(done.stdout.splitlines())
+
+
+@pytest.fixture
+def bare_path(tmp_path: Path) -> str:
+    """A PATH with what every Debian has, and without what a small one may lack."""
+    essential = (
+        "awk bash cat cut date df dirname dpkg dpkg-query getent grep head ls nproc readlink rm sed sh sort stat "
+        "systemctl tail timeout tr uname uniq wc"
+    )
+    for program in essential.split():
+        found = next(
+            (folder for folder in ("/usr/bin", "/bin", "/usr/sbin") if Path(folder, program).exists()), ""
+        )
+        if found:
+            (tmp_path / program).symlink_to(Path(found, program))
+    return str(tmp_path)
+
+
+def test_this_machine_is_read() -> None:
+    state = asked()
+    assert state.clock is not None and state.clock.least <= 0 <= state.clock.most
+    assert state.clock.most - state.clock.least < 5
+    assert state.kernel == os.uname().release
+    assert state.hostname == socket.gethostname()
+    assert state.memory == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1024 * 1024
+    assert state.cpus == len(os.sched_getaffinity(0))
+    assert state.cgroup in (0, 1, 2)
+    assert set(state.disks) == set(DISKS) and all(disk.free > 0 for disk in state.disks.values())
+    assert "127.0.0.1" in state.addresses
+    assert state.probes == {}
+
+
+def test_without_iproute_and_curl_the_kernels_own_files_are_read(bare_path: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        bare = asked(
+            f"http://127.0.0.1:{port}", "http://127.0.0.1:1/x", "https://nowhere.invalid/", path=bare_path
+        )
+        full = asked()
+    assert "ip" in bare.missing_tools
+    assert set(bare.addresses) >= {address for address, name in full.addresses.items() if name == "lo"}
+    assert {route.network for route in bare.routes} <= {route.network for route in full.routes}
+    assert port in {port for port, _ in bare.listeners}
+    assert {port for port, _ in bare.listeners} <= {port for port, _ in full.listeners} | {port}
+    assert {url: probe.status for url, probe in bare.probes.items()} == {
+        f"http://127.0.0.1:{port}": 0,
+        "http://127.0.0.1:1/x": 7,
+        "https://nowhere.invalid/": 6,
+    }
+    assert (bare.memory, bare.cpus, bare.disks.keys()) == (full.memory, full.cpus, full.disks.keys())
+
+
+@pytest.mark.parametrize(("program", "name"), [("curl", "1"), ("ss", "2")])
+def test_a_program_that_fails_is_one_that_is_not_there(bare_path: str, program: str, name: str) -> None:
+    broken = Path(bare_path, program)
+    broken.write_text(f"#!/bin/sh\necho broken >&2\nexit {name}\n")
+    broken.chmod(0o755)
+    assert asked("http://127.0.0.1:1", path=bare_path).hostname == socket.gethostname()
+
+
+def test_listeners_are_read_with_their_programs(bare_path: str) -> None:
+    stand_in = Path(bare_path, "ss")
+    stand_in.write_text(
+        "#!/bin/sh\ncat <<'END'\n"
+        'LISTEN 0 4096 127.0.0.1:2379 0.0.0.0:* users:(("etcd",pid=7,fd=3))\n'
+        'LISTEN 0 4096 *:6443 *:* users:(("kube-apiserver",pid=9,fd=3),("x",pid=9,fd=4))\n'
+        "LISTEN 0 128 [::]:22 [::]:*\nEND\n"
+    )
+    stand_in.chmod(0o755)
+    assert asked(path=bare_path).listeners == ((22, ""), (2379, "etcd"), (6443, "kube-apiserver"))
+
+
+def test_a_node_with_the_wanted_release_tries_no_server(bare_path: str, tmp_path: Path) -> None:
+    # kubelet.conf is what makes a node; without it the same machine has everything still to fetch.
+    query = Path(bare_path, "dpkg-query")
+    query.unlink(missing_ok=True)
+    query.write_text("#!/bin/sh\necho installed 1.36.3-1.1\n")
+    query.chmod(0o755)
+    state = asked("http://127.0.0.1:1", path=bare_path)
+    assert state.kubelet == "1.36.3-1.1"
+    assert bool(state.probes) is not Path("/etc/kubernetes/kubelet.conf").exists()
