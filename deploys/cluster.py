@@ -8,7 +8,7 @@ from pyinfra import host, inventory
 
 from kubeadm_deploys import (
     barrier,
-    check_membership,
+    check_machines,
     configure_bridged_traffic,
     configure_resolver,
     create_control_plane,
@@ -37,7 +37,7 @@ options = options_from_data(host.data.dict())
 topology = topology_from_inventory(inventory, options=options)
 cloud = cloud_from_data(host.data.dict(), options=options)
 
-check_membership(topology=topology)
+check_machines(options=options, topology=topology)
 
 # Every node, in parallel.
 wait_for_provisioning(options=options, node=topology.node(host.name))

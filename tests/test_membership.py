@@ -8,11 +8,12 @@ import pytest
 from kubeadm_deploys.facts.cluster_members import ClusterMembers, ClusterMembersState, RegisteredNode
 from kubeadm_deploys.facts.etcd import EtcdHealth, EtcdMember, EtcdMembers
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState, NodeState
+from kubeadm_deploys.findings import Severity
 from kubeadm_deploys.membership import (
     Election,
     elect,
     join_refusal,
-    majority_unlisted,
+    membership_findings,
     orphan_members,
     quorum_lost,
     standing,
@@ -125,9 +126,22 @@ def test_an_inventory_without_most_of_the_control_planes_is_refused(
 ) -> None:
     topology = Topology(control_planes=listed, workers=())
     found = ClusterMembersState(etcd=(voter(A), voter(B), voter(C)))
-    assert refused in majority_unlisted(topology, found=found)
-    assert bool(refused) is bool(majority_unlisted(topology, found=found))
-    assert unlisted_members(topology, found=found) == [node.name for node in (A, B, C) if node not in listed]
+    findings = list(membership_findings(topology, election=election(MEMBER, MEMBER, MEMBER), members=found))
+    unlisted = [node.name for node in (A, B, C) if node not in listed]
+    assert unlisted_members(topology, found=found) == unlisted
+    if refused:
+        (finding,) = findings
+        assert finding.severity is Severity.DANGER and refused in finding.sentence
+    else:
+        assert [finding.severity for finding in findings] == [Severity.DOUBT for _ in unlisted]
+        assert all(f"--data node={name} " in f"{findings[0].cure} " for name in unlisted)
+
+
+def test_a_machine_that_may_have_the_cluster_is_a_danger_while_no_other_has_it() -> None:
+    elected = election(None, ABSENT, HALF)
+    (finding,) = membership_findings(TOPOLOGY, election=elected, members=ClusterMembersState())
+    assert finding.severity is Severity.DANGER
+    assert finding.words == elected.problem
 
 
 def refusal(
@@ -158,6 +172,12 @@ def test_machines_without_a_past_and_members_may_be_joined() -> None:
 def test_members_of_other_clusters_are_refused() -> None:
     assert "belongs to another cluster" in refusal(dataclasses.replace(WORKER, ca_certificate="other"))
     assert "belongs to another cluster" in refusal(WORKER, exists=False)
+
+
+def test_data_of_another_etcd_are_refused() -> None:
+    etcd = KubeadmNodeState(files=frozenset({"etcd"}), machine_id="m")
+    assert "data in /var/lib/etcd" in refusal(etcd, control_plane=True)
+    assert "data in /var/lib/etcd" in refusal(etcd, exists=False)
 
 
 def test_a_role_does_not_change_by_itself() -> None:

@@ -66,6 +66,10 @@ def test_defaults_make_a_cluster() -> None:
         ({"kubernetes_apt_key_fingerprint": "DE15"}, ["kubernetes_apt_key_fingerprint", "40 hexadecimal"]),
         ({"kubelet_configuration": "maxPods"}, ["kubelet_configuration", "not a mapping"]),
         ({"ignore_preflight_errors": ["all"]}, ["ignore_preflight_errors", "one kubeadm preflight check"]),
+        ({"waive_checks": ["all"]}, ["waive_checks", "'all'", "one by one"]),
+        ({"waive_checks": ["clocks"]}, ["waive_checks", "'clocks'", "no check", "clock, hostname"]),
+        ({"waive_checks": ["another-cluster"]}, ["waive_checks", "'another-cluster'", "cannot be waived"]),
+        ({"waive_checks": "clock"}, ["waive_checks", "'clock'", "not a list"]),
         (
             {"containerd_restrict_oom_score_adj": "yes"},
             ["containerd_restrict_oom_score_adj", "true or false"],

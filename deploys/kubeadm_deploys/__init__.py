@@ -9,7 +9,8 @@ Layers, from the edge to the middle; each uses only those below it:
   used alone;
 - ``operations``: what changes machines; ``facts``: what is there, one command each;
 - pure functions and values: ``options``, ``nodes``, ``marks``, ``artifacts``, ``kubeadm_documents``, ``hosts_file``,
-  ``openpgp``, ``text``;
+  ``openpgp``, ``text``; ``membership``, ``machine_checks``, ``cluster_checks`` and ``foreign_checks``, which make
+  ``findings``;
 - ``verification``: suites that check a cluster by looking at it, independent of all above.
 """
 
@@ -30,7 +31,7 @@ from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations.barrier import barrier
 from kubeadm_deploys.options import ClusterOptions
 from kubeadm_deploys.placement import place_nodes
-from kubeadm_deploys.preflight import check_membership
+from kubeadm_deploys.preflight import check_machines
 from kubeadm_deploys.provisioning import wait_for_provisioning
 from kubeadm_deploys.readiness import fetch_kubeconfig, wait_until_ready
 from kubeadm_deploys.resolver import configure_resolver
@@ -43,7 +44,7 @@ __all__ = [
     "Node",
     "Topology",
     "barrier",
-    "check_membership",
+    "check_machines",
     "configure_bridged_traffic",
     "configure_resolver",
     "create_control_plane",

@@ -11,6 +11,8 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
+from kubeadm_deploys.findings import CHECKS
+
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _DNS_NAME = re.compile(rf"{_DNS_LABEL.pattern}(\.{_DNS_LABEL.pattern})*")
@@ -215,6 +217,18 @@ def preflight_check(value: object) -> str:
     ):
         raise ValueError("is not the name of one kubeadm preflight check; write it like SystemVerification")
     return value
+
+
+def waivable_check(value: object) -> str:
+    """The name of one of our own checks that may be waived."""
+    waivable = [name for name, check in CHECKS.items() if check.waivable]
+    if value in waivable:
+        return str(value)
+    if value in CHECKS:
+        raise ValueError(f"has {value!r}, which cannot be waived; do what its finding says")
+    if isinstance(value, str) and value.lower() == "all":
+        raise ValueError("has 'all'; name the checks that you mean, one by one")
+    raise ValueError(f"has {value!r}, which is no check; choose among {', '.join(waivable)}")
 
 
 def document(value: object) -> Mapping[str, Any]:

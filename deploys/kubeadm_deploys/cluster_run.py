@@ -7,17 +7,21 @@ operator's disk, in an argument or in a log.
 import secrets
 import string
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from gevent import sleep
 from gevent.lock import BoundedSemaphore
+from gevent.pool import Pool
 from pyinfra import inventory
 from pyinfra.api.exceptions import DeployError, PyinfraError
 from pyinfra.api.host import Host
+from pyinfra.context import ctx_config
 
 from kubeadm_deploys.facts.cluster_members import ClusterMembers, ClusterMembersState
 from kubeadm_deploys.facts.etcd import EtcdMembers
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState
+from kubeadm_deploys.facts.machine import Machine, MachineState
 from kubeadm_deploys.membership import Election, elect, quorum_lost
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations import direct
@@ -51,6 +55,8 @@ class ClusterRun:
     _election: Election | None = None
     _found: dict[str, KubeadmNodeState | None] = field(default_factory=dict)
     _members: ClusterMembersState = field(default_factory=ClusterMembersState)
+    _machines_lock: BoundedSemaphore = field(default_factory=BoundedSemaphore, repr=False)
+    _machines: dict[str, MachineState] = field(default_factory=dict)
 
     def election(self, topology: Topology) -> Election:
         """Who speaks for the cluster. While operations run, an API server that does not answer is waited for."""
@@ -113,6 +119,37 @@ class ClusterRun:
                     else ClusterMembersState()
                 )
             return self._members
+
+    def machines(
+        self, *, urls: Mapping[str, tuple[str, ...]], kubernetes_version: str
+    ) -> dict[str, MachineState]:
+        """What this run's machines are by host, all read at once by whoever asks first; ``urls`` to try by host.
+
+        What kubeadm made of them is read along with it.
+        """
+        with self._machines_lock:
+            if not self._machines:
+                hosts = {name: inventory.get_host(name) for name in urls}
+                config = ctx_config.get()
+
+                def read(host: Host) -> MachineState | PyinfraError:
+                    # What a deploy file has set in pyinfra's config, like SUDO, counts for its own greenlet only. An
+                    # exception is handed on by hand: gevent prints those that end a greenlet.
+                    with ctx_config.use(config):
+                        try:
+                            self.found(host)
+                            return host.get_fact(
+                                Machine, kubernetes_version=kubernetes_version, urls=urls[host.name]
+                            )
+                        except PyinfraError as error:
+                            return error
+
+                pool = Pool(next(iter(hosts.values())).state.pool.size)
+                for name, state in zip(hosts, pool.map(read, hosts.values()), strict=True):
+                    if isinstance(state, PyinfraError):
+                        raise state
+                    self._machines[name] = state
+            return self._machines
 
     def _elect(self, topology: Topology) -> Election:
         hosts = {node.host: inventory.get_host(node.host) for node in topology.control_planes}

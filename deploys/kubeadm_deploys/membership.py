@@ -1,12 +1,26 @@
 """Which machines are the cluster, decided from what was found on its control planes."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.etcd import EtcdMember
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState, NodeState, node_state
+from kubeadm_deploys.findings import Finding, Severity
 from kubeadm_deploys.nodes import Node, Topology
+
+ANOTHER_CLUSTER = (
+    "belongs to another cluster than the inventory's control planes (its CA certificate differs)",
+    "take it out of the inventory, or run 'kubeadm reset' on it to give it up",
+)
+ETCD_DATA = (
+    "has data in /var/lib/etcd that nothing of kubeadm's on this machine explains",
+    "move them away if nobody needs them there",
+)
+"""What was found, and its cure."""
+
+_UNREACHABLE_CURE = "make it reachable, or take it out of the inventory"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +66,7 @@ def elect(
         exists=False,
         problem=(
             f"no control plane that answers has a cluster, but {', '.join(unread)} cannot be reached and may have one; "
-            "nothing was created; make it reachable, or take it out of the inventory"
+            f"nothing was created; {_UNREACHABLE_CURE}"
             if unread
             else ""
         ),
@@ -82,16 +96,32 @@ def unlisted_members(topology: Topology, *, found: ClusterMembersState) -> list[
     return sorted(member.name for member in found.etcd if member.joined and member.peer_ip not in known)
 
 
-def majority_unlisted(topology: Topology, *, found: ClusterMembersState) -> str:
-    """Why the inventory cannot be this cluster's: it lacks most of its control planes. Empty if it can."""
-    unlisted = unlisted_members(topology, found=found)
-    voters = sum(member.joined for member in found.etcd)
-    if len(unlisted) * 2 <= voters:
-        return ""
-    return (
-        f"control_plane: {', '.join(unlisted)} are {len(unlisted)} of the cluster's {voters} control planes, but not in "
-        "the inventory; put them back, or remove them one by one with deploys/remove_node.py"
-    )
+def membership_findings(
+    topology: Topology, *, election: Election, members: ClusterMembersState
+) -> Iterator[Finding]:
+    """What the inventory's control planes say of the cluster as a whole."""
+    of_cluster = partial(Finding, check="control-planes", host="")
+    if not election.exists and election.problem:
+        found = election.problem.removesuffix(f"; {_UNREACHABLE_CURE}")
+        yield of_cluster(severity=Severity.DANGER, found=found, cure=_UNREACHABLE_CURE)
+    unlisted = unlisted_members(topology, found=members)
+    voters = sum(member.joined for member in members.etcd)
+    if len(unlisted) * 2 > voters:
+        yield of_cluster(
+            severity=Severity.DANGER,
+            found=(
+                f"control_plane: {', '.join(unlisted)} are {len(unlisted)} of the cluster's {voters} control planes, "
+                "but not in the inventory"
+            ),
+            cure="put them back, or remove them one by one with deploys/remove_node.py",
+        )
+        return
+    for name in unlisted:
+        yield of_cluster(
+            severity=Severity.DOUBT,
+            found=f"{name} is a control plane of the cluster, but not in the inventory",
+            cure=f"if it is lost, remove it: deploys/remove_node.py --data node={name} --data force=true",
+        )
 
 
 def standing(
@@ -115,6 +145,40 @@ def standing(
     return NodeState.MEMBER if complete else NodeState.HALF
 
 
+def join_findings(
+    topology: Topology,
+    *,
+    node: Node,
+    found: KubeadmNodeState,
+    election: Election,
+    members: ClusterMembersState,
+) -> Iterator[Finding]:
+    """Why a machine must not be joined: it is something else already, or another has its name."""
+    control_plane = node in topology.control_planes
+    state = node_state(found, cluster_ca=election.ca_certificate)
+    refused = partial(Finding, host=node.host, severity=Severity.DANGER)
+    if found.has_etcd_of_others:
+        yield refused(check="etcd-data", found=ETCD_DATA[0], cure=ETCD_DATA[1])
+    elif state is NodeState.FOREIGN or (state is NodeState.MEMBER and not election.exists):
+        yield refused(check="another-cluster", found=ANOTHER_CLUSTER[0], cure=ANOTHER_CLUSTER[1])
+    elif state is NodeState.MEMBER and found.is_control_plane is not control_plane:
+        is_now, to_be = ("worker", "control plane") if control_plane else ("control plane", "worker")
+        yield refused(
+            check="node-role",
+            found=f"is a {is_now} of the cluster and cannot become a {to_be} as it is",
+            cure="put it back into its group, or remove it with deploys/remove_node.py and run again",
+        )
+    elif (registered := members.nodes.get(node.name)) and registered.machine_id != found.machine_id:
+        yield refused(
+            check="node-name",
+            found=f"node_name {node.name!r} is in the cluster already, under another machine",
+            cure=(
+                f"give this one another name, or remove the other one: deploys/remove_node.py --data node={node.name}, "
+                "with --data force=true if it is lost"
+            ),
+        )
+
+
 def join_refusal(
     topology: Topology,
     *,
@@ -123,27 +187,9 @@ def join_refusal(
     election: Election,
     members: ClusterMembersState,
 ) -> str:
-    """Why a machine must not be joined, empty when it may: it is something else already, or another has its name."""
-    control_plane = node in topology.control_planes
-    state = node_state(found, cluster_ca=election.ca_certificate)
-    if state is NodeState.FOREIGN or (state is NodeState.MEMBER and not election.exists):
-        return (
-            "belongs to another cluster than the inventory's control planes (its CA certificate differs); "
-            "nothing was changed; take it out of the inventory, or run 'kubeadm reset' on it to give it up"
-        )
-    if state is NodeState.MEMBER and found.is_control_plane is not control_plane:
-        is_now, to_be = ("worker", "control plane") if control_plane else ("control plane", "worker")
-        return (
-            f"is a {is_now} of the cluster and cannot become a {to_be} as it is; put it back into its group, or "
-            "remove it with deploys/remove_node.py and run again"
-        )
-    registered = members.nodes.get(node.name)
-    if registered and registered.machine_id != found.machine_id:
-        return (
-            f"node_name {node.name!r} is in the cluster already, under another machine; give this one another name, or "
-            f"remove the other one: deploys/remove_node.py --data node={node.name}, with --data force=true if it is lost"
-        )
-    return ""
+    """Why a machine must not be joined in one sentence, empty when it may."""
+    findings = join_findings(topology, node=node, found=found, election=election, members=members)
+    return next((finding.words for finding in findings), "")
 
 
 def orphan_members(etcd: tuple[EtcdMember, ...], *, node: Node, topology: Topology) -> list[EtcdMember]:

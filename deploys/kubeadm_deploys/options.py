@@ -105,6 +105,11 @@ class ClusterOptions:
     ignore_preflight_errors: tuple[str, ...] = _option(
         (), checks.tuple_of(checks.preflight_check), "kubeadm preflight checks to waive, by name."
     )
+    waive_checks: tuple[str, ...] = _option(
+        (),
+        checks.tuple_of(checks.waivable_check),
+        "Checks of ours to waive, by the names under [Before anything is changed](#before-anything-is-changed).",
+    )
     kubeconfig: str = _option(
         "",
         checks.path_or_empty,

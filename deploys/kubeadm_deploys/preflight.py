@@ -1,38 +1,142 @@
-"""What is refused before anything is changed."""
+"""Before anything is changed: every machine is read, and everything that is wrong with any of them is told at once.
 
-from pyinfra import host, logger
+What is dangerous stops the run, what is doubtful is only told. Both are made by pure functions: ``machine_checks``
+looks at one machine, ``cluster_checks`` at all beside each other, ``foreign_checks`` at what is somebody else's, and
+``membership`` at who belongs to the cluster. ``findings`` lists the checks.
+"""
+
+from collections.abc import Mapping
+
+from pyinfra import host, inventory, logger
 from pyinfra.api import deploy
 from pyinfra.api.exceptions import DeployError
 
 from kubeadm_deploys import cluster_run
-from kubeadm_deploys.membership import join_refusal, majority_unlisted, unlisted_members
+from kubeadm_deploys.cluster_checks import cluster_findings
+from kubeadm_deploys.facts.cluster_members import ClusterMembersState
+from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
+from kubeadm_deploys.facts.machine import MachineState
+from kubeadm_deploys.findings import Finding, dangers, table, unwaived
+from kubeadm_deploys.foreign_checks import foreign_findings
+from kubeadm_deploys.machine_checks import Subject, machine_findings, urls_to_try
+from kubeadm_deploys.membership import Election, join_findings, membership_findings, standing
 from kubeadm_deploys.nodes import Topology
+from kubeadm_deploys.options import ClusterOptions
+
+_told: set[tuple[Finding, ...]] = set()
+
+
+def subjects_of(
+    topology: Topology,
+    *,
+    machines: Mapping[str, MachineState],
+    found: Mapping[str, KubeadmNodeState],
+    cluster_ca: str,
+    members: ClusterMembersState,
+) -> list[Subject]:
+    """The machines that could be read, as the checks look at them. ``machines`` and ``found`` are by host."""
+    return [
+        Subject(
+            node=node,
+            control_plane=node in topology.control_planes,
+            state=standing(
+                found[node.host],
+                node=node,
+                control_plane=node in topology.control_planes,
+                cluster_ca=cluster_ca,
+                members=members,
+            ),
+            kubeadm=found[node.host],
+            machine=machines[node.host],
+        )
+        for node in topology.nodes
+        if node.host in machines
+    ]
+
+
+def preflight_findings(
+    topology: Topology,
+    *,
+    options: ClusterOptions,
+    machines: Mapping[str, MachineState],
+    found: Mapping[str, KubeadmNodeState],
+    election: Election,
+    members: ClusterMembersState,
+) -> tuple[Finding, ...]:
+    """Everything that is wrong, but for waived checks: the cluster's first, then each machine's."""
+    subjects = subjects_of(
+        topology, machines=machines, found=found, cluster_ca=election.ca_certificate, members=members
+    )
+    findings = [
+        *membership_findings(topology, election=election, members=members),
+        *cluster_findings(subjects, options=options, members=members),
+    ]
+    for subject in subjects:
+        findings += [
+            *join_findings(
+                topology, node=subject.node, found=subject.kubeadm, election=election, members=members
+            ),
+            *foreign_findings(subject, options=options, topology=topology),
+            *machine_findings(subject, options=options),
+        ]
+    # Two of them may say the same of a foreign machine.
+    return unwaived(dict.fromkeys(findings), waived=options.waive_checks)
 
 
 @deploy("Preflight")
-def check_membership(*, topology: Topology) -> None:
+def check_machines(*, options: ClusterOptions, topology: Topology) -> None:
     """Check that the machines are the cluster's, or can become so. Changes nothing, and reads while a run is prepared.
 
+    All findings on all machines of this run are told at once, in a table, before any host fails.
+
     Raises:
-        DeployError: the machine belongs to another cluster or has the other role, another machine has its name, the
-            inventory lacks most of the cluster's control planes, or no cluster was found but a control plane that may
-            have one cannot be reached.
+        DeployError: with what is dangerous about any of the machines or the cluster as a whole, on every host alike:
+            one that is fine would go on to the next section and wait, or fail there with something else.
     """
     run = cluster_run.CURRENT
     election = run.election(topology)
-    members = run.members(topology)
-    problem = majority_unlisted(topology, found=members)
-    if not election.exists:
-        problem = election.problem
-    if problem:
-        raise DeployError(problem)
-    if refusal := join_refusal(
-        topology, node=topology.node(host.name), found=run.found(host), election=election, members=members
-    ):
-        raise DeployError(f"{host.name}: {refusal}")
-    if run.speaks(host, topology):
-        for name in unlisted_members(topology, found=members):
-            logger.warning(
-                f"--> Warning: {name} is a control plane of the cluster, but not in the inventory; if it is lost, remove "
-                f"it: deploys/remove_node.py --data node={name} --data force=true"
-            )
+    urls = {
+        node.host: urls_to_try(options=options, control_plane=node in topology.control_planes)
+        for node in topology.nodes
+        if node.host in run.active(host)
+    }
+    machines = run.machines(urls=urls, kubernetes_version=options.kubernetes_version)
+    findings = preflight_findings(
+        topology,
+        options=options,
+        machines=machines,
+        found={name: run.found(inventory.get_host(name)) for name in machines},
+        election=election,
+        members=run.members(topology),
+    )
+    tell_once(findings)
+    refuse(dangers(findings))
+
+
+def refuse(findings: list[Finding]) -> None:
+    """End the run if anything is dangerous.
+
+    Raises:
+        DeployError: with every sentence.
+    """
+    if not findings:
+        return
+    sentences = [finding.sentence for finding in findings]
+    if len(sentences) == 1:
+        raise DeployError(f"{sentences[0]}; nothing was changed")
+    lines = "".join(f"\n  - {sentence}" for sentence in sentences)
+    raise DeployError(f"{len(sentences)} dangers; nothing was changed:{lines}")
+
+
+def tell_once(findings: tuple[Finding, ...]) -> None:
+    """Print the table of findings. Deploy files run once for each host; the operator needs to read it once."""
+    if not findings or findings in _told:
+        return
+    _told.add(findings)
+    stopping = len(dangers(findings))
+    doubts = len(findings) - stopping
+    heading = [f"dangers that stop the run: {stopping}"] if stopping else []
+    heading += [f"doubts that do not: {doubts}"] if doubts else []
+    logger.warning(f"--> Preflight: {', '.join(heading)}")
+    for line in table(findings):
+        logger.info(line)
