@@ -7,13 +7,17 @@ from pyinfra.api.exceptions import DeployError
 from kubeadm_deploys import cluster_run, cni
 from kubeadm_deploys.endpoints import local_proxy
 from kubeadm_deploys.errors import InputError
+from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.cluster_traces import ClusterTraces
 from kubeadm_deploys.facts.kubeadm_node import NodeState, node_state
+from kubeadm_deploys.findings import dangers, unwaived
+from kubeadm_deploys.foreign_checks import foreign_findings
 from kubeadm_deploys.hetzner import cloud_controller
 from kubeadm_deploys.kubeadm_documents import RESOLVER_FILE
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import reset
 from kubeadm_deploys.options import ClusterOptions
+from kubeadm_deploys.preflight import refuse, subjects_of
 
 UNITS = (local_proxy.UNIT,)
 PATHS = (
@@ -48,16 +52,12 @@ def reset_machine(*, options: ClusterOptions, topology: Topology, force: bool) -
     Part of a cluster that goes on is not for this, but for ``remove_node``, unless ``force``.
 
     Raises:
-        DeployError: the machine belongs to another cluster, or is part of one that goes on.
+        DeployError: there is something on the machine that is not this cluster's, or it is part of one that goes on.
     """
     run = cluster_run.CURRENT
     election = run.election(topology)
+    refuse_foreign(options=options, topology=topology)
     state = node_state(run.found(host), cluster_ca=election.ca_certificate)
-    if state is NodeState.FOREIGN:
-        raise DeployError(
-            f"{host.name}: belongs to another cluster than the inventory's control planes (its CA certificate differs); "
-            "nothing was changed; take it out of the inventory"
-        )
     goes_on = any(node.host not in run.active(host) for node in election.healthy)
     if state is NodeState.MEMBER and goes_on and not force:
         name = topology.node(host.name).name
@@ -67,6 +67,28 @@ def reset_machine(*, options: ClusterOptions, topology: Topology, force: bool) -
             "--data force=true resets it all the same"
         )
     clean_machine(options=options)
+
+
+def refuse_foreign(*, options: ClusterOptions, topology: Topology) -> None:
+    """Check that nobody else has something to lose on the machine that is in hand.
+
+    Raises:
+        DeployError: with what was found.
+    """
+    run = cluster_run.CURRENT
+    machines = run.machines(
+        urls={name: () for name in run.active(host)}, kubernetes_version=options.kubernetes_version
+    )
+    (subject,) = subjects_of(
+        topology,
+        machines={host.name: machines[host.name]},
+        found={host.name: run.found(host)},
+        cluster_ca=run.election(topology).ca_certificate,
+        # Who leaves the cluster need not be registered in it.
+        members=ClusterMembersState(),
+    )
+    findings = foreign_findings(subject, options=options, topology=topology)
+    refuse(dangers(unwaived(findings, waived=options.waive_checks)))
 
 
 @deploy("Machine")
