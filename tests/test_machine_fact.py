@@ -34,6 +34,8 @@ address:10.0.0.2 enp7s0
 route 10.0.0.0/16 via 10.0.0.1 dev enp7s0
 route blackhole 10.244.0.64/26 proto 80
 route 10.0.0.1 dev enp7s0 scope link
+route unreachable default metric 4278198272
+route \tnexthop via 10.0.0.1 dev enp7s0 weight 1
 kernel-route wg0 0000600A 0000F0FF
 kernel-route eth0 00000000 00000000
 kernel-route * 4000F40A C0FFFFFF

@@ -292,8 +292,8 @@ def _routes(rows: Iterable[list[str]]) -> Iterator[Route]:
                 prefix = f"{ipaddress.IPv4Address(network)}/{ipaddress.IPv4Address(netmask)}"
                 yield Route(network=ipaddress.IPv4Network(prefix), device=device)
         elif kind == "route":
-            # Routes that lead nowhere have their kind before the network.
-            target = next((word for word in words if word[0].isdecimal()), "")
+            # Routes that lead nowhere have their kind before the network; further hops have a line each, without one.
+            target = next((word for word in words[:2] if word[0].isdecimal()), "")
             named = dict(itertools.pairwise(words))
             if target:
                 yield Route(
@@ -305,7 +305,7 @@ def _routes(rows: Iterable[list[str]]) -> Iterator[Route]:
 
 def _listeners(rows: Iterable[list[str]]) -> Iterator[tuple[int, str]]:
     for kind, *words in rows:
-        if kind == "listener":
+        if kind == "listener" and words[0].isdecimal():
             yield int(words[0]), " ".join(words[1:])
         elif kind == "kernel-listener":
             yield int(words[0], 16), ""
