@@ -33,11 +33,13 @@ from kubeadm_deploys import (
 from kubeadm_deploys.entry import options_from_data, topology_from_inventory
 from kubeadm_deploys.hetzner.cloud import cloud_from_data
 from kubeadm_deploys.locking import one_run_at_a_time
+from kubeadm_deploys.reporting import report_failure
 
 options = options_from_data(host.data.dict())
 topology = topology_from_inventory(inventory, options=options)
 cloud = cloud_from_data(host.data.dict(), options=options)
 
+report_failure(options=options, topology=topology)
 one_run_at_a_time(topology=topology)
 check_machines(options=options, topology=topology)
 

@@ -8,11 +8,13 @@ from pyinfra import host, inventory
 
 from kubeadm_deploys.entry import flag, options_from_data, topology_from_inventory
 from kubeadm_deploys.locking import one_run_at_a_time
+from kubeadm_deploys.reporting import report_failure
 from kubeadm_deploys.reset import refuse_unconfirmed, reset_machine
 
 data = host.data.dict()
 options = options_from_data(data, also=("confirm", "force"))
 topology = topology_from_inventory(inventory, options=options)
 refuse_unconfirmed(options=options, confirmation=data.get("confirm"))
+report_failure(options=options, topology=topology)
 one_run_at_a_time(topology=topology)
 reset_machine(options=options, topology=topology, force=flag("force", data.get("force", False)))

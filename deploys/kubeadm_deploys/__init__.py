@@ -2,16 +2,16 @@
 
 Layers, from the edge to the middle; each uses only those below it:
 
-- ``deploys/*.py`` of the project: entry scripts that read pyinfra's inventory and data (``entry``) and let one run at a
-  time be at work on a cluster (``locking``);
+- ``deploys/*.py`` of the project: entry scripts that read pyinfra's inventory and data (``entry``), let one run at a time
+  be at work on a cluster (``locking``), and help after a failure (``reporting``);
 - the sections, one module each, named after the guide's: ``bridged_traffic``, ``container_runtime``,
   ``kube_packages``, ``swap``, ``control_plane``, ``joining``, ``cni``; beside them ``preflight``, ``provisioning``, ``resolver``,
   ``api_endpoint`` with the ``endpoints``, ``images``, ``placement``, ``readiness`` and ``load_balancers``. Each can be
   used alone;
 - ``operations``: what changes machines; ``facts``: what is there, one command each;
 - pure functions and values: ``options``, ``nodes``, ``marks``, ``artifacts``, ``kubeadm_documents``, ``hosts_file``,
-  ``openpgp``, ``run_lock``, ``text``; ``membership``, ``machine_checks``, ``cluster_checks`` and ``foreign_checks``, which make
-  ``findings``;
+  ``openpgp``, ``run_lock``, ``failure_report``, ``redaction``, ``text``; ``membership``, ``machine_checks``,
+  ``cluster_checks`` and ``foreign_checks``, which make ``findings``;
 - ``verification``: suites that check a cluster by looking at it, independent of all above.
 """
 

@@ -1,0 +1,300 @@
+"""What a failed run leaves to the operator, by pyinfra's real command line, and what must not be in it."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from kubeadm_deploys.cluster_run import new_token
+from kubeadm_deploys.diagnosis import DIAGNOSE
+from kubeadm_deploys.failure_report import Failure, file_name, report
+from kubeadm_deploys.nodes import Node, Topology
+from kubeadm_deploys.options import ClusterOptions
+from kubeadm_deploys.redaction import MASK, redacted
+
+TOKEN = "abcdef.0123456789abcdef"
+CERTIFICATE_KEY = "9a08f1e2d3c4b5a69788796a5b4c3d2e1f00112233445566778899aabbccddee"
+JWT = "eyJhbGciOiJSUzI1NiIs.eyJpc3MiOiJrdWJlcm5ldGVz.c2lnbmF0dXJl-X_x"
+HETZNER_TOKEN = "jEheVytlAoFl7F8MqUQ7jAo2hOXASztX4jEheVytlAoFl7F8MqUQ7jAo2hOXASzt"
+KEY_LINE = "MIIEpAIBAAKCAQEA4Zk2U5rj1xyf2pWm9Zq3v8T7o6n5m4l3k2j1h0g9f8e7d6c5"
+PEM = f"-----BEGIN RSA PRIVATE KEY-----\n{KEY_LINE}\nc2hvcnQ=\n-----END RSA PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        (f"kubeadm join --token {TOKEN} 10.0.0.1:6443", TOKEN),
+        (f"token={TOKEN}", TOKEN),
+        (f'"{new_token()}"', "."),
+        (f"--certificate-key {CERTIFICATE_KEY}", CERTIFICATE_KEY),
+        (f"before\n{PEM}\nafter", "c2hvcnQ="),
+        (json.dumps({"key": PEM}), KEY_LINE),
+        # As a journal shows it, and cut.
+        (f"Nov 25 cp-1 kubelet[7]: {KEY_LINE}\nNov 25 cp-1 kubelet[7]: c2hvcnQ=", KEY_LINE),
+        (f"    client-key-data: {KEY_LINE[:20]}", KEY_LINE[:20]),
+        ('{"client-key-data":"c2hvcnRlcg=="}', "c2hvcnRlcg=="),
+        (f"Authorization: Bearer {JWT}", JWT),
+        ('"authorization": "Basic cm9vdDpyb290"', "cm9vdDpyb290"),
+        (f"bearer {JWT[:30]}", JWT[:30]),
+        (f"mounted {JWT} there", JWT),
+        ("HCLOUD_TOKEN=short-token", "short-token"),
+        (f"the API said {HETZNER_TOKEN}", HETZNER_TOKEN),
+        ("ssh_password: 'hunter2x'", "hunter2x"),
+        ("mirror = 'http://me:pa55word@10.0.0.9:8080'", "pa55word"),
+        ("http://:pa55word@10.0.0.9", "pa55word"),
+    ],
+)
+def test_what_has_the_form_of_a_secret_is_taken_out(text: str, secret: str) -> None:
+    clean = redacted(text)
+    assert secret not in clean
+    assert MASK in clean
+    assert redacted(clean) == clean
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "node/worker-1   Ready   <none>   5m   v1.36.3   10.0.0.2   Debian GNU/Linux 12 (bookworm)",
+        f"registry.k8s.io/pause@sha256:{CERTIFICATE_KEY}",
+        "pod/calico-kube-controllers-6d4b75cb6d-x7k2p   0/1   CrashLoopBackOff",
+        "/run/containerd/io.containerd.runtime.v2.task/k8s.io/rootfs/var/lib/kubelet/pods/volumes/projected",
+        'MountVolume.SetUp failed for volume "v" : secrets "hcloud" not found',
+        "could not find a JWS signature in the cluster-info ConfigMap for the token ID",
+        "the bearer of this, see http://10.0.0.9:8080/a:b/c@d",
+        "kubernetes_apt_key_fingerprint = 'DE15B14486CD377B9E876E1A234654DA9A296436'",
+        "2026-11-25T14:03:05+0000 cp-1 kubelet[123]: E1125 14:03:05.123456     123 kubelet.go:2352] node not found",
+    ],
+)
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert redacted(text) == text
+
+
+def test_a_containers_id_is_still_found_by_what_crictl_shows_of_it() -> None:
+    assert redacted(f"container {CERTIFICATE_KEY} exited") == f"container {CERTIFICATE_KEY[:13]}{MASK} exited"
+
+
+def test_known_secrets_are_taken_out_whatever_their_form() -> None:
+    assert redacted("open sesame, he said", known=["", "a", "sesame"]) == f"open {MASK}, he said"
+    assert redacted("secret-long", known=["cret", "secret-long"]) == MASK
+
+
+def test_a_long_line_takes_no_long_time() -> None:
+    begin = time.monotonic()
+    for part in ("a", "aB3", "token", "-----BEGIN RSA PRIVATE KEY-----", "://", "a:"):
+        redacted(part * (60_000 // len(part)))
+    assert time.monotonic() - begin < 5
+
+
+def test_the_file_is_called_after_cluster_and_time_in_utc() -> None:
+    now = datetime(2026, 11, 25, 1, 2, 3, tzinfo=timezone(timedelta(hours=2)))
+    assert file_name(cluster_name="demo", now=now) == "demo-failure-20261124T230203Z.log"
+
+
+def test_the_report_has_everything_and_no_secret() -> None:
+    nodes = [
+        Node(host=f"host-{name}", name=name, ip=f"10.0.0.{n}", address="") for n, name in enumerate("ab")
+    ]
+    text = report(
+        now=datetime(2026, 11, 25, 14, 3, 5, tzinfo=UTC),
+        deploy="deploys/cluster.py",
+        versions={"pyinfra": "3.10.0"},
+        options=ClusterOptions(cluster_name="demo", mirror="http://me:pa55word@10.0.0.9"),
+        topology=Topology(control_planes=(nodes[0],), workers=(nodes[1],)),
+        failures=[Failure(host="host-b", operation="Join the cluster", error=f"one\ntoken {TOKEN}")],
+        output=["Starting", "sesame"],
+        machines={"host-b": "$ date\nnow", "host-a": "does not answer any more: gone"},
+        secrets=["sesame"],
+    )
+    for words in (
+        "deploys/cluster.py failed at 2026-11-25 14:03:05 UTC",
+        "pyinfra 3.10.0",
+        "host-b: Join the cluster\n    one\n",
+        "control plane a: host host-a, node_ip 10.0.0.0",
+        "worker b: host host-b, node_ip 10.0.0.1",
+        "cluster_name = 'demo'",
+        "Starting",
+        "Machine host-b ====\n$ date\nnow",
+        "Machine host-a ====\ndoes not answer any more: gone",
+    ):
+        assert words in text
+    assert [secret for secret in ("pa55word", TOKEN, "sesame") if secret in text] == []
+
+
+def test_a_machine_without_kubernetes_is_described_quickly_and_in_ascii() -> None:
+    begin = time.monotonic()
+    done = subprocess.run(["sh", "-c", str(DIAGNOSE)], capture_output=True, timeout=90)
+    assert (done.returncode, done.stderr) == (0, b"")
+    said = done.stdout.decode("ascii")
+    for command in (
+        "uname --all",
+        "kubelet --version",
+        "journalctl --unit containerd",
+        "crictl --timeout 5s ps",
+    ):
+        assert f"$ {command}" in said
+    assert time.monotonic() - begin < 60
+
+
+DEPLOY = """
+from pyinfra import host, inventory
+from pyinfra.api import operation
+from pyinfra.api.exceptions import DeployError
+from pyinfra.operations import server
+from kubeadm_deploys import ClusterOptions, locking, reporting
+from kubeadm_deploys.locking import one_run_at_a_time
+from kubeadm_deploys.nodes import Node, Topology
+
+locking._ANSWER_SECONDS = reporting._ANSWER_SECONDS = 2
+nodes = tuple(Node(host=each.name, name="cp", ip="10.0.0.1", address="10.0.0.1") for each in inventory)
+topology = Topology(control_planes=nodes, workers=())
+reporting.report_failure(options=ClusterOptions(cluster_name="demo"), topology=topology)
+one_run_at_a_time(topology=topology, folder={folder!r})
+
+@operation()
+def raising():
+    if host.state.is_executing:
+        raise DeployError("raised inside an operation")
+    yield "true"
+
+{work}
+"""
+
+SHELL = 'server.shell(name="Work hard", commands=[{!r}])'
+
+
+def start(tmp_path: Path, work: str, *arguments: str, inventory: str = "@local") -> subprocess.Popen[str]:
+    (tmp_path / "work.py").write_text(DEPLOY.format(folder=str(tmp_path / "lock"), work=work))
+    pyinfra = str(Path(sys.executable).with_name("pyinfra"))
+    return subprocess.Popen(
+        [pyinfra, *(arguments or ("-y",)), inventory, "work.py"],
+        cwd=tmp_path,
+        env={**os.environ, "HCLOUD_TOKEN": "open-sesame"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(tmp_path: Path, work: str, *arguments: str, inventory: str = "@local") -> tuple[int, str, str]:
+    process = start(tmp_path, work, *arguments, inventory=inventory)
+    stdout, stderr = process.communicate(timeout=120)
+    return process.returncode, stdout, stderr
+
+
+def reports(tmp_path: Path) -> list[Path]:
+    return list(tmp_path.glob("demo-failure-*.log"))
+
+
+def the_report(tmp_path: Path, stderr: str) -> str:
+    """The text of the only report, after checking its mode, and that its path is in the run's last line."""
+    (path,) = reports(tmp_path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert stderr.splitlines()[-1].endswith(f" {path}")
+    return path.read_text()
+
+
+def test_a_failed_run_ends_with_the_path_of_its_report(tmp_path: Path) -> None:
+    code, _, stderr = run(tmp_path, SHELL.format("echo open-sesame; echo it hurts >&2; exit 3"))
+    assert code == 1
+    assert "No hosts remaining!" in stderr
+    text = the_report(tmp_path, stderr)
+    assert "@local: Work hard\n    it hurts" in text
+    assert "==== Machine @local ====\n\n$ uname --all" in text
+    assert "cluster_name = 'demo'" in text
+    assert "open-sesame" not in text
+    assert list((tmp_path / "lock").iterdir()) == []
+
+
+def test_json_stays_json(tmp_path: Path) -> None:
+    # The first of two hosts goes on.
+    work = f"if host.name == '@local':\n    {SHELL.format('exit 3')}\n{SHELL.format('true')}"
+    inventory = tmp_path / "inventory.py"
+    inventory.write_text('hosts = [("@fake/well", {"fake_delay": 0, "fake_delay_jitter": 0}), "@local"]\n')
+    code, stdout, stderr = run(tmp_path, work, "-y", "--json", inventory=str(inventory))
+    assert code == 1
+    assert json.loads(stdout)["results"]["totals"]["error"] >= 1
+    text = the_report(tmp_path, stderr)
+    # One control plane that is well is asked too.
+    assert "==== Machine @fake/well ====" in text
+    assert "==== Machine @local ====" in text
+
+
+def test_an_exception_in_an_operation_is_a_failure(tmp_path: Path) -> None:
+    code, _, stderr = run(tmp_path, 'raising(name="Raise")')
+    assert code == 1
+    text = the_report(tmp_path, stderr)
+    assert "@local: Raise\n    Traceback" in text
+    assert "DeployError: raised inside an operation" in text
+
+
+def test_a_machine_that_does_not_answer_any_more_is_written_down_as_such(tmp_path: Path) -> None:
+    shell = tmp_path / "shell"
+    shell.write_text(
+        f'#!/bin/sh\nif [ -e {shlex.quote(str(tmp_path))}/dead ]; then sleep 10; fi\nexec sh "$@"\n'
+    )
+    shell.chmod(0o755)
+    inventory = tmp_path / "inventory.py"
+    inventory.write_text(f'hosts = [("@local", {{"_shell_executable": {str(shell)!r}}})]\n')
+    code, _, stderr = run(tmp_path, SHELL.format("touch dead; exit 1"), inventory=str(inventory))
+    assert code == 1
+    assert "==== Machine @local ====\ndoes not answer any more: no answer in 2 s" in the_report(
+        tmp_path, stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("work", "arguments", "code"),
+    [
+        (SHELL.format("true"), ("-y",), 0),
+        (SHELL.format("exit 3"), ("--dry",), 0),
+        (SHELL.replace(")", ", _ignore_errors=True)").format("exit 3"), ("-y",), 0),
+        # Nothing has run yet.
+        ('raise DeployError("refused")', ("-y",), 1),
+    ],
+)
+def test_without_a_failure_there_is_no_report(
+    tmp_path: Path, work: str, arguments: tuple[str, ...], code: int
+) -> None:
+    assert run(tmp_path, work, *arguments)[0] == code
+    assert reports(tmp_path) == []
+
+
+def test_a_run_that_finds_the_lock_taken_has_not_failed(tmp_path: Path) -> None:
+    first = start(tmp_path, SHELL.format("touch begun; until [ -e go ]; do sleep 0.1; done"))
+    while not (tmp_path / "begun").exists():
+        assert first.poll() is None
+        time.sleep(0.05)
+    code, _, stderr = run(tmp_path, SHELL.format("true"))
+    assert (code, "runs work.py on this cluster since" in stderr) == (1, True)
+    (tmp_path / "go").touch()
+    first.communicate(timeout=60)
+    assert reports(tmp_path) == []
+
+
+def test_ctrl_c_is_no_failure(tmp_path: Path) -> None:
+    process = start(tmp_path, SHELL.format("touch begun; sleep 2; exit 3"))
+    while not (tmp_path / "begun").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert "Error" in stderr
+    assert reports(tmp_path) == []
+
+
+def test_a_report_that_cannot_be_written_hides_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    code, _, stderr = run(folder, SHELL.format(f"rm -r {folder}; echo it hurts >&2; exit 3"))
+    assert code == 1
+    assert "it hurts" in stderr
+    assert "No hosts remaining!" in stderr
+    assert "Warning: no report could be written" in stderr
