@@ -53,7 +53,9 @@ def test_the_fact_reads_what_the_script_prints() -> None:
             "active /dev/sda2",
             "unit swap.target static",
             "unit dev-sda2.swap masked",
-            "unit dev-sda2.swap loaded",
+            r"unit dev-disk-by\x2ddiskseq-1\x2dpart2.swap generated",
+            r"unit swap\x2dfile.swap local",
+            "unit other.swap disabled",
             "unit zramswap.service enabled",
         ]
     )
@@ -61,3 +63,4 @@ def test_the_fact_reads_what_the_script_prints() -> None:
     assert state.fstab == "/dev none swap sw\n"
     assert state.active == ("/dev/sda2",)
     assert state.unmasked_units == ("swap.target", "zramswap.service")
+    assert state.local_units == (r"swap\x2dfile.swap",)

@@ -5,6 +5,7 @@ brings it back. Source: kubeadm documentation, "Installing kubeadm", swap config
 """
 
 import re
+import shlex
 
 from pyinfra import host
 from pyinfra.api import deploy
@@ -53,5 +54,11 @@ def disable_swap(*, options: ClusterOptions) -> None:
     if found.unmasked_units:
         server.shell(
             name="Mask the units that bring swap back",
-            commands=[f"systemctl mask --now {' '.join(found.unmasked_units)}"],
+            # Quoted, because a dash of a device's path is \x2d in its unit's name.
+            commands=[f"systemctl mask --now {shlex.join(found.unmasked_units)}"],
+        )
+    if found.local_units:
+        server.shell(
+            name="Disable the administrator's swap units",
+            commands=[f"systemctl disable --now {shlex.join(found.local_units)}"],
         )

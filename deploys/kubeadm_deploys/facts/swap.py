@@ -10,29 +10,38 @@ _SCRIPT = r"""
 echo "container $(systemd-detect-virt --container 2>/dev/null)"
 if [ -f /etc/fstab ]; then echo "fstab $(base64 -w 0 /etc/fstab)"; fi
 tail -n +2 /proc/swaps | while read -r device rest; do echo "active $device"; done
-{
-  systemctl list-unit-files --no-legend --plain 'swap.target' '*.swap' \
-    'systemd-zram-setup@.service' 'zramswap.service' 'zram-config.service' | awk '{print $1, $2}'
-  systemctl list-units --all --no-legend --plain --type=swap | awk '{print $1, $2}'
-} | while read -r unit state; do echo "unit $unit $state"; done
+systemctl list-unit-files --no-legend --plain 'swap.target' '*.swap' \
+  'systemd-zram-setup@.service' 'zramswap.service' 'zram-config.service' |
+  while read -r unit state rest; do
+    if [ -f "/etc/systemd/system/$unit" ] && [ "$state" = enabled ]; then state=local; fi
+    printf 'unit %s %s\n' "$unit" "$state"
+  done
 """
+
+# A generator's units (from fstab, from a GPT partition's type, zram devices) are started with swap.target and never
+# without it, and some have a name that another boot changes.
+_HARMLESS = ("masked", "disabled", "generated")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SwapState:
-    """``active`` devices; ``fstab`` as it is; systemd ``units`` that bring swap and are not ``masked``."""
+    """``active`` devices; ``fstab`` as it is; units of systemd that bring swap back.
+
+    ``local_units`` are enabled ones that the machine's administrator wrote: systemd masks no file in /etc.
+    """
 
     in_container: bool = False
     active: tuple[str, ...] = ()
     fstab: str = ""
     unmasked_units: tuple[str, ...] = ()
+    local_units: tuple[str, ...] = ()
 
 
 class Swap(FactBase[SwapState]):
     """Active swap and everything that would bring it back, in one command.
 
     Swap units come from fstab, but also from GPT partitions that systemd finds by itself, and compressed
-    memory (zram) from the services of three packages.
+    memory (zram) from the services of three packages: ``swap.target`` starts them all at boot.
     """
 
     default = SwapState
@@ -44,14 +53,15 @@ class Swap(FactBase[SwapState]):
     @override
     def process(self, output: list[str]) -> SwapState:
         words = [line.split() for line in output]
-        units: dict[str, bool] = {}
-        for _, unit, *state in (line for line in words if line[0] == "unit"):
-            units[unit] = units.get(unit, False) or "masked" in state
+        units = {line[1]: line[2] for line in words if line[0] == "unit"}
         fstab = next((line[1] for line in words if line[0] == "fstab" and len(line) > 1), "")
         return SwapState(
             in_container=any(line[0] == "container" and line[1:] not in ([], ["none"]) for line in words),
             active=tuple(line[1] for line in words if line[0] == "active"),
             # surrogateescape keeps bytes that are no UTF-8 as they are.
             fstab=base64.b64decode(fstab).decode(errors="surrogateescape"),
-            unmasked_units=tuple(sorted(unit for unit, masked in units.items() if not masked)),
+            unmasked_units=tuple(
+                sorted(unit for unit, state in units.items() if state not in (*_HARMLESS, "local"))
+            ),
+            local_units=tuple(sorted(unit for unit, state in units.items() if state == "local")),
         )
