@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from tests.lab.docker import LabError
 
+SEARCH_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+"""Where programs are, with those for administrators that the path of other users leaves out."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -44,7 +47,7 @@ def turned_to(*, codename: str, targets: str) -> list[Source]:
 
 def require(*, command: str, package: str) -> None:
     """Have `command` on this machine: install its Debian package when that is possible, or say what to install."""
-    if shutil.which(command):
+    if shutil.which(command, path=SEARCH_PATH):
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise LabError(
