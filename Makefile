@@ -31,7 +31,8 @@ cluster: .venv/ready
 test: lint
 	$(PYTHON) -m tests.lab.daemon start
 	$(PYTHON) -m tests.lab.mirror build --kubernetes $(KUBERNETES_VERSIONS)
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile --ignore tests/e2e tests
+	$(PYTHON) -m pytest tests/e2e
 
 lint: .venv/ready
 	.venv/bin/ruff check
