@@ -68,7 +68,7 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
         ("kubernetes_version=latest", ["kubernetes_version: 'latest' is not a version"]),
         ("containerd_version=2.3.99", ["containerd_version: 2.3.99 has no known checksum", "checksums"]),
         ("pod_subnet=10.244.0.0/99", ["pod_subnet: '10.244.0.0/99' is not an IPv4 network"]),
-        ("pod_subnet=10.244.0.0/28", ["pod_subnet: 10.244.0.0/28 is too small"]),
+        ("pod_subnet=10.244.0.0/28", ["pod_subnet: '10.244.0.0/28' is too small"]),
         ("service_subnet=10.244.0.0/20", ["service_subnet: 10.244.0.0/20 overlaps pod_subnet"]),
         ("pod_subnet=10.0.0.0/16", ["pod_subnet: 10.0.0.0/16 contains node_ip 10.0.0.1"]),
         ("checksums=/nowhere/sums", ["checksums: '/nowhere/sums' cannot be read"]),

@@ -129,6 +129,19 @@ def test_both_ask_the_api_at_the_given_endpoint() -> None:
         assert variables(document(cloud=cloud), deployment)["HCLOUD_ENDPOINT"] == "http://10.0.0.9/v1"
 
 
+def test_names_that_look_like_numbers_stay_names() -> None:
+    options = ClusterOptions(control_plane_endpoint="1.5", cloud_provider="hetzner")
+    found = variables(document(options=options), "hcloud-cloud-controller-manager")
+    assert found["KUBERNETES_SERVICE_HOST"] == "1.5"
+
+
+def test_a_location_is_a_name() -> None:
+    with pytest.raises(InputError, match="hcloud_location: 'fsn1: x' is not a valid name"):
+        read({**DATA, "hcloud_location": "fsn1: x"})
+    with pytest.raises(InputError, match="hcloud_location: is missing"):
+        read({**DATA, "hcloud_location": None})
+
+
 def test_the_images_are_those_of_the_wanted_versions() -> None:
     options = ClusterOptions(hcloud_cloud_controller_version="1.31.1", hcloud_csi_version="2.20.0")
     assert {image["name"]: image["newTag"] for image in document(options=options)["images"]} == {
@@ -154,7 +167,7 @@ def test_another_token_or_network_starts_both_again() -> None:
 
 
 def test_a_release_that_hetzners_api_has_left_behind_is_refused() -> None:
-    with pytest.raises(InputError, match=r"hcloud_cloud_controller_version: 1\.25\.1 .* 1\.30\.1 or newer"):
+    with pytest.raises(InputError, match=r"hcloud_cloud_controller_version: '1\.25\.1' .* 1\.30\.1 or newer"):
         ClusterOptions(hcloud_cloud_controller_version="1.25.1")
 
 

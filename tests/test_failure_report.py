@@ -105,7 +105,9 @@ def test_the_report_has_everything_and_no_secret() -> None:
         now=datetime(2026, 11, 25, 14, 3, 5, tzinfo=UTC),
         deploy="deploys/cluster.py",
         versions={"pyinfra": "3.10.0"},
-        options=ClusterOptions(cluster_name="demo", mirror="http://me:pa55word@10.0.0.9"),
+        options=ClusterOptions(
+            cluster_name="demo", kubelet_configuration={"staticPodURL": "http://me:pa55word@10.0.0.9"}
+        ),
         topology=Topology(control_planes=(nodes[0],), workers=(nodes[1],)),
         failures=[Failure(host="host-b", operation="Join the cluster", error=f"one\ntoken {TOKEN}")],
         output=["Starting", "sesame"],

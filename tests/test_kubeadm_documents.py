@@ -1,21 +1,18 @@
 """The documents for kubeadm. What kubeadm itself thinks of them is asked in tests/e2e."""
 
 import dataclasses
-import datetime
 import hashlib
 import subprocess
 from typing import Any
 
 import pytest
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from kubeadm_deploys import kubeadm_documents
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.options import ClusterOptions
+from kubeadm_deploys.text import yaml_text
+from tests import certificates
 
 CONTROL_PLANE = Node(host="cp.example.com", name="cp-1", ip="10.0.0.2", address="203.0.113.10")
 WORKER = Node(host="w.example.com", name="worker-1", ip="10.0.0.3", address="203.0.113.11")
@@ -88,6 +85,29 @@ def test_the_endpoint_is_a_name_and_every_way_in_is_in_the_certificate() -> None
     ]
 
 
+def test_what_ssh_calls_a_machine_is_in_the_certificate_only_where_it_can_be() -> None:
+    for address, names in (
+        ("CP-1.example.com", ["cp-1.example.com"]),
+        ("cp_1", []),
+        ("2001:db8::1", ["2001:db8::1"]),
+    ):
+        node = dataclasses.replace(CONTROL_PLANE, address=address)
+        topology = Topology(control_planes=(node,), workers=())
+        found = kubeadm_documents.certificate_sans(options=ClusterOptions(), topology=topology)
+        assert found == ["api.kubernetes.internal", "localhost", "127.0.0.1", "cp-1", "10.0.0.2", *names]
+
+
+@pytest.mark.parametrize("name", ["y", "N", "1e3", "0o17", "017", "0x1f", "null", "on", "2026-01-01", "+1"])
+def test_what_go_takes_for_something_else_is_quoted(name: str) -> None:
+    text = yaml_text({"name": name, "other": {name: [name]}})
+    assert text.splitlines() == [f"name: '{name}'", "other:", f"  '{name}':", f"  - '{name}'"]
+
+
+def test_numbers_and_switches_stay_what_they_are() -> None:
+    text = yaml_text({"a": 1, "b": True, "c": None, "d": 1e22, "e": "plain"})
+    assert text.splitlines() == ["a: 1", "b: true", "c: null", "d: 1.0e+22", "e: plain"]
+
+
 def test_networks_and_version_are_the_options() -> None:
     cluster = documents(
         pod_subnet="172.20.0.0/16",
@@ -135,36 +155,28 @@ def join(*, control_plane: bool, ca_certificate: str) -> dict[str, Any]:
     )
 
 
-def certificate() -> tuple[str, str]:
-    """A self-signed CA certificate, and the hash of its public key as openssl computes it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kubernetes")])
-    now = datetime.datetime.now(datetime.UTC)
-    built = (
-        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-        .public_bytes(serialization.Encoding.PEM)
-    )
+def public_key_hash(pem: str) -> str:
+    """The hash of a certificate's public key as openssl computes it."""
     public_key = subprocess.run(
-        ["openssl", "x509", "-pubkey", "-noout"], input=built, capture_output=True, check=True
+        ["openssl", "x509", "-pubkey", "-noout"], input=pem.encode(), capture_output=True, check=True
     ).stdout
     der = subprocess.run(
         ["openssl", "pkey", "-pubin", "-outform", "der"], input=public_key, capture_output=True, check=True
     ).stdout
-    return built.decode(), f"sha256:{hashlib.sha256(der).hexdigest()}"
+    return f"sha256:{hashlib.sha256(der).hexdigest()}"
 
 
 def test_a_join_trusts_only_the_clusters_ca() -> None:
-    pem, expected = certificate()
+    pem = certificates.self_signed()
     assert join(control_plane=False, ca_certificate=pem)["discovery"]["bootstrapToken"] == {
         "token": TOKEN,
         "apiServerEndpoint": "api.kubernetes.internal:6443",
-        "caCertHashes": [expected],
+        "caCertHashes": [public_key_hash(pem)],
     }
 
 
 def test_only_a_control_plane_joins_with_an_api_endpoint_of_its_own() -> None:
-    pem, _ = certificate()
+    pem = certificates.self_signed()
     assert "controlPlane" not in join(control_plane=False, ca_certificate=pem)
     assert join(control_plane=True, ca_certificate=pem)["controlPlane"] == {
         "localAPIEndpoint": {"advertiseAddress": "10.0.0.3", "bindPort": 6443}

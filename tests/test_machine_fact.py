@@ -164,6 +164,13 @@ def test_without_iproute_and_curl_the_kernels_own_files_are_read(bare_path: str)
     assert (bare.memory, bare.cpus, bare.disks.keys()) == (full.memory, full.cpus, full.disks.keys())
 
 
+def test_without_curl_an_ipv6_address_is_tried_and_not_looked_up(bare_path: str) -> None:
+    probes = asked("http://[::1]:1/x", "http://[::1]/", path=bare_path).probes
+    assert probes["http://[::1]:1/x"].status == 7
+    # Something may well serve port 80 here.
+    assert probes["http://[::1]/"].status in (0, 7)
+
+
 @pytest.mark.parametrize(("program", "name"), [("curl", "1"), ("ss", "2")])
 def test_a_program_that_fails_is_one_that_is_not_there(bare_path: str, program: str, name: str) -> None:
     broken = Path(bare_path, program)

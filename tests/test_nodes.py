@@ -56,6 +56,18 @@ def test_a_missing_address_is_refused() -> None:
     assert problem.startswith("node_ip: '' of host host-1 is not an IPv4 address")
 
 
+@pytest.mark.parametrize("ip", ["127.0.0.1", "0.0.0.0", "169.254.1.1", "224.0.0.1", "255.255.255.255"])
+def test_an_address_that_reaches_no_machine_is_refused(ip: str) -> None:
+    (problem,) = problems_of(Topology(control_planes=(node(1, ip=ip),), workers=()))
+    assert problem.startswith(f"node_ip: '{ip}' of host host-1 is an address that no other machine can reach")
+
+
+def test_a_name_that_is_too_long_for_the_nodes_label_is_refused() -> None:
+    name = f"{'a' * 40}.{'b' * 40}"
+    (problem,) = problems_of(Topology(control_planes=(node(1, name=name),), workers=()))
+    assert problem.startswith(f"node_name: '{name}' of host host-1 is too long") and "63" in problem
+
+
 @pytest.mark.parametrize(
     ("ip", "field"),
     [

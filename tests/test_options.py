@@ -20,6 +20,12 @@ def problems_of(**fields: Any) -> tuple[str, ...]:
     return error.value.problems
 
 
+def endless() -> dict[str, Any]:
+    document: dict[str, Any] = {}
+    document["a"] = [document]
+    return document
+
+
 def test_defaults_make_a_cluster() -> None:
     options = ClusterOptions()
     assert options.kubernetes_minor == "1.36"
@@ -33,6 +39,9 @@ def test_defaults_make_a_cluster() -> None:
     [
         ({"kubernetes_version": "latest"}, ["kubernetes_version", "'latest'", "not a version", "1.36.3"]),
         ({"kubernetes_version": 1.36}, ["kubernetes_version", "1.36", "not a version"]),
+        ({"kubernetes_version": "1.٣6.3"}, ["kubernetes_version", "not a version"]),
+        ({"kubernetes_version": "01.36.3"}, ["kubernetes_version", "'01.36.3'", "not a version"]),
+        ({"hcloud_cloud_controller_version": f"{'9' * 5000}.0.0"}, ["hcloud_cloud_", "not a version"]),
         ({"kubernetes_version": "1.30.0"}, ["kubernetes_version", "1.30.0", "not supported", "1.31"]),
         (
             {"containerd_version": "1.6.9", "checksums": {OLD_CONTAINERD: "0" * 64}},
@@ -49,6 +58,8 @@ def test_defaults_make_a_cluster() -> None:
         ({"pod_subnet": "10.244.0.1/16"}, ["pod_subnet", "host bits set"]),
         ({"pod_subnet": "fd00::/48"}, ["pod_subnet", "not an IPv4 network"]),
         ({"pod_subnet": "10.244.0.0/25"}, ["pod_subnet", "too small", "/16"]),
+        ({"pod_subnet": "12.0.0.0/7"}, ["pod_subnet", "too big", "/8", "/16"]),
+        ({"pod_subnet": "127.0.0.0/8"}, ["pod_subnet", "127.0.0.0/8", "lead nowhere"]),
         ({"service_subnet": "10.96.0.0/29"}, ["service_subnet", "too small", "/12"]),
         ({"service_subnet": "10.0.0.0/8", "pod_subnet": "192.168.0.0/16"}, ["service_subnet", "too big"]),
         ({"service_subnet": "10.244.0.0/20"}, ["service_subnet", "overlaps pod_subnet", "disjoint"]),
@@ -57,18 +68,43 @@ def test_defaults_make_a_cluster() -> None:
         ({"dns_domain": "-x"}, ["dns_domain", "'-x'", "DNS name"]),
         ({"certificate_sans": "example.com"}, ["certificate_sans", "not a list"]),
         ({"certificate_sans": ["exa mple"]}, ["certificate_sans", "DNS name"]),
+        ({"certificate_sans": ["fe80::1%eth0"]}, ["certificate_sans", "'fe80::1%eth0'", "DNS name"]),
         ({"encapsulation": "GRE"}, ["encapsulation", "'GRE'", "VXLAN or IPIP or None"]),
         ({"pod_mtu": 100}, ["pod_mtu", "100", "576"]),
         ({"pod_mtu": True}, ["pod_mtu", "True", "not an MTU"]),
         ({"swap": "on"}, ["swap", "'on'", "off or keep"]),
         ({"mirror": "10.0.0.9"}, ["mirror", "'10.0.0.9'", "http://10.0.0.9:8080"]),
+        *(
+            ({"mirror": mirror}, ["mirror", repr(mirror), "http://10.0.0.9:8080"])
+            for mirror in (
+                *(
+                    'http://a"b',
+                    "http://a/b c",
+                    "http://a/\nb",
+                    "http://[::1",
+                    "http://a:99999",
+                    "http://a#b",
+                ),
+                *("http://user:password@a", "HTTP://a"),
+            )
+        ),
         ({"checksums": {"https://x": "abc"}}, ["checksums", "https://x", "64 hexadecimal"]),
+        ({"checksums": {5: "0" * 64}}, ["checksums", "has 5", "https://"]),
+        ({"checksums": 5}, ["checksums", "5", "name a sha256sum file"]),
         ({"kubernetes_apt_key_fingerprint": "DE15"}, ["kubernetes_apt_key_fingerprint", "40 hexadecimal"]),
         ({"kubelet_configuration": "maxPods"}, ["kubelet_configuration", "not a mapping"]),
+        ({"kubelet_configuration": {"kind": "Pod"}}, ["kubelet_configuration", "has kind", "leave it out"]),
+        ({"kubelet_configuration": {"a": [{1: 2}]}}, ["kubelet_configuration", "has 1", "keys are text"]),
+        ({"kubelet_configuration": {"maxPods": 2**64}}, ["kubelet_configuration", f"has {2**64}", "64 bits"]),
+        ({"kubelet_configuration": {"a": float("nan")}}, ["kubelet_configuration", "has nan"]),
+        ({"kubelet_configuration": {"a": b"b"}}, ["kubelet_configuration", "has b'b'"]),
+        ({"kubelet_configuration": {"a": "\ud800"}}, ["kubelet_configuration", r"has '\ud800'", "Unicode"]),
+        ({"kubelet_configuration": endless()}, ["kubelet_configuration", "nested too deep"]),
         ({"ignore_preflight_errors": ["all"]}, ["ignore_preflight_errors", "one kubeadm preflight check"]),
         ({"waive_checks": ["all"]}, ["waive_checks", "'all'", "one by one"]),
         ({"waive_checks": ["clocks"]}, ["waive_checks", "'clocks'", "no check", "clock, hostname"]),
         ({"waive_checks": ["another-cluster"]}, ["waive_checks", "'another-cluster'", "cannot be waived"]),
+        ({"waive_checks": [["clock"]]}, ["waive_checks", "has ['clock']", "no check", "choose among"]),
         ({"waive_checks": "clock"}, ["waive_checks", "'clock'", "not a list"]),
         (
             {"containerd_restrict_oom_score_adj": "yes"},
@@ -76,6 +112,11 @@ def test_defaults_make_a_cluster() -> None:
         ),
         ({"ready_timeout": 0}, ["ready_timeout", "0", "1 to 3600"]),
         ({"kubeconfig": "folder/"}, ["kubeconfig", "'folder/'", "path of a file"]),
+        ({"kubeconfig": "."}, ["kubeconfig", "'.'", "path of a folder"]),
+        ({"kubeconfig": "a\nb"}, ["kubeconfig", r"'a\nb'", "path of a file"]),
+        ({"kubeconfig": "é" * 200}, ["kubeconfig", "too long"]),
+        ({"pod_mtu": 10**5000}, ["pod_mtu", "<int too big to show>", "not an MTU"]),
+        ({"swap": [10**5000]}, ["swap", "<list too big to show>", "off or keep"]),
         ({"provisioning_timeout": 0}, ["provisioning_timeout", "0", "1 to 3600"]),
         ({"nameservers": "9.9.9.9"}, ["nameservers", "'9.9.9.9'", "not a list"]),
         ({"nameservers": ["127.0.0.53"]}, ["nameservers", "'127.0.0.53'", "the pod itself"]),
@@ -116,6 +157,12 @@ def test_all_wrong_fields_are_told_at_once() -> None:
     assert [problem.partition(":")[0] for problem in problems] == ["kubernetes_version", "pod_subnet", "swap"]
 
 
+def test_what_is_wrong_in_itself_is_told_beside_other_wrong_fields() -> None:
+    sizes = {"pod_subnet": "10.244.0.0/25", "service_subnet": "10.96.0.0/29"}
+    releases = {"kubernetes_version": "1.30.0", "hcloud_cloud_controller_version": "1.25.1"}
+    assert len(problems_of(**sizes, **releases, swap="maybe")) == 5
+
+
 def test_a_checksum_from_the_user_makes_an_unknown_release_possible() -> None:
     url = (
         "https://github.com/containernetworking/plugins/releases/download/v1.4.0/"
@@ -123,6 +170,16 @@ def test_a_checksum_from_the_user_makes_an_unknown_release_possible() -> None:
     )
     options = ClusterOptions(cni_plugins_version="1.4.0", checksums={url: "0" * 64})
     assert options.cni_plugins_version == "1.4.0"
+
+
+def test_a_long_value_is_cut() -> None:
+    (problem,) = problems_of(cluster_name="x" * 10_000)
+    assert len(problem) < 400
+
+
+def test_every_preflight_check_of_kubeadm_can_be_waived() -> None:
+    names = ("FileContent--proc-sys-net-ipv4-ip_forward", "FileAvailable--etc-kubernetes-kubelet.conf")
+    assert ClusterOptions(ignore_preflight_errors=names).ignore_preflight_errors == names
 
 
 def test_values_take_their_normal_form() -> None:

@@ -282,6 +282,7 @@ def test_a_join_that_is_finished_adds_no_taint_that_data_do_not_say(
         ("labels", {"a b": "c"}, ["node_labels: {'a b': 'c'} of host host-2 has 'a b'", "example.com/disk"]),
         ("labels", {"Example.com/disk": "c"}, ["has 'Example.com/disk', which is no label"]),
         ("labels", {"/disk": "c"}, ["has '/disk', which is no label"]),
+        ("labels", {10**5000: "c"}, ["<dict too big to show>", "<int too big to show>, which is no label"]),
         ("labels", {"a" * 64: "c"}, ["which is no label", "at most 63"]),
         ("labels", {"slots": 4}, ["has 4 for 'slots'; write text"]),
         ("labels", {"disk": "-ssd"}, ["has '-ssd' for 'disk'"]),
@@ -293,6 +294,8 @@ def test_a_join_that_is_finished_adds_no_taint_that_data_do_not_say(
         ("taints", ("spot:Never",), ["has 'spot:Never', which is no taint", "PreferNoSchedule"]),
         ("taints", ("a=b=c:NoExecute",), ["has 'a=b=c:NoExecute', which is no taint"]),
         ("taints", (":NoExecute",), ["has ':NoExecute', which is no taint"]),
+        ("taints", ([1],), ["has [1], which is no taint"]),
+        ("taints", ("a" * 999,), [f"has '{'a' * 199}..., which is no taint"]),
         ("taints", (1,), ["has 1, which is no taint"]),
         ("taints", ("a=b:NoExecute", "a:NoExecute"), ["has a:NoExecute twice; give it one value"]),
         (

@@ -12,7 +12,7 @@ from kubeadm_deploys.facts.cluster_health import ClusterHealth, ClusterHealthSta
 from kubeadm_deploys.facts.container_runtime import ContainerRuntime, ContainerRuntimeState
 from kubeadm_deploys.facts.kube_packages import KubePackagesState
 from kubeadm_deploys.managed_files import differing_files
-from kubeadm_deploys.operations.kubeconfig import operator_kubeconfig
+from kubeadm_deploys.operations.kubeconfig import operator_kubeconfig, server_url
 from kubeadm_deploys.options import ClusterOptions
 from kubeadm_deploys.text import sha256
 
@@ -264,3 +264,17 @@ def test_the_operators_kubeconfig_is_reachable_and_can_be_merged() -> None:
         "certificate-authority-data": "Q0E=",
         "tls-server-name": "api.shop.internal",
     }
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        ("203.0.113.10", "https://203.0.113.10:6443"),
+        ("k8s.example.com", "https://k8s.example.com:6443"),
+        ("2001:db8::1", "https://[2001:db8::1]:6443"),
+    ],
+)
+def test_the_operator_reaches_the_api_by_name_and_by_addresses_of_both_families(
+    address: str, url: str
+) -> None:
+    assert server_url(address, port=6443) == url

@@ -5,29 +5,42 @@ sentence that begins with the field and the value ("pod_subnet: '10.0/16' is not
 """
 
 import ipaddress
+import math
 import re
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
+from kubeadm_deploys.errors import shortened, shown
 from kubeadm_deploys.findings import CHECKS
 
-_VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")
+_NUMBER = r"(0|[1-9][0-9]{0,5})"
+_VERSION = re.compile(rf"v?{_NUMBER}\.{_NUMBER}\.{_NUMBER}")
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _DNS_NAME = re.compile(rf"{_DNS_LABEL.pattern}(\.{_DNS_LABEL.pattern})*")
 _FINGERPRINT = re.compile(r"[0-9A-F]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-_PROVIDER_ID = re.compile(r"[a-z][-a-z0-9]*://\S+")
-_LABEL_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
-_TAINT = re.compile(r"([^=:]+)(?:=([^=:]*))?:(NoSchedule|PreferNoSchedule|NoExecute)")
+# It stands in the kubelet's command line, in a file that systemd splits into words.
+_PROVIDER_ID = re.compile(r"[a-z][-a-z0-9]*://[-._~/:@A-Za-z0-9]+")
+# A host as browsers and machines know them, underscores of docker's names included. No user and password, no query:
+# apt, curl and containerd each make something else of them.
+_HOST_LABEL = r"[A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9_])?"
+_URL = re.compile(
+    rf"https?://({_HOST_LABEL}(\.{_HOST_LABEL})*|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])"
+    r"(:(?P<port>[0-9]{1,5}))?(/[-._~%:@+=,/A-Za-z0-9]*)?"
+)
+_UNUSABLE = tuple(
+    ipaddress.IPv4Network(network)
+    for network in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4")
+)
+"""This host, loopback, link-local, multicast and reserved: addresses that no router leads anywhere."""
 
-ROLE_PREFIX = "node-role.kubernetes.io"
-"""Of the labels that kubectl shows as a node's roles."""
-
-_KUBELETS_PREFIXES = ("kubernetes.io", "beta.kubernetes.io", "failure-domain.beta.kubernetes.io")
-_KUBERNETES_TAINT_PREFIXES = ("node.kubernetes.io", "node.cloudprovider.kubernetes.io")
+_LONGEST_NODE_NAME = 63
+_LONGEST_FILE_NAME = 240
+_LONGEST_PATH = 4000
+_DEEPEST_DOCUMENT = 20
+_INTEGERS = range(-(2**63), 2**63)
 
 
 def version(value: object) -> str:
@@ -43,9 +56,17 @@ def network(value: object) -> str:
     if not isinstance(value, str) or "/" not in value:
         raise ValueError("is not an IPv4 network; write it like 10.244.0.0/16")
     try:
-        return str(ipaddress.IPv4Network(value))
+        found = ipaddress.IPv4Network(value)
     except ValueError as error:
-        raise ValueError(f"is not an IPv4 network ({error}); write it like 10.244.0.0/16") from None
+        raise ValueError(
+            f"is not an IPv4 network ({shortened(str(error))}); write it like 10.244.0.0/16"
+        ) from None
+    for unusable in _UNUSABLE:
+        if found.overlaps(unusable):
+            raise ValueError(
+                f"has addresses of {unusable}, which lead nowhere; take a private network, like 10.244.0.0/16"
+            )
+    return str(found)
 
 
 def address(value: object) -> str:
@@ -54,6 +75,14 @@ def address(value: object) -> str:
         return str(ipaddress.IPv4Address(value if isinstance(value, str) else ""))
     except ValueError:
         raise ValueError("is not an IPv4 address; write it like 10.0.0.2") from None
+
+
+def node_address(value: object) -> str:
+    """An IPv4 address at which other machines can reach one."""
+    found = address(value)
+    if any(ipaddress.IPv4Address(found) in unusable for unusable in _UNUSABLE):
+        raise ValueError("is an address that no other machine can reach; write it like 10.0.0.2")
+    return found
 
 
 def network_or_empty(value: object) -> str:
@@ -95,10 +124,12 @@ def _nameserver(value: object) -> str:
         found = ipaddress.IPv4Address(value if isinstance(value, str) else "")
     except ValueError:
         raise ValueError(
-            f"has {value!r}, which is not an IPv4 address, and pods have no other; write it like 9.9.9.9"
+            f"has {shown(value)}, which is not an IPv4 address, and pods have no other; write it like 9.9.9.9"
         ) from None
     if found.is_loopback or found.is_unspecified:
-        raise ValueError(f"has {value!r}, which in a pod is the pod itself; name a DNS server on the network")
+        raise ValueError(
+            f"has {shown(value)}, which in a pod is the pod itself; name a DNS server on the network"
+        )
     return str(found)
 
 
@@ -120,17 +151,25 @@ def dns_name(value: object) -> str:
     raise ValueError("is an IP address; use a name, which can be pointed elsewhere later")
 
 
+def node_name(value: object) -> str:
+    """A DNS name that is short enough for the label kubernetes.io/hostname, which the kubelet makes of it."""
+    name = dns_name(value)
+    if len(name) > _LONGEST_NODE_NAME:
+        raise ValueError(f"is too long for a node; use at most {_LONGEST_NODE_NAME} characters")
+    return name
+
+
 def dns_name_or_empty(value: object) -> str:
     """A DNS name, or the empty string for the default."""
     return "" if value == "" else dns_name(value)
 
 
 def san(value: object) -> str:
-    """What may stand in a certificate: a DNS name or an IP address."""
-    try:
-        return str(ipaddress.ip_address(value)) if isinstance(value, str) else dns_name(value)
-    except ValueError:
-        return dns_name(value)
+    """What may stand in a certificate: a DNS name or an IP address, without the zone that an IPv6 one may have."""
+    if isinstance(value, str) and "%" not in value:
+        with suppress(ValueError):
+            return str(ipaddress.ip_address(value))
+    return dns_name(value)
 
 
 def san_or_empty(value: object) -> str:
@@ -150,16 +189,30 @@ def url_or_empty(value: object) -> str:
     """An http or https URL without a trailing slash, or the empty string."""
     if value == "":
         return ""
-    parts = urlsplit(value) if isinstance(value, str) else None
-    if not parts or parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+    match = _URL.fullmatch(value) if isinstance(value, str) else None
+    if not match or not _is_ipv6(match["ipv6"] or "::") or not 0 < int(match["port"] or 80) < 2**16:
         raise ValueError("is not a URL; write it like http://10.0.0.9:8080, or leave it empty")
-    return str(value).rstrip("/")
+    return match[0].rstrip("/")
+
+
+def _is_ipv6(value: str) -> bool:
+    try:
+        ipaddress.IPv6Address(value)
+    except ValueError:
+        return False
+    return True
 
 
 def path_or_empty(value: object) -> str:
     """A path of a file, or the empty string for the default."""
-    if not isinstance(value, str) or value.endswith("/") or "\0" in value:
+    # What is not printable includes what no file system can store.
+    if not isinstance(value, str) or not value.isprintable() or value.endswith("/"):
         raise ValueError("is not the path of a file; write it like clusters/one.kubeconfig")
+    if value.rpartition("/")[2] in (".", ".."):
+        raise ValueError("is the path of a folder; add the file's name, like clusters/one.kubeconfig")
+    longest = max(len(name.encode()) for name in value.split("/"))
+    if longest > _LONGEST_FILE_NAME or len(value.encode()) > _LONGEST_PATH:
+        raise ValueError("is too long for a path; write a shorter one, like clusters/one.kubeconfig")
     return value
 
 
@@ -212,7 +265,7 @@ def preflight_check(value: object) -> str:
     """The name of a kubeadm preflight check, like SystemVerification; ``all`` is refused."""
     if (
         not isinstance(value, str)
-        or not re.fullmatch(r"[A-Za-z][-A-Za-z0-9]*", value)
+        or not re.fullmatch(r"[A-Za-z][-._A-Za-z0-9]*", value)
         or value.lower() == "all"
     ):
         raise ValueError("is not the name of one kubeadm preflight check; write it like SystemVerification")
@@ -222,108 +275,66 @@ def preflight_check(value: object) -> str:
 def waivable_check(value: object) -> str:
     """The name of one of our own checks that may be waived."""
     waivable = [name for name, check in CHECKS.items() if check.waivable]
-    if value in waivable:
-        return str(value)
-    if value in CHECKS:
-        raise ValueError(f"has {value!r}, which cannot be waived; do what its finding says")
-    if isinstance(value, str) and value.lower() == "all":
+    if not isinstance(value, str) or (value not in CHECKS and value.lower() != "all"):
+        raise ValueError(f"has {shown(value)}, which is no check; choose among {', '.join(waivable)}")
+    if value.lower() == "all":
         raise ValueError("has 'all'; name the checks that you mean, one by one")
-    raise ValueError(f"has {value!r}, which is no check; choose among {', '.join(waivable)}")
+    if value not in waivable:
+        raise ValueError(f"has {value!r}, which cannot be waived; do what its finding says")
+    return value
 
 
 def document(value: object) -> Mapping[str, Any]:
-    """A mapping that becomes part of a configuration document."""
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+    """A mapping that becomes part of a configuration document, of what JSON knows too."""
+    if not isinstance(value, Mapping):
         raise ValueError("is not a mapping; write it like {'maxPods': 200}")
-    return dict(value)
+    for key in ("apiVersion", "kind"):
+        if key in value:
+            raise ValueError(f"has {key}, which is given; leave it out")
+    return {_text(key): _plain(part, depth=1) for key, part in value.items()}
+
+
+def _plain(value: object, *, depth: int) -> object:
+    """A copy of a part of a document, in which nothing is there twice."""
+    if depth > _DEEPEST_DOCUMENT:
+        raise ValueError(f"is nested too deep; use at most {_DEEPEST_DOCUMENT} levels")
+    if isinstance(value, Mapping):
+        return {_text(key): _plain(part, depth=depth + 1) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part, depth=depth + 1) for part in value]
+    if value is None or isinstance(value, bool):
+        return value
+    if (type(value) is int and value in _INTEGERS) or (type(value) is float and math.isfinite(value)):
+        return value
+    return _text(value)
+
+
+def _text(value: object) -> str:
+    if type(value) is not str:
+        raise ValueError(
+            f"has {shown(value)}, which no such document can hold; "
+            "use text, numbers of at most 64 bits, true, false, lists, and mappings whose keys are text"
+        )
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"has {shown(value)}, which is no Unicode text; write it without surrogates"
+        ) from None
+    return value
 
 
 def checksums(value: object) -> Mapping[str, str]:
     """A mapping of upstream URLs to sha256 sums."""
     if not isinstance(value, Mapping):
-        raise ValueError("is neither a file nor a mapping of upstream URLs to sha256 sums")
+        raise ValueError(
+            "is neither a file nor a mapping of upstream URLs to sha256 sums; name a sha256sum file"
+        )
     for url, checksum in value.items():
+        if not isinstance(url, str) or not url.startswith("https://"):
+            raise ValueError(
+                f"has {shown(url)}, which is not an upstream URL; write it like https://dl.k8s.io/..."
+            )
         if not isinstance(checksum, str) or not _SHA256.fullmatch(checksum):
-            raise ValueError(f"has no sha256 for {url}; write its 64 hexadecimal digits in lower case")
+            raise ValueError(f"has no sha256 for {shown(url)}; write its 64 hexadecimal digits in lower case")
     return dict(value)
-
-
-def node_labels(value: object, *, kept: Mapping[str, str] = MappingProxyType({})) -> Mapping[str, str]:
-    """Labels of a node, by key; no roles, none that the kubelet sets, and none of ``kept``: by key, what sets them.
-
-    Source: Kubernetes documentation, "Labels and Selectors", "Well-Known Labels, Annotations and Taints".
-    """
-    if not isinstance(value, Mapping):
-        raise ValueError("is not a mapping; write it like {'disk': 'ssd'}")
-    for key, content in value.items():
-        if not _is_label_key(key):
-            raise ValueError(
-                f"has {key!r}, which is no label; write at most 63 letters, digits and inner '-', '_' and '.', "
-                "with a DNS name before it if need be, like example.com/disk"
-            )
-        prefix = _prefix(key)
-        if prefix == ROLE_PREFIX:
-            raise ValueError(f"has {key!r}, which is a role; name it in node_roles")
-        if keeper := "the kubelet" if prefix in _KUBELETS_PREFIXES else kept.get(key):
-            raise ValueError(f"has {key!r}, which {keeper} sets itself; leave it out")
-        if not _is_label_value(content):
-            raise ValueError(
-                f"has {content!r} for {key!r}; write text of at most 63 letters, digits and inner '-', '_' and '.', "
-                "or '' for none"
-            )
-    return dict(value)
-
-
-def node_taints(value: object) -> Mapping[str, str]:
-    """Taints of a node: their values by key and effect ("dedicated:NoSchedule"), which tell taints apart.
-
-    Source: Kubernetes documentation, "Taints and Tolerations".
-    """
-    if not isinstance(value, list | tuple):
-        raise ValueError("is not a list; write it like ['dedicated=gpu:NoSchedule']")
-    taints: dict[str, str] = {}
-    for entry in value:
-        match = _TAINT.fullmatch(entry) if isinstance(entry, str) else None
-        key, content, effect = match.groups(default="") if match else ("", "", "")
-        if not _is_label_key(key) or not _is_label_value(content):
-            raise ValueError(
-                f"has {entry!r}, which is no taint; write it like dedicated=gpu:NoSchedule or spot:NoExecute "
-                "(the third effect is PreferNoSchedule)"
-            )
-        if _prefix(key) in _KUBERNETES_TAINT_PREFIXES:
-            raise ValueError(f"has {entry!r}, which Kubernetes sets itself; leave it out")
-        if f"{key}:{effect}" in taints:
-            raise ValueError(f"has {key}:{effect} twice; give it one value")
-        taints[f"{key}:{effect}"] = content
-    return taints
-
-
-def node_roles(value: object) -> tuple[str, ...]:
-    """Roles of a node, beside that of a control plane."""
-    if not isinstance(value, list | tuple):
-        raise ValueError("is not a list; write it like ['gpu']")
-    for role in value:
-        if not isinstance(role, str) or not _LABEL_NAME.fullmatch(role):
-            raise ValueError(
-                f"has {role!r}, which is no role; write at most 63 letters, digits and inner '-', '_' and '.'"
-            )
-        if role == "control-plane":
-            raise ValueError(f"has {role!r}, which kubeadm gives; put the host into the group control_plane")
-    return tuple(value)
-
-
-def _is_label_key(value: object) -> bool:
-    if not isinstance(value, str):
-        return False
-    prefix, slash, name = value.rpartition("/")
-    return bool(_LABEL_NAME.fullmatch(name)) and (
-        not slash or (bool(_DNS_NAME.fullmatch(prefix)) and len(prefix) <= 253)
-    )
-
-
-def _is_label_value(value: object) -> bool:
-    return value == "" or (isinstance(value, str) and bool(_LABEL_NAME.fullmatch(value)))
-
-
-def _prefix(key: str) -> str:
-    return key.rpartition("/")[0]

@@ -16,7 +16,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
 
 from kubeadm_deploys import checks
-from kubeadm_deploys.errors import InputError
+from kubeadm_deploys.errors import InputError, shortened, shown
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.options import ClusterOptions
 
@@ -59,12 +59,18 @@ def options_from_data(data: Mapping[str, object], *, also: tuple[str, ...] = ())
         if not key.startswith(("_", "x_"))
     ]
     values = {name: data[name] for name in names if name in data}
+    unread: tuple[str, ...] = ()
     try:
         if isinstance(values.get("checksums"), str):
             values["checksums"] = read_checksums(Path(str(values["checksums"])))
+    except InputError as error:
+        unread = error.problems
+    try:
         options = ClusterOptions(**values)  # type: ignore[arg-type]  # checked by the class itself
     except InputError as error:
-        raise InputError([*problems, *error.problems]) from None
+        # To the class, the path of a file that could not be read is one more wrong value.
+        others = [problem for problem in error.problems if not (unread and problem.startswith("checksums: "))]
+        raise InputError([*problems, *unread, *others]) from None
     if problems:
         raise InputError(problems)
     return options
@@ -92,7 +98,7 @@ def _checked(name: str, value: object, check: Callable[[object], T]) -> T:
     try:
         return check(value)
     except ValueError as error:
-        raise InputError([f"{name}: {value!r} {error}"]) from None
+        raise InputError([f"{name}: {shown(value)} {error}"]) from None
 
 
 def read_checksums(path: Path) -> dict[str, str]:
@@ -103,9 +109,10 @@ def read_checksums(path: Path) -> dict[str, str]:
     """
     try:
         lines = path.expanduser().read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    # A home that nobody has is a RuntimeError, a path that no file system can store a ValueError.
+    except (OSError, ValueError, RuntimeError) as error:
         raise InputError(
-            [f"checksums: {str(path)!r} cannot be read ({error}); name a sha256sum file"]
+            [f"checksums: {shown(str(path))} cannot be read ({shortened(str(error))}); name a sha256sum file"]
         ) from None
     checksums = {}
     for number, line in enumerate(lines, start=1):
@@ -113,7 +120,9 @@ def read_checksums(path: Path) -> dict[str, str]:
             sha256, _, url = line.partition("  ")
             if not url.startswith("https://"):
                 raise InputError(
-                    [f"checksums: line {number} of {str(path)!r} is {line!r}; write '<sha256>  https://...'"]
+                    [
+                        f"checksums: line {number} of {str(path)!r} is {shown(line)}; write '<sha256>  https://...'"
+                    ]
                 )
             checksums[url.strip()] = sha256.strip()
     return checksums
@@ -150,14 +159,14 @@ def node_of(host: Host) -> Node:
     """Who a machine is: what its data say, and for name and address else what the inventory calls it."""
     data = host.data.dict()
     bare_name = host.name.rpartition("/")[2]
-    ip = str(data.get("node_ip", _as_address(data.get("ssh_hostname")) or _as_address(bare_name)))
+    ip = _as_text(data.get("node_ip", _as_address(data.get("ssh_hostname")) or _as_address(bare_name)))
     return Node(
         host=host.name,
-        name=str(data.get("node_name", bare_name)),
+        name=_as_text(data.get("node_name", bare_name)),
         ip=ip,
-        address=str(data.get("ssh_hostname", ip)),
-        interface_mac=str(data.get("node_interface_mac", "")).lower(),
-        provider_id=str(data.get("provider_id", "")),
+        address=_as_text(data.get("ssh_hostname", ip)),
+        interface_mac=_as_text(data.get("node_interface_mac", "")).lower(),
+        provider_id=_as_text(data.get("provider_id", "")),
         labels=data.get("node_labels", {}),
         taints=_as_tuple(data.get("node_taints")),
         roles=_as_tuple(data.get("node_roles", ())),
@@ -168,6 +177,11 @@ def _group(inventory: Inventory, name: str) -> tuple[Node, ...]:
     return tuple(node_of(host) for host in inventory.get_group(name, default=[]))
 
 
+def _as_text(value: object) -> str:
+    """What the topology then checks; a name like 1 may have come as a number."""
+    return value if isinstance(value, str) else shown(value)
+
+
 def _as_tuple(value: Any) -> Any:
     """A list as a tuple; anything else is as it was, to be refused with all that is wrong with the nodes."""
     return tuple(value) if isinstance(value, list) else value
@@ -175,7 +189,7 @@ def _as_tuple(value: Any) -> Any:
 
 def _as_address(value: object) -> str:
     try:
-        return str(ipaddress.IPv4Address(str(value)))
+        return str(ipaddress.IPv4Address(_as_text(value)))
     except ValueError:
         return ""
 
@@ -187,7 +201,8 @@ def _connector_keys() -> set[str]:
 def _unknown(key: str, names: list[str]) -> str:
     close = difflib.get_close_matches(key, names, n=1)
     cure = f"did you mean {close[0]}?" if close else "remove it, or begin your own data's names with x_"
-    return f"{key}: is not an option; {cure}"
+    field = shortened(key) if key.isprintable() else shown(key)
+    return f"{field}: is not an option; {cure}"
 
 
 def refuse_missing_files(arguments: Iterable[str]) -> None:

@@ -4,6 +4,24 @@ from collections.abc import Iterable
 
 from pyinfra.api.exceptions import DeployError
 
+_LONGEST = 200
+"""Characters of what came from elsewhere that a message shows."""
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: as Python writes it, as long as somebody reads on."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        # Python refuses to write out integers of thousands of digits, and lists in lists as deep.
+        text = f"<{type(value).__name__} too big to show>"
+    return shortened(text)
+
+
+def shortened(text: str) -> str:
+    """A text for a message, cut where nobody reads on."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
 
 class InputError(DeployError):
     """Wrong configuration: every problem at once, each naming the field, the value and the cure.

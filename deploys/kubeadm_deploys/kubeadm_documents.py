@@ -4,17 +4,17 @@ Source: kubeadm's API reference, kubeadm.k8s.io/v1beta4.
 """
 
 import hashlib
-import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
-import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from kubeadm_deploys import marks
+from kubeadm_deploys import checks, marks
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.options import ClusterOptions
+from kubeadm_deploys.text import yaml_text
 
 API_PORT = 6443
 CRI_SOCKET = "unix:///run/containerd/containerd.sock"
@@ -26,17 +26,9 @@ TOKEN_DESCRIPTION = "kubeadm-deploys"
 """By which our join tokens are known to the next run, which deletes them."""
 
 
-class _Dumper(yaml.SafeDumper):
-    """Quotes text, like a node's name or a taint's value, that kubeadm would take for a truth value or a number."""
-
-
-# "n" and "1e3" are text to Python's YAML, but not to Go's.
-_Dumper.add_implicit_resolver("!not-text", re.compile(r"[yYnN]|[0-9].*"), list("yYnN0123456789"))
-
-
 def init_document(*, options: ClusterOptions, topology: Topology, node: Node, token: str) -> str:
     """The one document of ``kubeadm init``: InitConfiguration, ClusterConfiguration, kubelet and kube-proxy."""
-    return _yaml(
+    return yaml_text(
         {
             **_kubeadm("InitConfiguration"),
             "bootstrapTokens": [_bootstrap_token(token)],
@@ -73,7 +65,10 @@ def certificate_sans(*, options: ClusterOptions, topology: Topology) -> list[str
     """Every way into the API: the endpoint, each control plane by name and addresses, and the user's own."""
     ways = [options.endpoint, "localhost", "127.0.0.1"]
     for node in topology.control_planes:
-        ways += [node.name, node.ip, node.address]
+        ways += [node.name, node.ip]
+        # An alias in the operator's SSH configuration need not be a name that a certificate can have.
+        with suppress(ValueError):
+            ways.append(checks.san(node.address.lower()))
     if options.load_balancer_address:
         ways.append(options.load_balancer_address)
     return list(dict.fromkeys([*ways, *options.certificate_sans]))
@@ -98,7 +93,7 @@ def join_document(
 ) -> str:
     """The document of ``kubeadm join``, as a control plane or a worker; it trusts only the API of this CA."""
     role = {"controlPlane": {"localAPIEndpoint": _local_api_endpoint(node)}} if control_plane else {}
-    return _yaml(
+    return yaml_text(
         {
             **_kubeadm("JoinConfiguration"),
             **role,
@@ -116,7 +111,7 @@ def join_document(
 
 def token_document(token: str) -> str:
     """The document of ``kubeadm token create``."""
-    return _yaml({**_kubeadm("InitConfiguration"), "bootstrapTokens": [_bootstrap_token(token)]})
+    return yaml_text({**_kubeadm("InitConfiguration"), "bootstrapTokens": [_bootstrap_token(token)]})
 
 
 def ca_certificate_hash(pem: str) -> str:
@@ -135,10 +130,6 @@ def kubelet_flags(*, options: ClusterOptions, node: Node) -> dict[str, str]:
         if node.provider_id:
             flags["provider-id"] = node.provider_id
     return flags
-
-
-def _yaml(*documents: Mapping[str, Any]) -> str:
-    return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False)
 
 
 def _bootstrap_token(token: str) -> dict[str, str]:

@@ -8,13 +8,13 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from kubeadm_deploys import checks
+from kubeadm_deploys import mark_checks
 from kubeadm_deploys.nodes import Node
 
 Marks = Mapping[str, str]
 """Labels by key, and taints by key and effect ("dedicated:NoSchedule"), each with its value. No label has a colon."""
 
-CONTROL_PLANE_TAINT = f"{checks.ROLE_PREFIX}/control-plane:NoSchedule"
+CONTROL_PLANE_TAINT = f"{mark_checks.ROLE_PREFIX}/control-plane:NoSchedule"
 """kubeadm's; on a control plane it is ours without a record."""
 
 RECORD = "kubeadm-deploys/placement"
@@ -46,8 +46,8 @@ class Difference:
 def wanted_marks(node: Node, *, control_plane: bool) -> Marks:
     """What data say that a node has."""
     return {
-        **checks.node_labels(node.labels),
-        **{f"{checks.ROLE_PREFIX}/{role}": "" for role in checks.node_roles(node.roles)},
+        **mark_checks.node_labels(node.labels),
+        **{f"{mark_checks.ROLE_PREFIX}/{role}": "" for role in mark_checks.node_roles(node.roles)},
         **wanted_taints(node, control_plane=control_plane),
     }
 
@@ -56,7 +56,7 @@ def wanted_taints(node: Node, *, control_plane: bool) -> Marks:
     """The taints among a node's marks: where data say nothing, those that kubeadm gives."""
     if node.taints is None:
         return {CONTROL_PLANE_TAINT: ""} if control_plane else {}
-    return checks.node_taints(node.taints)
+    return mark_checks.node_taints(node.taints)
 
 
 def difference(*, found: MarkedNode, wanted: Marks, control_plane: bool) -> Difference:
@@ -88,7 +88,7 @@ def taint_argument(mark: str, value: str) -> str:
 
 def taint_objects(taints: Iterable[str]) -> list[dict[str, str]]:
     """Taints as Kubernetes' objects have them."""
-    found = checks.node_taints(tuple(taints))
+    found = mark_checks.node_taints(tuple(taints))
     parts = ((mark.partition(":"), value) for mark, value in found.items())
     return [{"key": key, "value": value, "effect": effect} for (key, _, effect), value in parts]
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from kubeadm_deploys import checks
-from kubeadm_deploys.errors import InputError
+from kubeadm_deploys import checks, mark_checks
+from kubeadm_deploys.errors import InputError, shown
 from kubeadm_deploys.options import ClusterOptions
 
 EXCLUDED_FROM_LOAD_BALANCERS = "node.kubernetes.io/exclude-from-external-load-balancers"
@@ -104,9 +104,9 @@ def _count_problems(topology: Topology, options: ClusterOptions) -> Iterator[str
 def _name_problems(topology: Topology) -> Iterator[str]:
     for node in topology.nodes:
         try:
-            checks.dns_name(node.name)
+            checks.node_name(node.name)
         except ValueError as error:
-            yield f"node_name: {node.name!r} of host {node.host} {error}"
+            yield f"node_name: {shown(node.name)} of host {node.host} {error}"
     yield from _duplicates(
         "node_name", [node.name for node in topology.nodes], "give every node its own name"
     )
@@ -115,9 +115,9 @@ def _name_problems(topology: Topology) -> Iterator[str]:
 def _address_problems(topology: Topology, options: ClusterOptions) -> Iterator[str]:
     for node in topology.nodes:
         try:
-            address = ipaddress.IPv4Address(checks.address(node.ip))
+            address = ipaddress.IPv4Address(checks.node_address(node.ip))
         except ValueError as error:
-            yield f"node_ip: {node.ip!r} of host {node.host} {error}"
+            yield f"node_ip: {shown(node.ip)} of host {node.host} {error}"
             continue
         for option in ("pod_subnet", "service_subnet", "load_balancer_range"):
             network = getattr(options, option)
@@ -135,14 +135,14 @@ def _data_problems(topology: Topology, options: ClusterOptions) -> Iterator[str]
         for name, value, check in (
             ("node_interface_mac", node.interface_mac, checks.mac_or_empty),
             ("provider_id", node.provider_id, checks.provider_id_or_empty),
-            ("node_labels", node.labels, partial(checks.node_labels, kept=kept)),
-            ("node_taints", () if node.taints is None else node.taints, checks.node_taints),
-            ("node_roles", node.roles, checks.node_roles),
+            ("node_labels", node.labels, partial(mark_checks.node_labels, kept=kept)),
+            ("node_taints", () if node.taints is None else node.taints, mark_checks.node_taints),
+            ("node_roles", node.roles, mark_checks.node_roles),
         ):
             try:
                 check(value)
             except ValueError as error:
-                yield f"{name}: {value!r} of host {node.host} {error}"
+                yield f"{name}: {shown(value)} of host {node.host} {error}"
     known = [node.provider_id for node in topology.nodes if node.provider_id]
     yield from _duplicates("provider_id", known, "give every node its own")
 
@@ -159,4 +159,4 @@ def _kept_labels(options: ClusterOptions, *, control_plane: bool) -> dict[str, s
 def _duplicates(field: str, values: Iterable[str], cure: str) -> Iterator[str]:
     for value, count in Counter(values).items():
         if count > 1:
-            yield f"{field}: {value!r} is used by {count} hosts; {cure}"
+            yield f"{field}: {shown(value)} is used by {count} hosts; {cure}"

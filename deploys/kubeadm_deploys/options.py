@@ -11,12 +11,57 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubeadm_deploys import artifacts, checks
-from kubeadm_deploys.errors import InputError
+from kubeadm_deploys.errors import InputError, shown
 
 _NODE_SUBNET_PREFIX = 24
 """kube-controller-manager gives every node a /24 of the pod subnet (kubeadm's default)."""
 
+_BIGGEST_POD_SUBNET_PREFIX = 8
+"""kubeadm refuses a subnet of more than 2^16 nodes."""
+
 _FIRST_CALICO_WITH_LOAD_BALANCERS = (3, 30)
+
+
+def _pod_subnet(value: object) -> str:
+    found = ipaddress.IPv4Network(checks.network(value))
+    if found.prefixlen > _NODE_SUBNET_PREFIX:
+        raise ValueError("is too small, every node takes a /24; use a /16, like 10.244.0.0/16")
+    if found.prefixlen < _BIGGEST_POD_SUBNET_PREFIX:
+        raise ValueError(
+            f"is too big, kubeadm takes a /{_BIGGEST_POD_SUBNET_PREFIX} at most; use a /16, like 10.244.0.0/16"
+        )
+    return str(found)
+
+
+def _service_subnet(value: object) -> str:
+    found = ipaddress.IPv4Network(checks.network(value))
+    # kubeadm wants ten addresses, the API server refuses more than 20 host bits.
+    if not 12 <= found.prefixlen <= 28:
+        size = "big" if found.prefixlen < 12 else "small"
+        raise ValueError(f"is too {size}; use a /12 to a /28, like 10.96.0.0/12")
+    return str(found)
+
+
+def _kubernetes_version(value: object) -> str:
+    found = checks.version(value)
+    known = list(artifacts.SANDBOX_IMAGES)
+    if found.rpartition(".")[0] not in known:
+        raise ValueError(f"is not supported; choose a release of {known[0]} to {known[-1]}")
+    return found
+
+
+def _cloud_controller_version(value: object) -> str:
+    found = checks.version(value)
+    if _release(found) < _release(artifacts.OLDEST_HCLOUD_CLOUD_CONTROLLER):
+        raise ValueError(
+            "does not work with Hetzner's API of today; "
+            f"choose {artifacts.OLDEST_HCLOUD_CLOUD_CONTROLLER} or newer"
+        )
+    return found
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
 
 
 def _option(default: Any, check: Callable[[object], object], meaning: str) -> Any:
@@ -39,7 +84,7 @@ class ClusterOptions:
     cluster_name: str = _option("kubernetes", checks.dns_label, "Name of the cluster, in its kubeconfig too.")
     kubernetes_version: str = _option(
         artifacts.KUBERNETES_VERSION,
-        checks.version,
+        _kubernetes_version,
         "Kubernetes release; 1.31 or newer, because the kubeadm document is v1beta4.",
     )
     containerd_version: str = _option(
@@ -51,9 +96,11 @@ class ClusterOptions:
     )
     calico_version: str = _option(artifacts.CALICO_VERSION, checks.version, "Calico release.")
     pod_subnet: str = _option(
-        "10.244.0.0/16", checks.network, "IPv4 network of the pods; every node takes a /24 of it."
+        "10.244.0.0/16", _pod_subnet, "IPv4 network of the pods; every node takes a /24 of it."
     )
-    service_subnet: str = _option("10.96.0.0/12", checks.network, "IPv4 network of the Services' ClusterIPs.")
+    service_subnet: str = _option(
+        "10.96.0.0/12", _service_subnet, "IPv4 network of the Services' ClusterIPs."
+    )
     dns_domain: str = _option("cluster.local", checks.dns_name, "DNS domain of Services and pods.")
     control_plane_endpoint: str = _option(
         "",
@@ -141,7 +188,7 @@ class ClusterOptions:
     )
     hcloud_cloud_controller_version: str = _option(
         artifacts.HCLOUD_CLOUD_CONTROLLER_VERSION,
-        checks.version,
+        _cloud_controller_version,
         "Release of Hetzner's cloud controller manager, 1.30.1 or newer.",
     )
     hcloud_csi_version: str = _option(
@@ -170,7 +217,7 @@ class ClusterOptions:
             try:
                 object.__setattr__(self, field.name, field.metadata["check"](value))
             except ValueError as error:
-                problems.append(f"{field.name}: {value!r} {error}")
+                problems.append(f"{field.name}: {shown(value)} {error}")
         # The relations are only worth a word when the single values make sense.
         problems = problems or [
             *_subnet_problems(self),
@@ -205,23 +252,12 @@ class ClusterOptions:
 def _subnet_problems(options: ClusterOptions) -> list[str]:
     pods = ipaddress.IPv4Network(options.pod_subnet)
     services = ipaddress.IPv4Network(options.service_subnet)
-    problems = []
-    if pods.prefixlen > _NODE_SUBNET_PREFIX:
-        problems.append(
-            f"pod_subnet: {pods} is too small, every node takes a /24; use a /16, like 10.244.0.0/16"
-        )
-    # kubeadm wants ten addresses, the API server refuses more than 20 host bits.
-    if not 12 <= services.prefixlen <= 28:
-        problems.append(
-            f"service_subnet: {services} is too {'big' if services.prefixlen < 12 else 'small'}; "
-            "use a /12 to a /28, like 10.96.0.0/12"
-        )
-    if pods.overlaps(services):
-        problems.append(
-            f"service_subnet: {services} overlaps pod_subnet {pods}; choose two disjoint networks, "
-            "like 10.96.0.0/12 and 10.244.0.0/16"
-        )
-    return problems
+    if not pods.overlaps(services):
+        return []
+    return [
+        f"service_subnet: {services} overlaps pod_subnet {pods}; choose two disjoint networks, "
+        "like 10.96.0.0/12 and 10.244.0.0/16"
+    ]
 
 
 def _endpoint_problems(options: ClusterOptions) -> list[str]:
@@ -257,12 +293,6 @@ def _load_balancer_problems(options: ClusterOptions) -> list[str]:
 
 def _version_problems(options: ClusterOptions) -> list[str]:
     problems = []
-    if options.kubernetes_minor not in artifacts.SANDBOX_IMAGES:
-        known = list(artifacts.SANDBOX_IMAGES)
-        problems.append(
-            f"kubernetes_version: {options.kubernetes_version} is not supported; "
-            f"choose a release of {known[0]} to {known[-1]}"
-        )
     for component, variants in (
         ("containerd", artifacts.ARCHITECTURES),
         ("runc", artifacts.ARCHITECTURES),
@@ -279,17 +309,8 @@ def _version_problems(options: ClusterOptions) -> list[str]:
                 f"{component}_version: {release} has no known checksum for {files[0].url}; "
                 "add it to checksums or choose a known release"
             )
-    if _release(options.hcloud_cloud_controller_version) < _release(artifacts.OLDEST_HCLOUD_CLOUD_CONTROLLER):
-        problems.append(
-            f"hcloud_cloud_controller_version: {options.hcloud_cloud_controller_version} does not work with "
-            f"Hetzner's API of today; choose {artifacts.OLDEST_HCLOUD_CLOUD_CONTROLLER} or newer"
-        )
     if not problems and artifacts.containerd_config_version(options.containerd_version) is None:
         problems.append(
             f"containerd_version: {options.containerd_version} is not supported; choose 1.7 or newer"
         )
     return problems
-
-
-def _release(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))

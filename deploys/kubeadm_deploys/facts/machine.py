@@ -101,9 +101,12 @@ probe() {{
     said=$(curl --silent --show-error --head --output /dev/null --max-time 8 "$1" 2>&1)
     status=$?
   else
-    server=${{1#*://}}; server=${{server%%/*}}; server=${{server##*@}}
-    case $server in *:*) port=${{server##*:}} ;; *) case $1 in https:*) port=443 ;; *) port=80 ;; esac ;; esac
-    server=${{server%:*}}
+    server=${{1#*://}}; server=${{server%%/*}}
+    case $server in
+      \[*\]:*|[!\[]*:*) port=${{server##*:}}; server=${{server%:*}} ;;
+      *) case $1 in https:*) port=443 ;; *) port=80 ;; esac ;;
+    esac
+    server=${{server#\[}}; server=${{server%\]}}
     status=0; said=
     if ! timeout 8 getent ahosts "$server" > /dev/null 2>&1; then
       status=6; said="no address is known for $server"

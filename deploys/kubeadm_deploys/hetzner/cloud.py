@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kubeadm_deploys import checks
-from kubeadm_deploys.errors import InputError
+from kubeadm_deploys.errors import InputError, shown
 from kubeadm_deploys.options import ClusterOptions
 
 _TOKEN_LENGTH = 64
@@ -40,10 +40,14 @@ class HetznerCloud:
             for name, cure in _DATA.items()
             if not getattr(self, name.removeprefix("hcloud_"))
         ]
-        try:
-            checks.url_or_empty(self.endpoint)
-        except ValueError as error:
-            problems.append(f"hcloud_endpoint: {self.endpoint!r} {error}")
+        for name, value, check in (
+            ("hcloud_location", self.location or "fsn1", checks.dns_label),
+            ("hcloud_endpoint", self.endpoint, checks.url_or_empty),
+        ):
+            try:
+                check(value)
+            except ValueError as error:
+                problems.append(f"{name}: {shown(value)} {error}")
         if self.token and len(self.token) != _TOKEN_LENGTH:
             problems.append(
                 f"HCLOUD_TOKEN: has {len(self.token)} characters, and a token of Hetzner's API has "
@@ -64,8 +68,8 @@ def cloud_from_data(
     if options.cloud_provider != "hetzner":
         return None
     return HetznerCloud(
-        network=str(data.get("hcloud_network", "")),
-        location=str(data.get("hcloud_location", "")),
-        endpoint=str(data.get("hcloud_endpoint", "")),
+        network=str(data.get("hcloud_network") or ""),
+        location=str(data.get("hcloud_location") or ""),
+        endpoint=str(data.get("hcloud_endpoint") or ""),
         token=environment.get("HCLOUD_TOKEN", "").strip(),
     )

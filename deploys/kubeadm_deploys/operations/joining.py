@@ -14,11 +14,12 @@ from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.command import QuoteString, StringCommand
 
-from kubeadm_deploys import checks, cluster_run
+from kubeadm_deploys import cluster_run
 from kubeadm_deploys.facts.api_endpoint import ApiEndpoint
 from kubeadm_deploys.facts.cluster_health import KUBECTL
 from kubeadm_deploys.facts.etcd import ETCDCTL, EtcdHealth, EtcdMembers
 from kubeadm_deploys.facts.kubeadm_node import NodeState, node_state
+from kubeadm_deploys.mark_checks import ROLE_PREFIX
 from kubeadm_deploys.marks import taint_argument, wanted_taints
 from kubeadm_deploys.membership import join_refusal, orphan_members, standing, unready_members
 from kubeadm_deploys.nodes import EXCLUDED_FROM_LOAD_BALANCERS, Node, Topology
@@ -136,7 +137,7 @@ def mark_command(node: Node) -> StringCommand:
     return StringCommand(
         f"{KUBECTL} label --overwrite node",
         name,
-        f"{checks.ROLE_PREFIX}/control-plane= {EXCLUDED_FROM_LOAD_BALANCERS}=",
+        f"{ROLE_PREFIX}/control-plane= {EXCLUDED_FROM_LOAD_BALANCERS}=",
         *(taint if taints else ()),
     )
 

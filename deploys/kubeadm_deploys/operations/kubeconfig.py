@@ -13,6 +13,7 @@ from pyinfra.api.command import FunctionCommand
 from kubeadm_deploys import cluster_run
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
+from kubeadm_deploys.text import yaml_text
 
 _ADMIN_CONF = "/etc/kubernetes/admin.conf"
 
@@ -29,7 +30,12 @@ def operator_kubeconfig(admin_conf: str, *, cluster_name: str, server: str, tls_
     document["users"] = [{"name": user, "user": document["users"][0]["user"]}]
     document["contexts"] = [{"name": cluster_name, "context": {"cluster": cluster_name, "user": user}}]
     document["current-context"] = cluster_name
-    return yaml.safe_dump(document, sort_keys=False)
+    return yaml_text(document)
+
+
+def server_url(address: str, *, port: int) -> str:
+    """Where the API is, by name or by address of either family."""
+    return f"https://[{address}]:{port}" if ":" in address else f"https://{address}:{port}"
 
 
 @operation()
@@ -59,7 +65,7 @@ def fetched(
         its_text = operator_kubeconfig(
             output.stdout,
             cluster_name=cluster_name,
-            server=f"https://{address or node.address}:{port}",
+            server=server_url(address or node.address, port=port),
             tls_server_name=tls_server_name,
         )
         if _is_private_file(Path(path), its_text):
