@@ -1,0 +1,333 @@
+"""What a user may write into pyinfra's data, right and wrong, for hypothesis to choose from.
+
+Nothing here uses the package's own checks: what is right is built from the rules of Kubernetes, DNS and IP.
+"""
+
+import ipaddress
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from kubeadm_deploys.checksums import SHA256
+
+# Text with surrogates too, which no file and no terminal takes.
+TEXT = st.text(st.characters(), max_size=30) | st.sampled_from(
+    [
+        "",
+        " ",
+        "\n",
+        "\0",
+        "null",
+        "~",
+        "no",
+        "{{ x }}",
+        "$(reboot)",
+        "\x1b[31mred",
+        "\ud800",
+        "x" * 3000,
+        "1.0٣.3",
+    ]
+)
+_NUMBERS = st.integers() | st.sampled_from([2**64, -(10**4000)]) | st.floats()
+_WRITTEN = st.none() | st.booleans() | st.binary(max_size=5)
+ANYTHING: SearchStrategy[Any] = st.recursive(
+    _WRITTEN | _NUMBERS | TEXT,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner)
+        | st.dictionaries(TEXT | st.integers(), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+NOT_TEXT = ANYTHING.filter(lambda value: not isinstance(value, str))
+NO_LIST = ANYTHING.filter(lambda value: not isinstance(value, list | tuple))
+
+_LETTERS, _DIGITS = string.ascii_lowercase, string.digits
+NUMBER_LIKE = [
+    "y",
+    "n",
+    "no",
+    "on",
+    "null",
+    "true",
+    "1e3",
+    "0x1f",
+    "0o17",
+    "017",
+    "123",
+    "2001-01-01",
+    "nan",
+]
+"""Names that a YAML reader takes for something else."""
+
+LABELS = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,10}[a-z0-9])?", fullmatch=True) | st.sampled_from(
+    [*NUMBER_LIKE, "a" * 63]
+)
+_SHORT_LABELS = LABELS.filter(lambda label: len(label) < 20)
+NAMES = st.lists(_SHORT_LABELS, min_size=1, max_size=3).map(".".join) | LABELS
+ADDRESSES = st.integers(0, 2**24 - 1).map(lambda number: str(ipaddress.IPv4Address((10 << 24) + number)))
+IPV6 = st.ip_addresses(v=6).map(str)
+_SUMS = st.text("0123456789abcdef", min_size=64, max_size=64)
+_UPSTREAM = _SHORT_LABELS.map(lambda name: f"https://github.com/{name}/{name}.tar.gz")
+ALIASES = st.sampled_from(["cp_1", "Host.Example.COM", "cp-1.example.com"])
+"""What SSH takes for the name of a host."""
+
+URLS = st.builds(
+    "{}://{}{}{}".format,
+    st.sampled_from(["http", "https"]),
+    NAMES | ADDRESSES | IPV6.map("[{}]".format) | st.just("my_mirror"),
+    st.just("") | st.integers(1, 65535).map(":{}".format),
+    st.sampled_from(["", "/", "/files", "/a-b_c.d~/%20/v1/"]),
+)
+_SECONDS = st.integers(1, 3600)
+_CHECKS = st.sampled_from(
+    [
+        "Swap",
+        "Port-6443",
+        "FileContent--proc-sys-net-ipv4-ip_forward",
+        "FileAvailable--etc-kubernetes-kubelet.conf",
+    ]
+)
+_WAIVABLE = st.sampled_from(["clock", "disk-space", "other-runtime", "ports"])
+_PATHS = st.text(st.characters(categories=("L", "N")) | st.sampled_from(" .-_/~$'\"#"), max_size=20).map(
+    lambda text: f"{text}/one.kubeconfig"
+)
+
+_SPOILERS = [
+    "\n",
+    "\0",
+    "\x1b[31m",
+    "\u2028",
+    "\ud800",
+    "é",
+    "٣",
+    " ",
+    "#",
+    "'",
+    '"',
+    "\\",
+    "$(reboot)",
+    "{{ x }}",
+]
+_UNPRINTABLE = ["\n", "\0", "\x1b[31m", "\u2028", "\ud800"]
+
+
+def spoilt(right: SearchStrategy[str], spoilers: Sequence[str] = _SPOILERS) -> SearchStrategy[str]:
+    """Right text into which something was put that cannot be in it."""
+    return st.builds(
+        lambda text, spoiler, place: text[:place] + spoiler + text[place:],
+        right,
+        st.sampled_from(spoilers),
+        st.integers(0, 40),
+    )
+
+
+@dataclass(frozen=True)
+class Field:
+    """What may be written for one field, and what may not."""
+
+    right: SearchStrategy[Any]
+    wrong: SearchStrategy[Any]
+
+
+def text_field(right: SearchStrategy[str], *wrong: str, optional: bool = False) -> Field:
+    others = wrong if optional else ("", *wrong)
+    wrongs = NOT_TEXT | spoilt(right)
+    return Field(
+        right=st.just("") | right if optional else right,
+        wrong=wrongs | st.sampled_from(others) if others else wrongs,
+    )
+
+
+def _release(*releases: str, unsupported: str = "latest") -> Field:
+    written = st.builds("{}{}".format, st.sampled_from(["", "v"]), st.sampled_from(releases))
+    huge = f"{'9' * 5000}.0.0"
+    return text_field(
+        written,
+        unsupported,
+        "latest",
+        "1.36",
+        "1.36.3.1",
+        "1.36.3-rc.1",
+        "01.36.3",
+        "1.0٣.3",
+        "1.36.3\n",
+        huge,
+    )
+
+
+def _one_of(*words: str) -> Field:
+    return Field(right=st.sampled_from(words), wrong=NOT_TEXT | spoilt(st.sampled_from(words)))
+
+
+def list_field(item: Field, *, most: int) -> Field:
+    lists = st.lists(item.right.filter(bool), max_size=most)
+    broken = st.builds(lambda start, wrong: [*start, wrong], st.lists(item.right, max_size=1), item.wrong)
+    return Field(right=lists | lists.map(tuple), wrong=NO_LIST | broken)
+
+
+def _number(right: SearchStrategy[int], *wrong: int) -> Field:
+    others = ANYTHING.filter(lambda value: isinstance(value, bool) or not isinstance(value, int))
+    return Field(right=right, wrong=others | st.sampled_from(wrong))
+
+
+TOO_LONG = "a" * 64
+IPV6_TEXT = ("fd00::1", "fe80::1%eth0", "::ffff:10.0.0.1")
+NO_NAME = ("-a", "a-", "A", "a_b", "a..b", ".a", "a.", f"{TOO_LONG}.b", "a." * 130 + "a")
+_NO_NETWORK = (
+    "10.244.0.0",
+    "10.244.0.1/16",
+    "10.244.0.0/33",
+    "10.244.0.0/-1",
+    "010.0.0.0/8",
+    "fd00::/48",
+    "10.0.0.0/8/8",
+    "10.0.0.0/١٦",
+    "127.0.0.0/8",
+    "224.0.0.0/8",
+    "0.0.0.0/0",
+    "169.254.0.0/16",
+    "/",
+    "10.0.0.0/",
+    "a.b.c.d/16",
+)
+_NO_URL = (
+    "10.0.0.9",
+    "ftp://10.0.0.9",
+    "HTTP://10.0.0.9",
+    "http://",
+    "http:///a",
+    "http://[::1",
+    "http://[zz]",
+    "http://a:0",
+    "http://a:65536",
+    "http://a:b",
+    "http://user:password@a",
+    "http://a?b=c",
+    "http://a#b",
+    "http://a/\tb",
+    "//a",
+)
+_NETWORKS = st.sampled_from(["10.9.0.0/16", "192.168.7.0/24", "172.30.0.0/255.255.0.0"])
+
+_ANY_NAME = text_field(NAMES, *NO_NAME, "10.0.0.1", *IPV6_TEXT)
+_OPTIONAL_NAME = text_field(NAMES, *NO_NAME, "10.0.0.1", *IPV6_TEXT, optional=True)
+_SAN = text_field(NAMES | ADDRESSES | IPV6, *NO_NAME, "fe80::1%eth0", "fe80::1%\n")
+_NAMESERVER = text_field(ADDRESSES, "127.0.0.53", "0.0.0.0", "2620:fe::fe", "10.0.0.1/32", "010.0.0.1")
+
+_TEXTS = st.text(max_size=20) | st.sampled_from(NUMBER_LIKE)
+DOCUMENTS: SearchStrategy[dict[str, Any]] = st.dictionaries(
+    _TEXTS.filter(lambda key: key not in ("apiVersion", "kind")),
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**63), 2**63 - 1)
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | _TEXTS,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXTS, inner, max_size=3),
+        max_leaves=6,
+    ),
+    max_size=4,
+)
+
+
+def _nested(levels: int) -> dict[str, Any]:
+    document: dict[str, Any] = {}
+    for _ in range(levels):
+        document = {"a": document}
+    return document
+
+
+def _endless() -> dict[str, Any]:
+    document: dict[str, Any] = {}
+    document["a"] = [document]
+    return document
+
+
+_NO_VALUE = st.sampled_from(
+    [b"x", float("nan"), float("-inf"), 2**64, {1}, {1: 2}, "\ud800", 10**4000, object()]
+)
+_DOCUMENT = Field(
+    right=DOCUMENTS,
+    wrong=ANYTHING.filter(lambda value: not isinstance(value, dict))
+    | st.builds(lambda right, wrong: {**right, "maxPods": [wrong]}, DOCUMENTS, _NO_VALUE)
+    | st.builds(lambda right, key: {**right, key: "v1"}, DOCUMENTS, st.sampled_from(["apiVersion", "kind"]))
+    | st.sampled_from([{1: 2}, {"\ud800": 1}, _nested(50), _endless()]),
+)
+_CHECKSUMS = Field(
+    right=st.dictionaries(_UPSTREAM, _SUMS, max_size=3),
+    wrong=ANYTHING.filter(lambda value: not isinstance(value, str | dict))
+    # Paths of files that are not there, of which some can be nowhere.
+    | st.sampled_from(
+        ["", "/nowhere/sums", "\0", "\ud800", "~nobody-has-this-name/sums", "x" * 3000, "a\n\x1b[31m"]
+    )
+    | st.dictionaries(_UPSTREAM, NOT_TEXT | spoilt(_SUMS) | TEXT, min_size=1, max_size=2)
+    | st.dictionaries(TEXT | st.integers() | st.none(), _SUMS, min_size=1, max_size=2),
+)
+_FINGERPRINTS = st.text("0123456789ABCDEFabcdef ", min_size=40, max_size=40).map(
+    lambda text: f"{text.replace(' ', '')}{'0' * 40}"[:40]
+)
+
+FIELDS: dict[str, Field] = {
+    "cluster_name": text_field(LABELS, *NO_NAME, TOO_LONG, "a.b"),
+    "kubernetes_version": _release("1.31.0", "1.33.5", "1.35.4", "1.36.3", "1.36.99", unsupported="1.30.0"),
+    "containerd_version": _release(*SHA256["containerd"]),
+    "runc_version": _release(*SHA256["runc"]),
+    "cni_plugins_version": _release(*SHA256["cni_plugins"]),
+    "calico_version": _release(*SHA256["calico"]),
+    "pod_subnet": text_field(_NETWORKS, *_NO_NETWORK, "10.0.0.0/25", "12.0.0.0/7"),
+    "service_subnet": text_field(_NETWORKS, *_NO_NETWORK, "172.16.0.0/29", "172.16.0.0/11"),
+    "dns_domain": _ANY_NAME,
+    "control_plane_endpoint": _OPTIONAL_NAME,
+    "certificate_sans": list_field(_SAN, most=3),
+    "encapsulation": _one_of("VXLAN", "IPIP", "None"),
+    "pod_mtu": _number(st.just(0) | st.integers(576, 9000), -1, 1, 575, 9001, 10**4000),
+    "swap": _one_of("off", "keep"),
+    "mirror": text_field(URLS, *_NO_URL, optional=True),
+    "checksums": _CHECKSUMS,
+    "kubernetes_apt_key_fingerprint": Field(
+        right=_FINGERPRINTS,
+        wrong=NOT_TEXT
+        | spoilt(_FINGERPRINTS, [each for each in _SPOILERS if each != " "])
+        | st.sampled_from(["", "DE15", "G" * 40, "A" * 41, "٣" * 40]),
+    ),
+    "containerd_restrict_oom_score_adj": Field(
+        right=st.booleans(), wrong=ANYTHING.filter(lambda value: not isinstance(value, bool))
+    ),
+    "kubelet_configuration": _DOCUMENT,
+    "kube_proxy_configuration": _DOCUMENT,
+    "ignore_preflight_errors": list_field(text_field(_CHECKS, "all", "All", "-Swap", "Swap,Mem"), most=3),
+    "waive_checks": list_field(
+        text_field(_WAIVABLE, "all", "All", "clocks", "another-cluster", "node-role"), most=3
+    ),
+    "kubeconfig": Field(
+        right=st.just("") | _PATHS,
+        wrong=NOT_TEXT
+        | spoilt(_PATHS, _UNPRINTABLE)
+        | st.sampled_from(
+            [".", "..", "a/..", "/", "a/", "x" * 256, f"{'x' * 256}/a", "é" * 200, "a/" * 3000 + "a"]
+        ),
+    ),
+    "kubeconfig_address": text_field(
+        NAMES | ADDRESSES | IPV6, *NO_NAME, "fe80::1%eth0", "a:6443", optional=True
+    ),
+    "ready_timeout": _number(_SECONDS, 0, -1, 3601, 10**4000),
+    "provisioning_timeout": _number(_SECONDS, 0, -1, 3601, 10**4000),
+    "nameservers": Field(
+        right=list_field(_NAMESERVER, most=3).right,
+        wrong=list_field(_NAMESERVER, most=3).wrong | st.just(["9.9.9.9"] * 4),
+    ),
+    "cloud_provider": _one_of("none", "hetzner"),
+    "hcloud_cloud_controller_version": _release("1.30.1", "1.34.0", "2.0.0", unsupported="1.30.0"),
+    "hcloud_csi_version": _release("2.19.0", "0.0.1"),
+    "endpoint_kind": _one_of("", "single", "load_balancer", "local_proxy"),
+    "load_balancer_address": text_field(
+        ADDRESSES, "10.0.0.256", "010.0.0.1", "lb", *IPV6_TEXT, optional=True
+    ),
+    "load_balancer_range": text_field(_NETWORKS, *_NO_NETWORK, optional=True),
+}
+"""By option. The right values must still be made to fit each other, which ``generated_clusters`` does."""
