@@ -160,6 +160,50 @@ def test_drift_is_repaired_and_nothing_else_touched(
     assert cluster.converge().changed == []
 
 
+def test_roles_labels_and_taints_follow_the_inventorys_data(cluster: Cluster) -> None:
+    placed = ["Placement | Keep roles, labels and taints"]
+    data = (
+        '--data=node_labels={"disk": "ssd"}',
+        '--data=node_roles=["web"]',
+        '--data=node_taints=["spot=yes:PreferNoSchedule"]',
+    )
+    before = marks(cluster)
+    cluster.kubectl("label", "node", cluster.worker, "theirs=kept")
+    cluster.kubectl("taint", "node", cluster.worker, "theirs:PreferNoSchedule")
+    assert cluster.converge(*data).changed == placed
+    assert cluster.converge(*data).changed == []
+    for host in cluster.hosts:
+        labels, taints = marks(cluster)[host.name]
+        assert {"disk": "ssd", "node-role.kubernetes.io/web": ""}.items() <= labels.items()
+        # A control plane has those that data name in the place of kubeadm's.
+        theirs = {"theirs:PreferNoSchedule"} if host.name == cluster.worker else set()
+        assert taints == {"spot=yes:PreferNoSchedule"} | theirs
+
+    assert cluster.converge().changed == placed
+    assert cluster.converge().changed == []
+    labels, taints = marks(cluster)[cluster.worker]
+    assert labels["theirs"] == "kept"
+    assert taints == {"theirs:PreferNoSchedule"}
+    cluster.kubectl("label", "node", cluster.worker, "theirs-")
+    cluster.kubectl("taint", "node", cluster.worker, "theirs:PreferNoSchedule-")
+    assert marks(cluster) == before
+
+
+def marks(cluster: Cluster) -> dict[str, tuple[dict[str, str], set[str]]]:
+    """Labels and taints by node."""
+    nodes = json.loads(cluster.kubectl("get", "nodes", "--output=json"))["items"]
+    return {
+        node["metadata"]["name"]: (
+            node["metadata"]["labels"],
+            {
+                f"{taint['key']}{'=' * ('value' in taint)}{taint.get('value', '')}:{taint['effect']}"
+                for taint in node["spec"].get("taints", [])
+            },
+        )
+        for node in nodes
+    }
+
+
 def test_every_image_has_its_upstream_name(cluster: Cluster) -> None:
     pods = json.loads(cluster.kubectl("get", "pods", "--all-namespaces", "--output=json"))["items"]
     images = {container["image"] for pod in pods for container in pod["spec"]["containers"]}
