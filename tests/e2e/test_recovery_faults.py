@@ -32,15 +32,22 @@ def failed(cluster: Cluster, *arguments: str) -> str:
     return run.output
 
 
-def test_a_disk_that_is_full_while_unpacking(cluster: Cluster) -> None:
-    cluster.shell(cluster.worker, "mount -t tmpfs -o size=30m full /usr/local/bin")
-    printed = failed(cluster)
-    assert "No space left on device" in printed
-    assert f"[@docker/{cluster.worker}]" in printed
-    assert cluster.shell(cluster.worker, "ls -A /usr/local/bin") == ""
-    # The others were prepared meanwhile, and nothing was begun that would have lacked this one.
-    assert cluster.shell(cluster.control_plane, "containerd --version")
-    cluster.shell(cluster.worker, "umount /usr/local/bin")
+@pytest.mark.parametrize(
+    ("size", "cause"),
+    [("8m", "cannot write the download below /usr/local/bin"), ("60m", "No space left on device")],
+    ids=["while fetching", "while unpacking"],
+)
+def test_a_disk_that_is_full(cluster: Cluster, size: str, cause: str) -> None:
+    cluster.shell(cluster.worker, f"mount -t tmpfs -o size={size} full /usr/local/bin")
+    try:
+        printed = failed(cluster)
+        assert cause in printed
+        assert f"[@docker/{cluster.worker}]" in printed
+        assert cluster.shell(cluster.worker, "ls -A /usr/local/bin") == ""
+        # The others are made ready meanwhile.
+        assert cluster.shell(cluster.control_plane, "containerd --version")
+    finally:
+        cluster.shell(cluster.worker, "umount /usr/local/bin")
 
 
 def test_a_download_that_is_cut_short(cluster: Cluster) -> None:
