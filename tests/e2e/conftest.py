@@ -207,6 +207,8 @@ def docker_hosts(name: str, *, folder: Path, **arguments: Any) -> Iterator[Clust
         yield cluster
     finally:
         hosts.down(cluster=cluster.name)
+        for report in ROOT.glob(f"{cluster.name}-failure-*.log"):
+            report.unlink()
 
 
 @dataclass(frozen=True)
