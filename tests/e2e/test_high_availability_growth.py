@@ -19,8 +19,6 @@ from tests.e2e.traces import Traces, differences, traces
 from tests.lab import hosts
 from tests.lab.docker import docker
 
-pytestmark = pytest.mark.chaos
-
 RESET = ROOT / "deploys/reset.py"
 JOINED = "Joining | Join the cluster"
 MOVED = "API endpoint | Resolve the name of the API endpoint"

@@ -17,8 +17,6 @@ import pytest
 from tests.e2e.conftest import Cluster, docker_hosts
 from tests.e2e.recovery import CORE, await_on, output, power_cut, start
 
-pytestmark = pytest.mark.chaos
-
 _MOST_RUNS = 120
 
 _CUT = "/etc/kubernetes/tmp/cut"

@@ -16,8 +16,6 @@ from tests.e2e.conftest import ROOT, Cluster, docker_hosts
 from tests.e2e.recovery import CORE, await_on, output, start
 from tests.lab import layout
 
-pytestmark = pytest.mark.chaos
-
 
 @pytest.fixture(scope="module")
 def cluster(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
