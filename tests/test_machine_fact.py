@@ -52,6 +52,7 @@ kubelet 1.36.3-1.1
 api-server 1.36.3
 probe:https://github.com/ 0
 probe:https://quay.io/ 6 curl: (6) Could not resolve host: quay.io
+published-key LS0tLS1CRUdJTg==
 finished 1002.000000000
 """
 
@@ -87,6 +88,7 @@ def test_what_the_script_prints_is_read() -> None:
         "https://github.com/": Probe(status=0),
         "https://quay.io/": Probe(status=6, said="curl: (6) Could not resolve host: quay.io"),
     }
+    assert state.published_key == "-----BEGIN"
 
 
 def test_a_machine_that_answers_nothing_is_not_an_error() -> None:
@@ -98,17 +100,19 @@ def test_only_what_the_connection_took_is_uncertain_about_a_clock(monkeypatch: p
     now = iter((100.0, 105.5))
     monkeypatch.setattr(time, "time", lambda: next(now))
     fact = Machine()
-    fact.command(kubernetes_version="1.36.3", urls=())
+    fact.command(kubernetes_version="1.36.3", key_url="", urls=())
     clock = fact.process(["started 1000.2", "finished 1005.2"]).clock
     assert clock is not None
     assert (round(clock.least, 3), round(clock.most, 3)) == (899.7, 900.2)
     assert clock.least <= 900 <= clock.most
 
 
-def asked(*urls: str, path: str = os.environ["PATH"], version: str = "1.36.3") -> MachineState:
+def asked(
+    *urls: str, path: str = os.environ["PATH"], version: str = "1.36.3", key_url: str = ""
+) -> MachineState:
     """Run the script on this machine; it may neither fail nor complain."""
     fact = Machine()
-    script = fact.command(kubernetes_version=version, urls=urls).get_raw_value()
+    script = fact.command(kubernetes_version=version, key_url=key_url, urls=urls).get_raw_value()
     done = subprocess.run(["/bin/sh", "-c", script], env={"PATH": path}, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     return fact.process(done.stdout.splitlines())

@@ -165,6 +165,8 @@ CASES: list[Case] = [
     ("name-resolution", FINE, {W1: {"probes": {"https://quay.io/": Probe(status=0)}}}, {}),
     ("reachability", DANGER, {W1: {"probes": {"https://quay.io/": Probe(status=28)}}}, {}),
     ("reachability", FINE, {W1: {"probes": {"https://quay.io/": Probe(status=0)}}}, {}),
+    ("apt-key", DANGER, {W1: {"published_key": "<html>moved</html>"}}, {}),
+    ("apt-key", FINE, {W1: {"published_key": ""}}, {}),
     ("ports", DANGER, {CP: {"listeners": ((6443, "nginx"),)}}, {}),
     ("ports", DANGER, {CP: {"listeners": ((2379, ""),)}}, {}),
     ("ports", DANGER, {W1: {"listeners": ((10250, "kubelet"),)}}, {}),

@@ -121,10 +121,11 @@ class ClusterRun:
             return self._members
 
     def machines(
-        self, *, urls: Mapping[str, tuple[str, ...]], kubernetes_version: str
+        self, *, urls: Mapping[str, tuple[str, ...]], key_url: str = "", kubernetes_version: str
     ) -> dict[str, MachineState]:
-        """What this run's machines are by host, all read at once by whoever asks first; ``urls`` to try by host.
+        """What this run's machines are by host, all read at once by whoever asks first.
 
+        ``urls`` are those to try by host, ``key_url`` that of the apt repository's key, for those that will need it.
         What kubeadm made of them is read along with it.
         """
         with self._machines_lock:
@@ -139,7 +140,10 @@ class ClusterRun:
                         try:
                             self.found(host)
                             return host.get_fact(
-                                Machine, kubernetes_version=kubernetes_version, urls=urls[host.name]
+                                Machine,
+                                kubernetes_version=kubernetes_version,
+                                key_url=key_url,
+                                urls=urls[host.name],
                             )
                         except PyinfraError as error:
                             return error

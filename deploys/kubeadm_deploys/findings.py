@@ -99,6 +99,10 @@ CHECKS = {
         danger="an upstream host or the mirror cannot be reached, and something is to be fetched",
         cure="open the way to it, or set `mirror`",
     ),
+    "apt-key": Check(
+        danger="the key that the apt repository publishes is expired, or not the expected one, and packages are to be fetched",
+        cure="have the mirror fetch the renewed key, or set `kubernetes_apt_key_fingerprint`",
+    ),
     "ports": Check(
         danger="something else has a port of Kubernetes, like 6443 or 10250",
         cure="stop it, or have it use another port",

@@ -5,6 +5,7 @@ installed at the wanted release, pinned and held. Source: Kubernetes documentati
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from pyinfra import host
 from pyinfra.api import deploy
@@ -53,11 +54,17 @@ def wanted_packages(*, found: KubePackagesState, options: ClusterOptions) -> lis
 
 
 def key_is_right(*, found: KubePackagesState, options: ClusterOptions) -> bool:
-    """Whether the keyring holds the key that was asked for."""
+    """Whether the keyring holds the key that was asked for, and apt still accepts it.
+
+    Repositories renew their key before it expires; the fingerprint stays, so what has expired is fetched anew.
+    """
     try:
-        return openpgp.fingerprint(found.keyring) == options.kubernetes_apt_key_fingerprint
+        if openpgp.fingerprint(found.keyring) != options.kubernetes_apt_key_fingerprint:
+            return False
+        expiry = openpgp.expiry(found.keyring)
     except ValueError:
         return False
+    return expiry is None or expiry > datetime.now(UTC)
 
 
 @deploy("Kubernetes packages")

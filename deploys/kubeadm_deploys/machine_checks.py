@@ -8,9 +8,10 @@ import ipaddress
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
-from kubeadm_deploys import artifacts
+from kubeadm_deploys import artifacts, openpgp
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState, NodeState
 from kubeadm_deploys.facts.machine import MachineState, Route
 from kubeadm_deploys.findings import CHECKS, Finding, Severity
@@ -103,6 +104,7 @@ def machine_findings(subject: Subject, *, options: ClusterOptions) -> Iterator[F
     yield from _address(subject)
     yield from _routes(subject, options)
     yield from _servers(subject)
+    yield from _repository_key(subject, options)
 
 
 def _system(subject: Subject) -> Iterator[Finding]:
@@ -290,4 +292,29 @@ def _servers(subject: Subject) -> Iterator[Finding]:
             "reachability",
             found=f"cannot reach {', '.join(silent)}",
             cure="open the way to it, or set mirror",
+        )
+
+
+def _repository_key(subject: Subject, options: ClusterOptions) -> Iterator[Finding]:
+    if not subject.machine.published_key:
+        return
+    renew = "have the mirror fetch the key that the repository publishes now"
+    try:
+        key = openpgp.dearmor(subject.machine.published_key)
+        found, expiry = openpgp.fingerprint(key), openpgp.expiry(key)
+    except ValueError as error:
+        yield subject.danger("apt-key", found=f"gets {error} as key of the apt repository", cure=renew)
+        return
+    if found != options.kubernetes_apt_key_fingerprint:
+        yield subject.danger(
+            "apt-key",
+            found=(
+                f"gets a key of the apt repository with the fingerprint {found}, expected "
+                f"{options.kubernetes_apt_key_fingerprint}"
+            ),
+            cure="look at what mirror serves, or set kubernetes_apt_key_fingerprint if this key is yours",
+        )
+    elif expiry and expiry < datetime.now(UTC):
+        yield subject.danger(
+            "apt-key", found=f"gets a key of the apt repository that expired on {expiry:%Y-%m-%d}", cure=renew
         )

@@ -18,6 +18,7 @@ from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
 from kubeadm_deploys.facts.machine import MachineState
 from kubeadm_deploys.findings import Finding, dangers, table, unwaived
 from kubeadm_deploys.foreign_checks import foreign_findings
+from kubeadm_deploys.kube_packages import wanted_key_url
 from kubeadm_deploys.machine_checks import Subject, machine_findings, urls_to_try
 from kubeadm_deploys.membership import Election, join_findings, membership_findings, standing
 from kubeadm_deploys.nodes import Topology
@@ -100,7 +101,9 @@ def check_machines(*, options: ClusterOptions, topology: Topology) -> None:
         for node in topology.nodes
         if node.host in run.active(host)
     }
-    machines = run.machines(urls=urls, kubernetes_version=options.kubernetes_version)
+    machines = run.machines(
+        urls=urls, key_url=wanted_key_url(options), kubernetes_version=options.kubernetes_version
+    )
     findings = preflight_findings(
         topology,
         options=options,

@@ -1,5 +1,6 @@
 """What a machine is before anything is made of it: its size, its kernel, its neighbours, and who else uses it."""
 
+import base64
 import ipaddress
 import itertools
 import time
@@ -20,14 +21,15 @@ DISKS = ("/", "/var/lib/containerd", "/var/lib/kubelet", "/var/lib/etcd")
 TOOLS = ("apt-get", "dpkg", "ip", "systemctl")
 """What the sections use before they install anything."""
 
-# $1 is the Kubernetes release that is wanted; URLs to try follow it. A program that is missing leaves its lines out,
+# $1 is the Kubernetes release that is wanted, $2 where its repository's key is; URLs to try follow. A program that is missing leaves its lines out,
 # or the kernel's own files say the same.
 _SCRIPT = rf"""
 now() {{ date +%s.%N; }}
 has() {{ command -v "$1" > /dev/null 2>&1; }}
 echo "started $(now)"
 wanted=$1
-shift
+key=$2
+shift 2
 (. /etc/os-release && echo "os $ID ${{VERSION_ID:-}}") 2> /dev/null
 echo "architecture $(dpkg --print-architecture 2> /dev/null || uname -m)"
 release=$(uname -r)
@@ -95,7 +97,7 @@ case $kubelet in 'installed '*) echo "kubelet ${{kubelet#installed }}" ;; esac
 echo "api-server $(sed -n 's/^ *image: .*\/kube-apiserver:v//p' /etc/kubernetes/manifests/kube-apiserver.yaml 2> /dev/null)"
 
 # A node that has the wanted release has nothing to fetch.
-case $kubelet in "installed $wanted-"*) if [ -e /etc/kubernetes/kubelet.conf ]; then set --; fi ;; esac
+case $kubelet in "installed $wanted-"*) if [ -e /etc/kubernetes/kubelet.conf ]; then set --; key=; fi ;; esac
 probe() {{
   if has curl; then
     said=$(curl --silent --show-error --head --output /dev/null --max-time 8 "$1" 2>&1)
@@ -116,7 +118,15 @@ probe() {{
   fi
   printf 'probe:%s %s %s\n' "$1" "$status" "$(printf %s "$said" | tr '\n' ' ')"
 }}
+published_key() {{
+  work=$(mktemp -d) || return
+  if timeout 8 /usr/lib/apt/apt-helper -qq -o Acquire::Retries=0 download-file "$key" "$work/key" > /dev/null 2>&1; then
+    echo "published-key $(base64 -w 0 "$work/key")"
+  fi
+  rm -rf "$work"
+}}
 for url in "$@"; do probe "$url" & done
+if [ -n "$key" ]; then published_key & fi
 wait
 echo "finished $(now)"
 exit 0
@@ -168,7 +178,8 @@ class MachineState:
     ``processes`` are those of other runtimes and clusters, ``leftovers`` folders with such a cluster's data,
     ``docker`` the number of Docker's containers (None without Docker's folder), ``tasks`` that of running containers
     by containerd's namespace, ``etcd_entries`` what lies in /var/lib/etcd. ``kubelet`` is the installed package's
-    version, ``api_server`` the release that is to run here. ``probes`` by URL are those that had to be made.
+    version, ``api_server`` the release that is to run here. ``probes`` by URL are those that had to be made; ``published_key`` is the armoured key of the apt repository, if it was
+    needed and could be fetched.
     """
 
     clock: Clock | None = None
@@ -199,6 +210,7 @@ class MachineState:
     kubelet: str = ""
     api_server: str = ""
     probes: dict[str, Probe] = field(default_factory=dict)
+    published_key: str = ""
 
 
 class Machine(FactBase[MachineState]):
@@ -214,11 +226,11 @@ class Machine(FactBase[MachineState]):
         self._asked = 0.0
 
     @override
-    def command(self, kubernetes_version: str, urls: tuple[str, ...]) -> StringCommand:
+    def command(self, kubernetes_version: str, key_url: str, urls: tuple[str, ...]) -> StringCommand:
         # pyinfra asks for the command right before it runs it.
         self._asked = time.time()
         return StringCommand(
-            StringCommand("set --", QuoteString(kubernetes_version), *(QuoteString(url) for url in urls)),
+            StringCommand("set --", *map(QuoteString, (kubernetes_version, key_url, *urls))),
             _SCRIPT,
             _separator="\n",
         )
@@ -264,6 +276,7 @@ class Machine(FactBase[MachineState]):
                 for url, answer in sorted(lines.by_prefix(values, "probe:").items())
                 for status, _, said in [answer.partition(" ")]
             },
+            published_key=base64.b64decode(values.get("published-key", "")).decode(errors="replace"),
         )
 
 

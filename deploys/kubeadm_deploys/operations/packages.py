@@ -1,6 +1,7 @@
 """apt where pyinfra's own operations do not go: keys checked by fingerprint, locks waited for, holds."""
 
 from collections.abc import Generator
+from datetime import UTC, datetime
 
 from pyinfra import host
 from pyinfra.api import operation
@@ -43,13 +44,18 @@ def repository_key(*, url: str, fingerprint: str, dest: str) -> Generator[String
     """
     try:
         key = openpgp.dearmor(host.get_fact(AptRepositoryKey, url=url))
-        found = openpgp.fingerprint(key)
+        found, expiry = openpgp.fingerprint(key), openpgp.expiry(key)
     except ValueError as error:
         raise OperationValueError(f"{host.name}: {url} is {error}; check the URL or the mirror") from None
     if found != fingerprint:
         raise OperationValueError(
             f"{host.name}: the key at {url} has fingerprint {found}, expected {fingerprint}; "
             "it was not installed"
+        )
+    if expiry and expiry < datetime.now(UTC):
+        raise OperationValueError(
+            f"{host.name}: the key at {url} expired on {expiry:%Y-%m-%d}; it was not installed; have the mirror fetch "
+            "the repository's renewed key"
         )
     yield write_command({dest: key})
 
