@@ -139,6 +139,26 @@ def test_missing_tools_are_wanted() -> None:
     assert kube_packages.wanted_packages(found=found, options=OPTIONS) == ["conntrack"]
 
 
+@pytest.mark.parametrize(
+    ("kubelet", "fails"),
+    [
+        ({"has-node", "enabled", "active"}, False),
+        ({"has-node", "enabled"}, True),
+        ({"has-node", "active"}, True),
+        ({"enabled", "active"}, False),
+        ({"enabled"}, False),
+        (set(), True),
+    ],
+)
+def test_a_kubelet_has_to_run_where_kubeadm_has_made_a_node(kubelet: set[str], fails: bool) -> None:
+    found = dataclasses.replace(installed(kubelet="1.36.3-1.1"), kubelet=frozenset(kubelet))
+    assert kube_packages.kubelet_fails(found=found) is fails
+
+
+def test_a_kubelet_that_is_not_installed_has_not_to_run() -> None:
+    assert not kube_packages.kubelet_fails(found=installed())
+
+
 def test_apt_knows_only_the_wanted_minor() -> None:
     files = kube_packages.apt_files(ClusterOptions(kubernetes_version="1.35.4"))
     assert files[kube_packages.SOURCES_FILE] == (

@@ -14,7 +14,7 @@ from pyinfra.operations import server
 from kubeadm_deploys import artifacts, openpgp
 from kubeadm_deploys.facts.kube_packages import KubePackages, KubePackagesState
 from kubeadm_deploys.managed_files import write_files
-from kubeadm_deploys.operations import packages
+from kubeadm_deploys.operations import packages, units
 from kubeadm_deploys.options import ClusterOptions
 
 KUBERNETES_PACKAGES = ("kubelet", "kubeadm", "kubectl")
@@ -26,6 +26,16 @@ TOOLS = ("ca-certificates", "conntrack", "cri-tools", "ethtool", "iptables", "so
 KEYRING = "/etc/apt/keyrings/kubernetes-apt-keyring.gpg"
 SOURCES_FILE = "/etc/apt/sources.list.d/kubernetes.list"
 PREFERENCES_FILE = "/etc/apt/preferences.d/kubernetes"
+
+# systemd starts one that fails anew every ten seconds, and calls it active for a moment each time.
+_KUBELET_IS_WELL = """
+port=$(sed -n 's/^healthzPort: *//p' /var/lib/kubelet/config.yaml)
+deadline=$(($(date +%s) + 40))
+until curl --fail --silent --output /dev/null --max-time 5 "http://127.0.0.1:${port:-10248}/healthz"; do
+  if [ "$(date +%s)" -gt "$deadline" ]; then exit 1; fi
+  sleep 1
+done
+"""
 
 
 def apt_files(options: ClusterOptions) -> Mapping[str, str]:
@@ -67,9 +77,17 @@ def key_is_right(*, found: KubePackagesState, options: ClusterOptions) -> bool:
     return expiry is None or expiry > datetime.now(UTC)
 
 
+def kubelet_fails(*, found: KubePackagesState) -> bool:
+    """Whether the kubelet does not run on a machine that is a node, or will not after a reboot."""
+    if "has-node" in found.kubelet:
+        return not found.kubelet >= {"enabled", "active"}
+    # apt enables it when it is installed.
+    return "kubelet" in found.versions and "enabled" not in found.kubelet
+
+
 @deploy("Kubernetes packages")
 def install_kube_packages(*, options: ClusterOptions) -> None:
-    """Install kubelet, kubeadm and kubectl from the repository of their minor, and hold them.
+    """Install kubelet, kubeadm and kubectl from the repository of their minor, hold them, and have a node's kubelet run.
 
     A held package stays at its release in ordinary upgrades; only another ``kubernetes_version`` moves it.
     """
@@ -94,6 +112,11 @@ def install_kube_packages(*, options: ClusterOptions) -> None:
     if missing or not found.held.issuperset(HELD_PACKAGES):
         server.shell(
             name="Hold the Kubernetes packages", commands=[f"apt-mark hold {' '.join(HELD_PACKAGES)}"]
+        )
+    if kubelet_fails(found=found):
+        is_node = "has-node" in found.kubelet
+        units.running(
+            name="Run the kubelet", unit="kubelet.service", check=_KUBELET_IS_WELL if is_node else "true"
         )
 
 

@@ -1,6 +1,6 @@
-"""Inventories of docker hosts as users come to have them: in another order, or with a machine that is down."""
+"""Inventories of docker hosts as users come to have them: in another order, with a machine that is down, with others."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tests.lab.hosts import Host
@@ -11,7 +11,7 @@ from kubeadm_deploys.docker_hosts import docker_groups
 control_plane, workers = (group[::-1] for group in docker_groups())
 """
 
-_WITH_UNREACHABLE = """
+_RUNNING = """
 from kubeadm_deploys.docker_hosts import docker_groups
 
 control_plane, workers = docker_groups()
@@ -31,7 +31,12 @@ def with_unreachable(folder: Path, hosts: Iterable[Host]) -> Path:
     entries = "".join(
         f"{host.group}.insert(0, ({host.name!r}, {_data(host)!r}))\n" for host in reversed(list(hosts))
     )
-    return _written(folder / "unreachable.py", _WITH_UNREACHABLE + entries)
+    return _written(folder / "unreachable.py", _RUNNING + entries)
+
+
+def with_worker(folder: Path, *, name: str, data: Mapping[str, object]) -> Path:
+    """An inventory of the running hosts and one worker that is no docker host."""
+    return _written(folder / "with_worker.py", f"{_RUNNING}workers.append(({name!r}, {dict(data)!r}))\n")
 
 
 def _data(host: Host) -> dict[str, object]:

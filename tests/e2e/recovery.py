@@ -1,5 +1,6 @@
 """Runs in the background that something happens to: they are killed, or the machines are."""
 
+import json
 import os
 import subprocess
 import time
@@ -7,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.e2e.conftest import PYINFRA, ROOT, Cluster
-from tests.lab import hosts
+from tests.lab import containers, hosts
 from tests.lab.docker import docker
 
 CORE = "test_nodes or test_control_plane or test_workers or test_dns or test_services or test_pod_network"
@@ -57,3 +58,43 @@ def power_cut(cluster: Cluster, host: str) -> None:
     """Kill a machine with all that runs on it, and start it again."""
     docker("kill", host)
     hosts.up(cluster=cluster.name, control_planes=0, workers=0)
+
+
+def reboot(cluster: Cluster, host: hosts.Host) -> None:
+    """Restart one machine, and wait until its kubelet speaks to the API again."""
+    before = renewals(cluster)
+    docker("restart", host.name)
+    containers.await_boot(host)
+    await_kubelets(cluster, [host.name], after=before)
+
+
+def reboot_all(cluster: Cluster) -> None:
+    """Restart all machines at once, and wait until every kubelet speaks to the API again."""
+    before = renewals(cluster)
+    hosts.restart(cluster=cluster.name)
+    await_kubelets(cluster, list(before), after=before)
+
+
+def renewals(cluster: Cluster) -> dict[str, str]:
+    """When each kubelet was last heard of: a node stays Ready for a while without it."""
+    leases = json.loads(
+        cluster.kubectl(
+            "get", "leases", "--namespace=kube-node-lease", "--output=json", "--request-timeout=5s"
+        )
+    )
+    return {lease["metadata"]["name"]: lease["spec"]["renewTime"] for lease in leases["items"]}
+
+
+def await_kubelets(cluster: Cluster, names: list[str], *, after: dict[str, str]) -> None:
+    """Wait until each of these kubelets was heard of again, through whichever API server answers."""
+    deadline = time.monotonic() + _SECONDS
+    while True:
+        try:
+            now = renewals(cluster)
+            silent = [name for name in names if now[name] <= after[name]]
+        except AssertionError as error:
+            silent = [str(error)]
+        if not silent:
+            return
+        assert time.monotonic() < deadline, f"not there again after {_SECONDS} s: {silent}"
+        time.sleep(1)

@@ -123,6 +123,12 @@ CONTAINERD_CONFIG = "/etc/containerd/config.toml"
             id="kubelet unheld",
         ),
         pytest.param(
+            "systemctl disable --now kubelet",
+            "! systemctl is-active kubelet",
+            ["Kubernetes packages | Run the kubelet"],
+            id="kubelet stopped",
+        ),
+        pytest.param(
             f"sed -i 's/SystemdCgroup = true/SystemdCgroup = false/' {CONTAINERD_CONFIG}",
             f"grep -q 'SystemdCgroup = false' {CONTAINERD_CONFIG}",
             [

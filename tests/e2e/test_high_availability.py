@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e import inventories
+from tests.e2e import etcd, inventories
 from tests.e2e.conftest import Cluster, Converged, docker_hosts
-from tests.e2e.etcd import voters
-from tests.e2e.recovery import CORE
+from tests.e2e.recovery import CORE, reboot, reboot_all
 from tests.e2e.writer import Writer, in_a_pod, lost_writes, outside
 from tests.lab import hosts, layout
 from tests.lab.docker import docker
@@ -48,7 +47,7 @@ def test_three_control_planes_come_up_in_one_run(made: Converged) -> None:
     cluster = made.cluster
     assert JOINED in made.first_run.changed
     assert cluster.ready_nodes == names(cluster)
-    assert voters(cluster) == names(cluster, group="control_plane")
+    assert etcd.voters(cluster) == names(cluster, group="control_plane")
 
 
 def test_a_second_run_changes_nothing(cluster: Cluster) -> None:
@@ -144,13 +143,27 @@ def test_a_lost_control_plane_is_replaced_while_clients_go_on(
         say(capsys, f"{lost} replaced", writers, since=replaced)
 
         assert cluster.ready_nodes == names(cluster)
-        assert voters(cluster) == names(cluster, group="control_plane")
+        assert etcd.voters(cluster) == names(cluster, group="control_plane")
         for writer in writers:
             assert len(writer.acknowledged()) > 20
             assert lost_writes(cluster, writer) == set()
         assert cluster.converge(*options).changed == []
         if options:
             cluster.converge()
+
+
+def test_after_a_reboot_of_all_machines_at_once_everything_works_without_a_run(cluster: Cluster) -> None:
+    reboot_all(cluster)
+    etcd.await_voters(cluster, names=names(cluster, group="control_plane"))
+    run = cluster.verify("-k", CORE)
+    assert run.exit_code == 0, run.output
+    assert cluster.converge().changed == []
+
+
+def test_after_a_reboot_of_one_machine_after_the_other_a_run_has_nothing_to_do(cluster: Cluster) -> None:
+    for host in cluster.hosts:
+        reboot(cluster, host)
+    assert cluster.converge().changed == []
 
 
 def test_it_is_a_whole_cluster_in_the_end(cluster: Cluster) -> None:

@@ -7,6 +7,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -14,7 +15,13 @@ import pytest
 
 from tests.e2e.conftest import ROOT, Cluster, docker_hosts
 from tests.e2e.recovery import CORE, await_on, output, start
+from tests.gpg_keys import new_key
 from tests.lab import layout
+
+JOINED = "Joining | Join the cluster"
+
+_KUBECTL = "kubectl --kubeconfig /etc/kubernetes/admin.conf --namespace kube-system"
+_TOKENS = f"{_KUBECTL} get secrets --field-selector type=bootstrap.kubernetes.io/token --output name"
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +31,38 @@ def cluster(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clu
         yield made
 
 
+@pytest.fixture
+def without_worker(cluster: Cluster) -> None:
+    """The worker has left the cluster again."""
+    removed = cluster.remove_node(cluster.worker)
+    assert removed.exit_code == 0, removed.output
+
+
 def failed(cluster: Cluster, *arguments: str) -> str:
     """What a run prints that must not succeed."""
     run = cluster.pyinfra("-y", *arguments)
     assert run.exit_code == 1, run.output
     assert "Traceback" not in run.output
     return run.output
+
+
+def test_a_key_of_the_apt_repository_that_has_expired(cluster: Cluster, tmp_path: Path) -> None:
+    key = new_key(tmp_path, made=datetime(2022, 1, 1, tzinfo=UTC), valid="1y")
+    with serving(key.armoured.encode()) as url:
+        options = (f"--data=mirror={url}", f"--data=kubernetes_apt_key_fingerprint={key.fingerprint}")
+        printed = failed(cluster, *options)
+    assert f"{cluster.worker}: gets a key of the apt repository that expired on 2023-01-01" in printed
+    assert "nothing was changed" in printed
+
+
+def test_a_kubeadm_init_that_dies_after_etcd_has_come_up(cluster: Cluster) -> None:
+    host = cluster.control_plane
+    with start(cluster, f"--limit=@docker/{host}") as run:
+        await_on(cluster, host, run, what="data of etcd", reached="test -e /var/lib/etcd/member/wal")
+        cluster.shell(host, "pkill -KILL kubeadm")
+        assert run.wait() == 1
+    assert "kubeadm init failed" in output(cluster)
+    assert f"[@docker/{host}]" in output(cluster)
 
 
 @pytest.mark.parametrize(
@@ -92,9 +125,72 @@ def test_everything_is_got_over_in_the_end(cluster: Cluster) -> None:
     assert cluster.converge().changed == []
 
 
+def test_a_kubelet_that_does_not_come_up(cluster: Cluster) -> None:
+    host, folder = cluster.worker, "/etc/systemd/system/kubelet.service.d"
+    drop_in = "[Service]\\nExecStart=\\nExecStart=/usr/bin/kubelet --no-such-flag\\n"
+    cluster.shell(host, f"mkdir -p {folder} && printf '{drop_in}' > {folder}/broken.conf")
+    cluster.shell(host, "systemctl daemon-reload; systemctl restart kubelet; systemctl stop kubelet")
+    printed = failed(cluster)
+    assert "kubelet.service does not run as it should" in printed
+    assert "unknown flag: --no-such-flag" in printed
+    cluster.shell(host, f"rm -r {folder}; systemctl stop kubelet")
+    assert cluster.converge().changed == ["Kubernetes packages | Run the kubelet"]
+
+
+@pytest.mark.usefixtures("without_worker")
+def test_an_api_server_that_cannot_be_reached_from_the_machine_that_joins(cluster: Cluster) -> None:
+    host = cluster.worker
+    address = next(each.address for each in cluster.hosts if each.name == cluster.control_plane)
+    cluster.shell(host, f"ip route add unreachable {address}/32")
+    try:
+        printed = failed(cluster)
+    finally:
+        cluster.shell(host, f"ip route delete unreachable {address}/32")
+    assert (
+        f"the API server at https://api.{cluster.name}.internal:6443 is not ready as seen from here"
+        in printed
+    )
+    assert JOINED in cluster.converge().changed
+
+
+@pytest.mark.usefixtures("without_worker")
+def test_a_token_that_expires_during_the_join(cluster: Cluster) -> None:
+    """What has expired is deleted by the controller manager: here it happens as soon as the token is there."""
+    host = cluster.control_plane
+    with start(cluster) as run:
+        await_on(cluster, host, run, what="join token", reached=f"{_TOKENS} | grep -q .")
+        cluster.shell(host, f"{_KUBECTL} delete $({_TOKENS})")
+        assert run.wait() == 1
+    assert "kubeadm join failed" in output(cluster)
+    assert JOINED in cluster.converge().changed
+
+
+def test_it_is_a_whole_cluster_in_the_end(cluster: Cluster) -> None:
+    assert cluster.converge().changed == []
+    assert cluster.ready_nodes == sorted(host.name for host in cluster.hosts)
+
+
 def reported(printed: str) -> Path:
     """The file that the last line of a failed run names."""
     return ROOT / printed.split()[-1]
+
+
+@contextmanager
+def serving(content: bytes) -> Iterator[str]:
+    """A server for docker hosts that has one content under every path."""
+
+    class Serving(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.do_HEAD()
+            self.wfile.write(content)
+
+        def do_HEAD(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+
+    with served_by(Serving) as url:
+        yield url
 
 
 @contextmanager
@@ -108,7 +204,14 @@ def truncating_mirror() -> Iterator[str]:
             self.end_headers()
             self.wfile.write(b"0" * 1000000)
 
-    with ThreadingHTTPServer((layout.GATEWAY, 0), Truncating) as server:
+    with served_by(Truncating) as url:
+        yield url
+
+
+@contextmanager
+def served_by(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The URL of a server on this machine for docker hosts."""
+    with ThreadingHTTPServer((layout.GATEWAY, 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield f"http://{layout.GATEWAY}:{server.server_port}"

@@ -30,13 +30,13 @@ def cluster(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clu
 
 
 def snapshot(cluster: Cluster) -> dict[str, str]:
-    """Files, units, rules and listeners of every host."""
+    """Files, units, routes, rules and listeners of every host."""
     look = (
         "find /etc /usr/local /opt /var/lib/etcd /var/lib/docker /var/lib/kubelet /var/lib/dpkg/status "
         "-type f -exec sha256sum {} + 2> /dev/null | sort; "
         "systemctl list-units --all --plain --no-legend --type=service | awk '{print $1, $3, $4}' | "
         "grep -vE '^(systemd-|apt-|dpkg-|e2scrub|man-db|user)' | sort; "
-        "cat /proc/net/route; grep ' 0A ' /proc/net/tcp /proc/net/tcp6 | cut -c 1-60 | sort"
+        "cat /proc/net/route; iptables-save 2> /dev/null | grep -v '^#'; nft list ruleset 2> /dev/null; grep ' 0A ' /proc/net/tcp /proc/net/tcp6 | cut -c 1-60 | sort"
     )
     return {host.name: cluster.shell(host.name, look) for host in cluster.hosts}
 
@@ -80,6 +80,18 @@ def test_containers_of_docker(cluster: Cluster) -> None:
         refused(cluster, host, "Docker")
     finally:
         cluster.shell(host, "rm -r /var/lib/docker")
+
+
+def test_a_running_k3s(cluster: Cluster) -> None:
+    """Known by its process and its data; the program itself cannot be had here."""
+    host = cluster.worker
+    cluster.shell(host, "mkdir -p /var/lib/rancher/k3s/server && cp /bin/sleep /usr/local/bin/k3s-server")
+    with subprocess.Popen(["docker", "exec", host, "k3s-server", "600"]):
+        cluster.shell(host, "timeout 10 sh -c 'until pgrep -x k3s-server; do sleep 0.1; done'")
+        try:
+            refused(cluster, host, "k3s")
+        finally:
+            cluster.shell(host, "pkill k3s-server; rm -r /var/lib/rancher /usr/local/bin/k3s-server")
 
 
 @contextmanager

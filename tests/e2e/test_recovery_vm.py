@@ -1,6 +1,7 @@
 """The sections of the machine itself in a real virtual machine, whose kernel and swap are its own, and its reboot."""
 
 import pprint
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Run, run_command
+from tests.e2e import inventories
+from tests.e2e.conftest import Run, docker_hosts, run_command
 from tests.lab import mirror, vm
 
 SECTIONS = ("bridged_traffic", "swap", "container_runtime")
@@ -141,3 +143,20 @@ def test_the_verification_passes_after_a_reboot(restarted: Project) -> None:
 
 def test_a_run_after_a_reboot_changes_nothing(restarted: Project) -> None:
     assert restarted.run().changed == []
+
+
+def test_a_clock_that_is_off_by_a_day_stops_a_run_before_anything_is_changed(restarted: Project) -> None:
+    """Containers have this machine's clock, so that only a virtual machine can have another one than they."""
+    folder, machine = restarted.folder, restarted.machine
+    with docker_hosts("clock", folder=folder, workers=0, debian=(13,)) as cluster:
+        inventory = inventories.with_worker(folder, name=machine.name, data=machine.data)
+        machine.shell("date --set '+1 day'")
+        try:
+            run = cluster.pyinfra("-y", inventory=inventory)
+        finally:
+            machine.shell("date --set '-1 day'")
+        assert run.exit_code == 1, run.output
+        assert "clock" in run.output
+        assert re.search(r"86(39\d|400) s ahead of", run.output)
+        assert "nothing was changed" in run.output
+        assert cluster.shell(cluster.control_plane, "ls /usr/local/bin") == ""

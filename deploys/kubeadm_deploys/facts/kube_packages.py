@@ -15,15 +15,26 @@ dpkg-query --show --showformat '${Package} ${db:Status-Status} ${Version}\n' "$@
     if [ "$status" = installed ]; then echo "package:$package $version"; fi
   done
 apt-mark showhold | while read -r package; do echo "held:$package"; done
+for is in enabled active; do
+  if systemctl "is-$is" --quiet kubelet 2>/dev/null; then echo "kubelet:$is"; fi
+done
+# Without one of them, before a join or after half of a reset, the kubelet fails as it should.
+(cd /etc/kubernetes && ls kubelet.conf pki/ca.crt && cd /var/lib/kubelet && ls config.yaml pki/kubelet-client-current.pem) \
+  > /dev/null 2>&1 && echo kubelet:has-node
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class KubePackagesState:
-    """Version by installed package, the ``held`` packages, the keyring's bytes and sha256 of ``files``."""
+    """Version by installed package, the ``held`` packages, the keyring's bytes and sha256 of ``files``.
+
+    ``kubelet`` is what its unit is of ``enabled`` and ``active``, and ``has-node`` when kubeadm has made a node of the
+    machine.
+    """
 
     versions: dict[str, str] = field(default_factory=dict)
     held: frozenset[str] = frozenset()
+    kubelet: frozenset[str] = frozenset()
     keyring: bytes = b""
     files: dict[str, str] = field(default_factory=dict)
 
@@ -50,6 +61,7 @@ class KubePackages(FactBase[KubePackagesState]):
         return KubePackagesState(
             versions=lines.by_prefix(values, "package:"),
             held=frozenset(lines.by_prefix(values, "held:")),
+            kubelet=frozenset(lines.by_prefix(values, "kubelet:")),
             keyring=base64.b64decode(values.get("keyring", "")),
             files=lines.files(values),
         )
