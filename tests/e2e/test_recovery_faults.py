@@ -130,13 +130,16 @@ def test_a_kubelet_that_does_not_come_up(cluster: Cluster) -> None:
     drop_in = "[Service]\\nExecStart=\\nExecStart=/usr/bin/kubelet --no-such-flag\\n"
     cluster.shell(host, f"mkdir -p {folder} && printf '{drop_in}' > {folder}/broken.conf")
     cluster.shell(host, "systemctl daemon-reload; systemctl restart kubelet; systemctl stop kubelet")
-    printed = failed(cluster)
+    try:
+        printed = failed(cluster)
+    finally:
+        cluster.shell(host, f"rm -r {folder}; systemctl stop kubelet")
     assert "kubelet.service does not run as it should" in printed
     assert "unknown flag: --no-such-flag" in printed
-    cluster.shell(host, f"rm -r {folder}; systemctl stop kubelet")
     assert cluster.converge().changed == ["Kubernetes packages | Run the kubelet"]
 
 
+@pytest.mark.chaos
 @pytest.mark.usefixtures("without_worker")
 def test_an_api_server_that_cannot_be_reached_from_the_machine_that_joins(cluster: Cluster) -> None:
     host = cluster.worker
@@ -153,6 +156,7 @@ def test_an_api_server_that_cannot_be_reached_from_the_machine_that_joins(cluste
     assert JOINED in cluster.converge().changed
 
 
+@pytest.mark.chaos
 @pytest.mark.usefixtures("without_worker")
 def test_a_token_that_expires_during_the_join(cluster: Cluster) -> None:
     """What has expired is deleted by the controller manager: here it happens as soon as the token is there."""

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Generator
 
-from pyinfra import host, inventory
+from pyinfra import host, inventory, logger
 from pyinfra.api import Host, State, operation
 from pyinfra.api.command import FunctionCommand, QuoteString, StringCommand
 
@@ -49,8 +49,9 @@ def cluster_ready(
 ) -> Generator[FunctionCommand, None, None]:
     """Wait until nodes are Ready, known to their cloud, and workloads of kube-system available, with DNS spread.
 
-    Nodes of hosts that have no part in this run, or failed in it, are not waited for. Only moving a DNS pod is a
-    change; a dry run does not wait.
+    Nodes of hosts that have no part in this run, or failed in it, are not waited for, and neither are workloads while
+    such a node is down: its pods are wanted all the same, for five minutes at least. Only moving a DNS pod is a change;
+    a dry run does not wait.
 
     + topology: the cluster; its leader is asked
     + workloads: like ``deployment/coredns``
@@ -69,6 +70,12 @@ def cluster_ready(
     if host.state.is_executing and health.uninitialized:
         leader.get_fact(NodesInitialized, timeout=timeout)
         health = leader.get_fact(ClusterHealth)
+    down = sorted(node for node, ready in health.nodes.items() if not ready and node not in nodes)
+    if down and host.state.is_executing:
+        logger.warning(
+            f"--> Warning: {', '.join(down)} is not Ready, so nobody waits for pods in kube-system"
+        )
+        return
     crowded = crowded_dns_pods(health)
     if crowded:
         yield FunctionCommand(_delete_pods, (leader, crowded), {})
