@@ -45,8 +45,12 @@ def _read(home: Path) -> GpgKey:
 
 def _gpg(home: Path, *arguments: str, at: datetime | None = None) -> bytes:
     moment = ("--faked-system-time", at.strftime("%Y%m%dT%H%M%S!")) if at else ()
-    return subprocess.run(
-        ["gpg", "--homedir", str(home), "--batch", "--passphrase", "", *moment, *arguments],
-        check=True,
-        capture_output=True,
-    ).stdout
+    try:
+        return subprocess.run(
+            ["gpg", "--homedir", str(home), "--batch", "--passphrase", "", *moment, *arguments],
+            check=True,
+            capture_output=True,
+        ).stdout
+    finally:
+        # It starts an agent for each home, which would outlive the tests.
+        subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "gpg-agent"], check=True)
