@@ -1,6 +1,8 @@
 """Keys as gpg makes them, and what gpg itself says about them."""
 
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,13 +24,18 @@ class GpgKey:
         return _read(self.home)
 
 
+@contextmanager
 def new_key(
     home: Path, *, kind: str = "ed25519", made: datetime | None = None, valid: str = "never"
-) -> GpgKey:
-    """Make a key in an empty folder; ``valid`` is gpg's notation, like ``1y``, counted from when it was ``made``."""
+) -> Iterator[GpgKey]:
+    """A key in an empty folder; ``valid`` is gpg's notation, like ``1y``, counted from when it was ``made``."""
     home.chmod(0o700)
-    _gpg(home, "--quick-generate-key", "test", kind, "sign", valid, at=made)
-    return _read(home)
+    try:
+        _gpg(home, "--quick-generate-key", "test", kind, "sign", valid, at=made)
+        yield _read(home)
+    finally:
+        # gpg starts an agent for each home, which would outlive the tests.
+        subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "gpg-agent"], check=True)
 
 
 def _read(home: Path) -> GpgKey:
@@ -45,12 +52,8 @@ def _read(home: Path) -> GpgKey:
 
 def _gpg(home: Path, *arguments: str, at: datetime | None = None) -> bytes:
     moment = ("--faked-system-time", at.strftime("%Y%m%dT%H%M%S!")) if at else ()
-    try:
-        return subprocess.run(
-            ["gpg", "--homedir", str(home), "--batch", "--passphrase", "", *moment, *arguments],
-            check=True,
-            capture_output=True,
-        ).stdout
-    finally:
-        # It starts an agent for each home, which would outlive the tests.
-        subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "gpg-agent"], check=True)
+    return subprocess.run(
+        ["gpg", "--homedir", str(home), "--batch", "--passphrase", "", *moment, *arguments],
+        check=True,
+        capture_output=True,
+    ).stdout

@@ -1,5 +1,6 @@
 """The key of the Kubernetes apt repository: wrong or expired, it is told before anything is changed, and renewed."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,8 +21,9 @@ RENEWED = datetime(2022, 12, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def expired(tmp_path: Path) -> GpgKey:
-    return new_key(tmp_path, made=MADE, valid="1y")
+def expired(tmp_path: Path) -> Iterator[GpgKey]:
+    with new_key(tmp_path, made=MADE, valid="1y") as key:
+        yield key
 
 
 def options(key: GpgKey) -> ClusterOptions:

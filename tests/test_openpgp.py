@@ -1,6 +1,7 @@
 """Keys against gpg's own answers."""
 
 import base64
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from tests.gpg_keys import GpgKey, new_key
 
 
 @pytest.fixture(scope="module", params=["rsa2048", "ed25519"])
-def gpg_key(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> GpgKey:
+def gpg_key(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GpgKey]:
     """A new key that never expires."""
-    return new_key(tmp_path_factory.mktemp("gnupg"), kind=request.param)
+    with new_key(tmp_path_factory.mktemp("gnupg"), kind=request.param) as key:
+        yield key
 
 
 def as_new_format(key: bytes) -> bytes:
@@ -39,14 +41,14 @@ def test_a_key_without_an_expiry_never_expires(gpg_key: GpgKey) -> None:
 
 @pytest.mark.parametrize("kind", ["rsa2048", "ed25519"])
 def test_expiry_agrees_with_gpg(kind: str, tmp_path: Path) -> None:
-    key = new_key(tmp_path, kind=kind, made=datetime(2024, 2, 1, tzinfo=UTC), valid="1y")
-    assert key.expiry is not None and key.expiry.year == 2025
-    assert openpgp.expiry(key.binary) == key.expiry
-    assert openpgp.expiry(as_new_format(key.binary)) == key.expiry
-    assert openpgp.expiry(key.renewed(at=datetime(2024, 6, 1, tzinfo=UTC), valid="4y").binary) == datetime(
-        2028, 5, 31, tzinfo=UTC
-    )
-    assert openpgp.expiry(key.renewed(at=datetime(2024, 7, 1, tzinfo=UTC), valid="never").binary) is None
+    with new_key(tmp_path, kind=kind, made=datetime(2024, 2, 1, tzinfo=UTC), valid="1y") as key:
+        assert key.expiry is not None and key.expiry.year == 2025
+        assert openpgp.expiry(key.binary) == key.expiry
+        assert openpgp.expiry(as_new_format(key.binary)) == key.expiry
+        longer = key.renewed(at=datetime(2024, 6, 1, tzinfo=UTC), valid="4y")
+        assert openpgp.expiry(longer.binary) == datetime(2028, 5, 31, tzinfo=UTC)
+        endless = key.renewed(at=datetime(2024, 7, 1, tzinfo=UTC), valid="never")
+        assert openpgp.expiry(endless.binary) is None
 
 
 def test_a_truncated_key_is_refused(gpg_key: GpgKey) -> None:

@@ -44,8 +44,10 @@ def failed(cluster: Cluster, *arguments: str) -> str:
 
 
 def test_a_key_of_the_apt_repository_that_has_expired(cluster: Cluster, tmp_path: Path) -> None:
-    key = new_key(tmp_path, made=datetime(2022, 1, 1, tzinfo=UTC), valid="1y")
-    with serving(key.armoured.encode()) as url:
+    with (
+        new_key(tmp_path, made=datetime(2022, 1, 1, tzinfo=UTC), valid="1y") as key,
+        serving(key.armoured.encode()) as url,
+    ):
         options = (f"--data=mirror={url}", f"--data=kubernetes_apt_key_fingerprint={key.fingerprint}")
         printed = failed(cluster, *options)
     assert f"{cluster.worker}: gets a key of the apt repository that expired on 2023-01-01" in printed
