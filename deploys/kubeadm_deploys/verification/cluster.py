@@ -14,6 +14,7 @@ import yaml
 
 from kubeadm_deploys.verification.inventory import Machine
 from kubeadm_deploys.verification.remote import PARALLEL_COMMANDS, Answer, ask
+from kubeadm_deploys.verification.waiting import SETTLING_TIME, watch
 
 KUBECONFIG = "/etc/kubernetes/admin.conf"
 
@@ -59,8 +60,16 @@ class Cluster:
         return ask(self.machine, {"kubectl": command})["kubectl"]
 
 
-def find_cluster(control_planes: Iterable[Machine]) -> Cluster:
-    """Choose the first control plane host whose API server answers: one may be down."""
+def find_cluster(control_planes: Sequence[Machine]) -> Cluster:
+    """Choose the first control plane host whose API server is ready: one may be down, or busy for a moment."""
+    found, refusals = watch(
+        lambda: _first_ready(control_planes), until=lambda seen: seen[0] is not None, timeout=SETTLING_TIME
+    )
+    assert found, "no control plane host reaches a ready API server: " + "; ".join(refusals)
+    return found
+
+
+def _first_ready(control_planes: Sequence[Machine]) -> tuple[Cluster | None, list[str]]:
     refusals = []
     for machine in control_planes:
         cluster = Cluster(machine=machine)
@@ -69,8 +78,8 @@ def find_cluster(control_planes: Iterable[Machine]) -> Cluster:
         except AssertionError as refusal:
             refusals.append(f"{machine.name}: {refusal}")
         else:
-            return cluster
-    raise AssertionError("no control plane host reaches a ready API server: " + "; ".join(refusals))
+            return cluster, refusals
+    return None, refusals
 
 
 def in_parallel(work: Callable[[Given], Result], given: Iterable[Given]) -> list[Result]:
