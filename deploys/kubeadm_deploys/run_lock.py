@@ -27,11 +27,11 @@ RENEWAL = 60
 """Seconds between renewals; two may fail before a lock expires."""
 
 # One run at a time is in here, by flock on the folder. A lock that lasts longer than a lease was written before the
-# machine's uptime began anew.
+# machine's uptime began anew, and one whose end is no number is none: the shell's complaint about that is not shown.
 _TAKE = r"""
 set -eu
 folder=$1 lease=$2 mine=$3 dead=$4 document=$5
-value() { sed -n "s/^$1 //p" "$folder/lock" 2> /dev/null || true; }
+value() { if [ -e "$folder/lock" ]; then sed -n "s/^$1 //p" "$folder/lock"; fi; }
 mkdir -p "$folder"
 exec 9< "$folder"
 flock --wait 5 9 || { echo "another process keeps $folder locked" >&2; exit 1; }
