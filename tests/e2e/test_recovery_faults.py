@@ -155,6 +155,23 @@ def test_an_api_server_that_cannot_be_reached_from_the_machine_that_joins(cluste
     assert JOINED in cluster.converge().changed
 
 
+@pytest.mark.chaos
+@pytest.mark.usefixtures("without_worker")
+def test_a_token_that_expires_during_the_join(cluster: Cluster) -> None:
+    """The API has accepted it, the kubelet has not used it yet."""
+    host = cluster.worker
+    with start(cluster) as run:
+        started = "test -e /etc/kubernetes/bootstrap-kubelet.conf && pkill -STOP kubeadm"
+        await_on(cluster, host, run, what="kubeadm join with its token", reached=started)
+        tokens = "--field-selector=type=bootstrap.kubernetes.io/token"
+        cluster.kubectl("delete", "secrets", "--namespace=kube-system", tokens)
+        cluster.shell(host, "pkill -CONT kubeadm")
+        assert run.wait() == 1
+    assert "kubeadm join failed" in output(cluster)
+    assert f"[@docker/{host}]" in output(cluster)
+    assert JOINED in cluster.converge().changed
+
+
 def test_it_is_a_whole_cluster_in_the_end(cluster: Cluster) -> None:
     assert cluster.converge().changed == []
     assert cluster.ready_nodes == sorted(host.name for host in cluster.hosts)
