@@ -11,6 +11,9 @@ KUBERNETES_VERSION ?= 1.36.3
 # Two minors are tested.
 KUBERNETES_VERSIONS := 1.36.3 1.35.4
 
+# Two modules of end-to-end tests at a time, in the order that tests/e2e/conftest.py gives them.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder --verbose
+
 PYTHON := .venv/bin/python
 export CLUSTER
 
@@ -32,7 +35,7 @@ test: lint
 	$(PYTHON) -m tests.lab.daemon start
 	$(PYTHON) -m tests.lab.mirror build --kubernetes $(KUBERNETES_VERSIONS)
 	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile --ignore tests/e2e tests
-	$(PYTHON) -m pytest tests/e2e
+	$(PYTHON) -m pytest $(SIDE_BY_SIDE) tests/e2e
 
 lint: .venv/ready
 	.venv/bin/ruff check
@@ -42,7 +45,7 @@ lint: .venv/ready
 chaos: .venv/ready
 	$(PYTHON) -m tests.lab.daemon start
 	$(PYTHON) -m tests.lab.mirror build --kubernetes $(KUBERNETES_VERSIONS)
-	$(PYTHON) -m pytest -m chaos
+	$(PYTHON) -m pytest $(SIDE_BY_SIDE) -m chaos tests/e2e
 
 bench: .venv/ready
 	$(PYTHON) -m tests.bench

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.e2e import machine
+from tests.e2e.room import places, room
 from tests.lab import hosts, layout
 from tests.lab.docker import docker
 from tests.lab.mirror import components
@@ -169,21 +170,53 @@ def run_command(
     return Run(exit_code=done.returncode, stdout=done.stdout, output=done.stdout + done.stderr)
 
 
+FIRST = (
+    "test_high_availability",
+    *("test_lab_hetzner", "test_recovery_vm"),
+    "test_high_availability_growth",
+    *("test_recovery_foreign", "test_sections"),
+)
+"""Modules whose cluster takes all the room, and after each those that need none."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have what needs all the room begin while there is something to do beside it."""
+    rank = {f"{name}.py": number for number, name in enumerate(FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(FIRST)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have measured (``record_property("measured", ...)``)."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "measured":
+                terminalreporter.write_line(f"measured: {value}")
+
+
 def lab_command(*arguments: str) -> None:
     """Run one of the lab's own commands, as the Makefile does."""
     subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, check=True)
 
 
 @pytest.fixture(scope="session")
-def lab() -> Iterator[None]:
+def lab(testrun_uid: str) -> Iterator[None]:
     """Docker and, where the official hosts cannot be reached, the mirror; nothing of an earlier, killed run.
 
-    A machine has room for one session's clusters, so another session waits here for its end.
+    The processes of one run (pytest-xdist) share it; those of another run wait here for the end of all of them.
     """
-    layout.cache_folder().mkdir(parents=True, exist_ok=True)
-    with (layout.cache_folder() / "e2e.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        _begin()
+    folder = layout.cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "e2e.lock").open("a+") as lock:
+        with (folder / "e2e.entry").open("w") as entry:
+            fcntl.flock(entry, fcntl.LOCK_EX)
+            lock.seek(0)
+            if lock.read() != testrun_uid:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                _begin()
+                lock.truncate(0)
+                lock.write(testrun_uid)
+                lock.flush()
+            fcntl.flock(lock, fcntl.LOCK_SH)
         yield
 
 
@@ -196,19 +229,30 @@ def _begin() -> None:
 
 
 @contextmanager
-def docker_hosts(name: str, *, folder: Path, **arguments: Any) -> Iterator[Cluster]:
-    """Bare hosts for a while; ``arguments`` are those of ``tests.lab.hosts.up``.
+def docker_hosts(
+    name: str,
+    *,
+    folder: Path,
+    control_planes: int = 1,
+    workers: int = 1,
+    takes: int | None = None,
+    **arguments: Any,
+) -> Iterator[Cluster]:
+    """Bare hosts for a while; the other ``arguments`` are those of ``tests.lab.hosts.up``.
 
-    Not more than five should be there at once: each holds about thirty of the machine's 128 inotify instances.
+    ``takes`` is the room that the cluster takes in the course of its life, if it is not that of its first hosts.
     """
-    cluster = Cluster(name=f"{PREFIX}-{name}", folder=folder, machine_before=machine.snapshot())
-    try:
-        hosts.up(cluster=cluster.name, **arguments)
-        yield cluster
-    finally:
-        hosts.down(cluster=cluster.name)
-        for report in ROOT.glob(f"{cluster.name}-failure-*.log"):
-            report.unlink()
+    if takes is None:
+        takes = places(control_planes=control_planes, workers=workers)
+    with room(takes):
+        cluster = Cluster(name=f"{PREFIX}-{name}", folder=folder, machine_before=machine.snapshot())
+        try:
+            hosts.up(cluster=cluster.name, control_planes=control_planes, workers=workers, **arguments)
+            yield cluster
+        finally:
+            hosts.down(cluster=cluster.name)
+            for report in ROOT.glob(f"{cluster.name}-failure-*.log"):
+                report.unlink()
 
 
 @dataclass(frozen=True)
@@ -229,5 +273,5 @@ def converged(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
 @pytest.fixture(scope="module")
 def bare(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One control plane and one worker to be, as they come from the provider."""
-    with docker_hosts("bare", folder=tmp_path_factory.mktemp("bare"), debian=(13,)) as cluster:
+    with docker_hosts("bare", folder=tmp_path_factory.mktemp("bare"), takes=0, debian=(13,)) as cluster:
         yield cluster

@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e.conftest import PREFIX, Run
 from tests.e2e.hetzner_project import Project, lab_options
+from tests.e2e.room import places, room
 from tests.lab import layout
 from tests.lab.docker import docker, ensure_network, labelled
 from tests.lab.hetzner.docker_backend import DockerBackend
@@ -38,7 +39,10 @@ def project(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pro
     """An empty project folder, and a project of Hetzner's with nothing in it."""
     ensure_network()
     backend = DockerBackend(api_port=API_PORT)
-    with running(backend=backend, address=layout.GATEWAY, port=API_PORT) as api:
+    with (
+        room(places(control_planes=1, workers=2)),
+        running(backend=backend, address=layout.GATEWAY, port=API_PORT) as api,
+    ):
         project = Project(
             folder=tmp_path_factory.mktemp("hetzner"),
             api=api,

@@ -4,7 +4,7 @@ The tests stand in the order of the cluster's life and share it.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -97,7 +97,7 @@ def test_a_load_balancer_is_put_before_a_cluster_that_runs_and_taken_away_again(
     ids=["first, behind local proxies", "second, behind a load balancer", "third, behind local proxies"],
 )
 def test_a_lost_control_plane_is_replaced_while_clients_go_on(
-    cluster: Cluster, number: int, kind: str, capsys: pytest.CaptureFixture[str]
+    cluster: Cluster, number: int, kind: str, record_property: Callable[[str, object], None]
 ) -> None:
     lost = f"{cluster.name}-control-plane-{number}"
     with ExitStack() as stack:
@@ -122,7 +122,7 @@ def test_a_lost_control_plane_is_replaced_while_clients_go_on(
         docker("kill", lost)
         for writer in writers:
             writer.works_on()
-        say(capsys, f"{lost} lost", writers, since=killed)
+        record_property("measured", f"{lost} lost: {gaps(writers, since=killed)}")
 
         replaced = time.time()
         docker("rm", "--force", "--volumes", lost)
@@ -140,7 +140,7 @@ def test_a_lost_control_plane_is_replaced_while_clients_go_on(
             assert JOINED in cluster.converge(*options).changed
         for writer in writers:
             writer.works_on()
-        say(capsys, f"{lost} replaced", writers, since=replaced)
+        record_property("measured", f"{lost} replaced: {gaps(writers, since=replaced)}")
 
         assert cluster.ready_nodes == names(cluster)
         assert etcd.voters(cluster) == names(cluster, group="control_plane")
@@ -207,8 +207,7 @@ def api_addresses(cluster: Cluster, host: str) -> list[str]:
     return sorted({line.split()[0] for line in found.splitlines()})
 
 
-def say(capsys: pytest.CaptureFixture[str], what: str, writers: tuple[Writer, ...], *, since: float) -> None:
-    """Print how long each client had to wait; a machine that is busy with other things makes it longer."""
-    with capsys.disabled():
-        gaps = ", ".join(f"{writer.name} {writer.longest_gap(since=since):.1f} s" for writer in writers)
-        print(f"\n{what}: longest time without a write and its reading: {gaps}")
+def gaps(writers: tuple[Writer, ...], *, since: float) -> str:
+    """How long each client had to wait; a machine that is busy with other things makes it longer."""
+    each = ", ".join(f"{writer.name} {writer.longest_gap(since=since):.1f} s" for writer in writers)
+    return f"longest time without a write and its reading: {each}"

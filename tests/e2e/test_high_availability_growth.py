@@ -15,6 +15,7 @@ from tests.e2e import inventories
 from tests.e2e.conftest import PYINFRA, ROOT, Cluster, docker_hosts
 from tests.e2e.etcd import await_voters, members, voters
 from tests.e2e.requester import APPLICATION, Requester, demand, deploy, requester
+from tests.e2e.room import places
 from tests.e2e.traces import Traces, differences, traces
 from tests.lab import hosts
 from tests.lab.docker import docker
@@ -48,7 +49,8 @@ class Life:
 @pytest.fixture(scope="module")
 def life(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
     folder = tmp_path_factory.mktemp("growth")
-    with docker_hosts("growth", folder=folder, control_planes=1, workers=2, debian=(13,)) as cluster:
+    takes = places(control_planes=3, workers=1)
+    with docker_hosts("growth", folder=folder, workers=2, takes=takes, debian=(13,)) as cluster:
         made = Life(cluster=cluster)
         made.up(control_planes=1, workers=2)
         cluster.converge()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import PREFIX, ROOT
+from tests.e2e.room import places, room
 from tests.lab import hosts
 
 CLUSTER = f"{PREFIX}-make"
@@ -48,11 +49,12 @@ def ready_nodes(printed: str) -> list[str]:
 @pytest.fixture(scope="module")
 def made(lab: None) -> Iterator[str]:
     assert (ROOT / ".venv/ready").exists(), "run the tests by `make test`: it would replace this environment"
-    try:
-        yield cluster(workers=1)
-    finally:
-        hosts.down(cluster=CLUSTER)
-        kubeconfig().unlink(missing_ok=True)
+    with room(places(control_planes=1, workers=2)):
+        try:
+            yield cluster(workers=1)
+        finally:
+            hosts.down(cluster=CLUSTER)
+            kubeconfig().unlink(missing_ok=True)
 
 
 def kubeconfig() -> Path:

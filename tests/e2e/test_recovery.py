@@ -7,7 +7,7 @@ machine goes down after every second change, which alternates by the day.
 import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,7 +61,7 @@ def cluster(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clu
     ],
 )
 def test_a_run_killed_after_each_of_its_changes_is_finished_by_the_next_ones(
-    cluster: Cluster, every: int, capsys: pytest.CaptureFixture[str]
+    cluster: Cluster, every: int, record_property: Callable[[str, object], None]
 ) -> None:
     changes = killed_after_each_change(cluster, machine_every=every)
     operations = [change.operation for change in changes]
@@ -72,8 +72,9 @@ def test_a_run_killed_after_each_of_its_changes_is_finished_by_the_next_ones(
         "Joining | Join the cluster",
     ):
         assert operation in operations
-    with capsys.disabled():
-        print(f"\nkilled after {len(changes)} changes by {len(set(operations))} different operations")
+    record_property(
+        "measured", f"killed after {len(changes)} changes by {len(set(operations))} different operations"
+    )
     require_whole(cluster)
 
 

@@ -25,7 +25,7 @@ _LISTENER = (
 @pytest.fixture(scope="module")
 def cluster(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One control plane and one worker to be."""
-    with docker_hosts("foreign", folder=tmp_path_factory.mktemp("foreign"), debian=(13,)) as made:
+    with docker_hosts("foreign", folder=tmp_path_factory.mktemp("foreign"), takes=0, debian=(13,)) as made:
         yield made
 
 

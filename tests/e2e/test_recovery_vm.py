@@ -148,7 +148,7 @@ def test_a_run_after_a_reboot_changes_nothing(restarted: Project) -> None:
 def test_a_clock_that_is_off_by_a_day_stops_a_run_before_anything_is_changed(restarted: Project) -> None:
     """Containers have this machine's clock, so that only a virtual machine can have another one than they."""
     folder, machine = restarted.folder, restarted.machine
-    with docker_hosts("clock", folder=folder, workers=0, debian=(13,)) as cluster:
+    with docker_hosts("clock", folder=folder, workers=0, takes=0, debian=(13,)) as cluster:
         inventory = inventories.with_worker(folder, name=machine.name, data=machine.data)
         machine.shell("date --set '+1 day'")
         try:

@@ -98,7 +98,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def project(lab: None, environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     folder = tmp_path_factory.mktemp("project")
-    with docker_hosts("sections", folder=folder, workers=0, debian=(13,)) as cluster:
+    with docker_hosts("sections", folder=folder, workers=0, takes=0, debian=(13,)) as cluster:
         (host,) = cluster.hosts
         for name, text in PROJECT.items():
             path = folder / name
