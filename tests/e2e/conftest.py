@@ -202,7 +202,8 @@ def lab_command(*arguments: str) -> None:
 def lab(testrun_uid: str) -> Iterator[None]:
     """Docker and, where the official hosts cannot be reached, the mirror; nothing of an earlier, killed run.
 
-    The processes of one run (pytest-xdist) share it; those of another run wait here for the end of all of them.
+    The processes of one run (pytest-xdist) share it, and the first of them begins; those of another run wait here for
+    the end of all.
     """
     folder = layout.cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
@@ -264,9 +265,12 @@ class Converged:
 
 
 @pytest.fixture(scope="module")
-def converged(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Converged]:
+def converged(
+    lab: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Converged]:
     """One control plane on Debian 12 and one worker on Debian 13, shared by all tests that put back what they change."""
-    with docker_hosts("main", folder=tmp_path_factory.mktemp("main"), debian=(12, 13)) as cluster:
+    name = request.path.stem.removeprefix("test_").replace("_", "-")
+    with docker_hosts(name, folder=tmp_path_factory.mktemp(name), debian=(12, 13)) as cluster:
         yield Converged(cluster=cluster, first_run=cluster.converge())
 
 

@@ -226,7 +226,7 @@ def test_the_kubeconfig_is_private_and_works_from_the_machine(cluster: Cluster) 
     assert stat.S_IMODE(cluster.kubeconfig.stat().st_mode) == 0o600
     document = yaml.safe_load(cluster.kubeconfig.read_text())
     server = document["clusters"][0]["cluster"]
-    assert server["tls-server-name"] == "api.e2e-main.internal"
+    assert server["tls-server-name"] == f"api.{cluster.name}.internal"
     # Through a host's own kubectl, but with this file and from a machine that is no node's.
     used = subprocess.run(
         [
