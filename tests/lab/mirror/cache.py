@@ -4,15 +4,18 @@ import contextlib
 import fcntl
 import hashlib
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from tests.lab import layout
 from tests.lab.mirror.golang import go_version
+
+# Compiling alone fills two cores; linking, downloads and Debian's packages leave one to the next part.
+_AT_ONCE = 2
 
 
 def mirror_cache() -> Path:
@@ -31,7 +34,7 @@ class Component:
     name: str
     """Name and version, also shown to the user."""
     seconds: int
-    """What it took on two cores with a cold build cache: only for telling how much is left."""
+    """What it took alone on two cores with a cold build cache: only for telling how much is left."""
     make: Callable[[Path], None]
     recipe: tuple[str, ...]
     """Names of the files beside this one that decide how it is made."""
@@ -57,26 +60,28 @@ class Component:
 
 
 def build(components: Sequence[Component]) -> None:
-    """Make those of `components` that are not there, each after what it needs, and say how far it is."""
-    left = sum(component.seconds for component in components if not component.made)
-    for number, component in enumerate(components, start=1):
-        _say(f"[{number}/{len(components)}] {component.name}")
-        if component.made:
-            _say(": cached\n")
-            continue
-        _say(f", usually {_duration(component.seconds)}, about {_duration(left)} until all is built … ")
-        started = time.monotonic()
-        try:
-            _make(component)
-        except BaseException:
-            _say("failed\n")
-            raise
-        left -= component.seconds
-        _say(f"{_duration(time.monotonic() - started)}\n")
+    """Make those of `components` that are not there, two at a time, each after what it needs; say how far it is."""
+    missing = [component for component in components if not component.made]
+    print(f"{len(components) - len(missing)} of {len(components)} parts are in the cache", flush=True)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        running: dict[Future[float], Component] = {}
+        while missing or running:
+            ready = [each for each in missing if all(need.made for need in each.needs)]
+            for component in ready[: _AT_ONCE - len(running)]:
+                missing.remove(component)
+                print(f"{component.name}, usually {_duration(component.seconds)} …", flush=True)
+                running[pool.submit(_make, component)] = component
+            ended, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in ended:
+                component = running.pop(future)
+                took = _duration(future.result())
+                left = sum(each.seconds for each in (*missing, *running.values()))
+                print(f"{component.name}: {took}, at most {_duration(left)} until all is built", flush=True)
 
 
-def _make(component: Component) -> None:
-    """Make it beside its place, so that an interrupted build leaves nothing that looks complete."""
+def _make(component: Component) -> float:
+    """Make it beside its place, so that an interrupted build leaves nothing that looks complete; tell the seconds."""
+    started = time.monotonic()
     partial = component.folder.with_name(component.folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -85,6 +90,7 @@ def _make(component: Component) -> None:
     for old in component.folder.parent.glob(f"{component.folder.name.partition('+')[0]}+*"):
         if old != component.folder:
             shutil.rmtree(old)
+    return time.monotonic() - started
 
 
 @contextlib.contextmanager
@@ -95,14 +101,9 @@ def exclusive() -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            _say("waiting for another build of the mirror to end …\n")
+            print("waiting for another build of the mirror to end …", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
 
 
 def _duration(seconds: float) -> str:
