@@ -1,11 +1,15 @@
-"""A described cluster and the double of Hetzner's API, for the tests of servers and their deletion."""
+"""A described cluster and the double of Hetzner's API, for the tests of servers and their deletion.
+
+Who takes a fixture imports it and lists it in ``__all__``.
+"""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hcloud import Client
 
 from kubeadm_deploys.hetzner.client import connect
@@ -15,7 +19,7 @@ from kubeadm_deploys.hetzner.destroy import delete_cluster, read_doomed
 from kubeadm_deploys.hetzner.plan import Plan
 from kubeadm_deploys.hetzner.servers import make_servers, plan_servers
 from kubeadm_deploys.hetzner.steps import Pace
-from tests.lab.hetzner.server import Api
+from tests.lab.hetzner.server import Api, running
 
 PUBLIC_KEY = (
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG6Di06OsPQ0bL3sRWVH+9lDJNBKcMzLwIbvXqAg9oCK operator@example"
@@ -40,6 +44,19 @@ FAULTS = {
     "action-error": "failed: ordered fault action-error",
 }
 """What the user is told of each fault that the double can be ordered to make."""
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    """The double, for a test that works in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    with running() as api:
+        yield api
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    return write_key(tmp_path)
 
 
 def write_key(folder: Path) -> Path:

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,30 +13,21 @@ from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.hetzner.destroy import read_doomed, refuse_protected, refuse_unconfirmed
 from kubeadm_deploys.hetzner.names import state_folder
 from tests.hetzner_cluster import (
+    api,
     client_of,
     described,
     destroy,
+    key,
     make,
     shape,
     wait_for_actions,
-    write_key,
     writes,
 )
-from tests.lab.hetzner.server import Api, running
+from tests.lab.hetzner.server import Api
+
+__all__ = ["api", "key"]
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture
-def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
-    monkeypatch.chdir(tmp_path)
-    with running() as api:
-        yield api
-
-
-@pytest.fixture
-def key(tmp_path: Path) -> Path:
-    return write_key(tmp_path)
 
 
 def own_things(api: Api, *, cluster: str = "demo") -> None:

@@ -3,7 +3,7 @@
 A loop over all calls, not a sample, in this process and without waiting: the whole takes about a minute.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from kubeadm_deploys.hetzner.description import ClusterDescription
 from tests.hetzner_cluster import (
     FAULTS,
     IMPATIENT,
+    api,
     cripple,
     described,
     destroy,
@@ -25,6 +26,8 @@ from tests.hetzner_cluster import (
     writes,
 )
 from tests.lab.hetzner.server import Api, running
+
+__all__ = ["api"]
 
 Calls = list[tuple[str, str]]
 
@@ -86,13 +89,6 @@ def _has_action(method: str, path: str) -> bool:
         "POST /servers",
         "DELETE /servers/*",
     )
-
-
-@pytest.fixture
-def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
-    monkeypatch.chdir(tmp_path)
-    with running() as api:
-        yield api
 
 
 @pytest.fixture
