@@ -159,7 +159,6 @@ def test_pyinfra_cannot_read_a_path_with_a_blank_for_the_jump_host(tmp_path: Pat
     )
 
 
-@pytest.mark.usefixtures("clean_logger")
 def test_a_server_that_does_not_answer_yet_is_no_traceback() -> None:
     """In a process of its own, because pytest takes every log."""
     script = (
@@ -172,6 +171,7 @@ def test_a_server_that_does_not_answer_yet_is_no_traceback() -> None:
     assert run.stderr == ""
 
 
+@pytest.mark.usefixtures("clean_logger")
 @pytest.mark.parametrize("entry", ["10.0.0.3", "[10.0.0.3]:2222"])
 def test_pyinfras_advice_for_a_changed_key_names_the_right_file(
     caplog: pytest.LogCaptureFixture, entry: str
