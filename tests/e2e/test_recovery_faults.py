@@ -158,11 +158,14 @@ def test_an_api_server_that_cannot_be_reached_from_the_machine_that_joins(cluste
 @pytest.mark.chaos
 @pytest.mark.usefixtures("without_worker")
 def test_a_token_that_expires_during_the_join(cluster: Cluster) -> None:
-    """The API has accepted it, the kubelet has not used it yet."""
-    host = cluster.worker
+    """kubeadm has read what the token opens to it, and the kubelet has no certificate yet."""
+    host, kubeadm_has_it = cluster.worker, "test -e /etc/kubernetes/bootstrap-kubelet.conf"
     with start(cluster) as run:
-        started = "test -e /etc/kubernetes/bootstrap-kubelet.conf && pkill -STOP kubeadm"
-        await_on(cluster, host, run, what="kubeadm join with its token", reached=started)
+        # On the host itself: the kubelet has its certificate before another docker exec would have seen the file.
+        cluster.shell(
+            host, f"timeout 180 sh -c 'until {kubeadm_has_it}; do sleep 0.01; done; pkill -STOP kubeadm'"
+        )
+        cluster.shell(host, "test ! -e /var/lib/kubelet/pki/kubelet-client-current.pem")
         tokens = "--field-selector=type=bootstrap.kubernetes.io/token"
         cluster.kubectl("delete", "secrets", "--namespace=kube-system", tokens)
         cluster.shell(host, "pkill -CONT kubeadm")
