@@ -5,6 +5,7 @@ The tests stand in the order in which a run gets to them, and share the machines
 
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -168,6 +169,8 @@ def test_a_token_that_expires_during_the_join(cluster: Cluster) -> None:
         cluster.shell(host, "test ! -e /var/lib/kubelet/pki/kubelet-client-current.pem")
         tokens = "--field-selector=type=bootstrap.kubernetes.io/token"
         cluster.kubectl("delete", "secrets", "--namespace=kube-system", tokens)
+        # The API server goes by what it has found out about a token for ten seconds.
+        time.sleep(15)
         cluster.shell(host, "pkill -CONT kubeadm")
         assert run.wait() == 1
     assert "kubeadm join failed" in output(cluster)
