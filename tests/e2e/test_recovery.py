@@ -1,7 +1,7 @@
 """Runs that are killed wherever they change something: the next one goes on, and in the end it is a whole cluster.
 
 `make chaos` kills after every change twice, the controller alone and the machine that was changed as well. In CI the
-machine goes down after every second change, which alternates by the day.
+machine goes down after every second change, which alternates by the day. It goes down once for the same change.
 """
 
 import json
