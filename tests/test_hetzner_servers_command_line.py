@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,9 +19,12 @@ __all__ = ["api", "key"]
 ROOT = Path(__file__).parents[1]
 
 
-def started(folder: Path, api: Api, *arguments: str, token: str | None = None) -> "subprocess.Popen[str]":
-    """pyinfra in a project of its own, on this machine."""
-    return subprocess.Popen(
+@contextmanager
+def started(
+    folder: Path, api: Api, *arguments: str, token: str | None = None
+) -> "Iterator[subprocess.Popen[str]]":
+    """pyinfra in a project of its own, on this machine; it does not outlive a test that fails."""
+    process = subprocess.Popen(
         [Path(sys.executable).with_name("pyinfra"), "@local", str(ROOT / "deploys/servers.py"), *arguments],
         cwd=folder,
         env={
@@ -32,6 +37,11 @@ def started(folder: Path, api: Api, *arguments: str, token: str | None = None) -
         stderr=subprocess.PIPE,
         text=True,
     )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def pyinfra(

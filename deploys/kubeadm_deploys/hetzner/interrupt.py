@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import gevent
 from pyinfra import logger
 
 interrupted = threading.Event()
@@ -19,12 +20,17 @@ interrupted = threading.Event()
 def stopping_at_interrupt() -> Iterator[None]:
     """Let Ctrl-C stop the calls that are made inside; a second one ends the process at once."""
 
-    def stop(*_: object) -> None:
+    def stop() -> None:
         logger.warning("--> Stopping, nothing more is begun (Ctrl-C again ends this at once)")
         interrupted.set()
+
+    # A signal may come in the middle of a line that is being written, or with the event's lock held: what writes or
+    # takes a lock then fails or hangs. So the handler only asks gevent to do it as soon as nothing else runs.
+    def later(*_: object) -> None:
+        gevent.get_hub().loop.run_callback_threadsafe(gevent.spawn, stop)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    before = signal.signal(signal.SIGINT, stop)
+    before = signal.signal(signal.SIGINT, later)
     try:
         yield
     finally:
