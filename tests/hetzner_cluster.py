@@ -137,7 +137,7 @@ def order_fault(api: Api, fault: str, *, method: str, path: str, number: int) ->
         path=path,
         after=number,
         times=None if fault in ("409", "423", "429") else 1,
-        seconds=1.2 if fault == "slow" else 0,
+        seconds=3 if fault == "slow" else 0,
     )
 
 

@@ -111,7 +111,7 @@ def meet(
     method, path, number = call
     order_fault(api, fault, method=method, path=path, number=number)
     with pytest.raises(HetznerError) as caught:
-        run(pace=IMPATIENT, read_timeout=0.6 if fault == "slow" else 10)
+        run(pace=IMPATIENT, read_timeout=2 if fault == "slow" else 10)
     wait_for_calls(api, method=method, path=path, count=calls.count((method, path)))
     api.faults.clear()
     message = str(caught.value)
