@@ -171,16 +171,15 @@ def run_command(
 
 
 FIRST = (
-    "test_high_availability",
+    *("test_high_availability", "test_recovery_foreign"),
+    *("test_high_availability_growth", "test_sections"),
     *("test_lab_hetzner", "test_recovery_vm"),
-    "test_high_availability_growth",
-    *("test_recovery_foreign", "test_sections"),
 )
-"""Modules whose cluster takes all the room, and after each those that need none."""
+"""Modules that take all the room, each with one after it that needs none; then what takes longest of the others."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have what needs all the room begin while there is something to do beside it."""
+    """Have what takes all the room begin while there is something to do beside it."""
     rank = {f"{name}.py": number for number, name in enumerate(FIRST)}
     items.sort(key=lambda item: rank.get(item.path.name, len(FIRST)))
 

@@ -12,7 +12,7 @@ _FOLDER = "/etc/kubernetes/pki/etcd"
 _ETCDCTL = (
     "crictl --runtime-endpoint unix:///run/containerd/containerd.sock exec "
     "$(crictl --runtime-endpoint unix:///run/containerd/containerd.sock ps --quiet --name '^etcd$') "
-    "etcdctl --endpoints https://127.0.0.1:2379 --write-out json "
+    "etcdctl --endpoints https://127.0.0.1:2379 --write-out json --command-timeout 30s "
     f"--cacert {_FOLDER}/ca.crt --cert {_FOLDER}/server.crt --key {_FOLDER}/server.key"
 )
 

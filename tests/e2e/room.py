@@ -1,9 +1,11 @@
 """Room for clusters on one machine, shared by all pytest processes.
 
-What runs out first are inotify instances: root has 128 on most machines, and `hosts up` warns when they become few.
+What runs out are inotify instances (root has 128 on most machines, and `hosts up` warns when they become few), and
+processors: two are busy with three control planes, beside which a virtual machine took 25 minutes instead of three.
 """
 
 import fcntl
+import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,6 +15,9 @@ from tests.lab import layout
 from tests.lab.host import INOTIFY_INSTANCES
 
 _LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
+
+
+_PER_PROCESSOR = 3.5
 
 
 def places(*, control_planes: int, workers: int) -> int:
@@ -25,9 +30,12 @@ def room(wanted: int, *, available: int | None = None) -> Iterator[None]:
     """Wait until so many places are free, first come first served, and keep them for a while.
 
     Nobody may ask for more who has some: one who waits is not overtaken, and may be waiting for those. A place is the
-    lock on a file, so that a process that was killed keeps none.
+    lock on a file, so that a process that was killed keeps none. Who wants none never waits.
     """
-    available = available or int(_LIMIT.read_text()) // INOTIFY_INSTANCES["workers"]
+    if not wanted:
+        yield
+        return
+    available = available or _available()
     folder = layout.cache_folder() / "room"
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as taken:
@@ -38,6 +46,11 @@ def room(wanted: int, *, available: int | None = None) -> Iterator[None]:
             for _ in range(min(wanted, available)):
                 free.remove(_take_one(free, taken))
         yield
+
+
+def _available() -> int:
+    instances = int(_LIMIT.read_text()) // INOTIFY_INSTANCES["workers"]
+    return min(instances, int(_PER_PROCESSOR * (os.cpu_count() or 1)))
 
 
 def _take_one(files: list[Path], taken: ExitStack) -> Path:

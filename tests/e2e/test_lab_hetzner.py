@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import ROOT
+from tests.e2e.room import places, room
 from tests.lab import hosts, layout
 from tests.lab.docker import docker
 from tests.lab.hetzner import docker_images
@@ -160,8 +161,15 @@ def metadata_clients() -> Iterator[tuple[int, list[str]]]:
 
 
 @pytest.fixture(scope="module")
+def space(lab: None) -> Iterator[None]:
+    """Nothing large beside it: images are made, and servers boot through the whole of cloud-init."""
+    with room(places(control_planes=1, workers=2)):
+        yield
+
+
+@pytest.fixture(scope="module")
 def site(
-    lab: None, tmp_path_factory: pytest.TempPathFactory, metadata_clients: tuple[int, list[str]]
+    space: None, tmp_path_factory: pytest.TempPathFactory, metadata_clients: tuple[int, list[str]]
 ) -> Iterator[Site]:
     key = tmp_path_factory.mktemp("ssh") / "id_ed25519"
     subprocess.run(("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)), check=True)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.e2e import inventories
 from tests.e2e.conftest import Run, docker_hosts, run_command
+from tests.e2e.room import places, room
 from tests.lab import mirror, vm
 
 SECTIONS = ("bridged_traffic", "swap", "container_runtime")
@@ -92,7 +93,8 @@ class Converged:
 def converged(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Converged]:
     """A machine with swap on and modules unloaded, and one run on it."""
     folder = tmp_path_factory.mktemp("vm")
-    with vm.running(name="e2e-sections", folder=folder) as machine:
+    # Its two emulated processors keep the machine as busy as a small cluster does.
+    with room(places(control_planes=1, workers=1)), vm.running(name="e2e-sections", folder=folder) as machine:
         project = Project(folder=folder, machine=machine)
         project.create()
         before, verified_before = project.kernel(), project.verify()

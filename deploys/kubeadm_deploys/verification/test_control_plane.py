@@ -34,6 +34,8 @@ READY_TIMEOUT = 60.0
 _ETCDCTL = [
     "etcdctl",
     "--write-out=json",
+    # As patient as kubectl here; its own 5 s are too few for a member on a busy machine that has to ask the leader.
+    "--command-timeout=30s",
     "--endpoints=https://127.0.0.1:2379",
     "--cacert=/etc/kubernetes/pki/etcd/ca.crt",
     "--cert=/etc/kubernetes/pki/etcd/server.crt",

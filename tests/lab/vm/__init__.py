@@ -141,7 +141,8 @@ def _command(*, image: Image, port: int, credentials: str) -> list[str]:
         *("-accel", "tcg", "-cpu", _PROCESSOR, "-smp", "2", "-m", "2048"),
         *("-nodefaults", "-display", "none", "-serial", "stdio"),
         *("-kernel", str(image.kernel), "-initrd", str(image.initrd)),
-        *("-append", f"root=/dev/vda1 rw console=ttyS0 {credentials}"),
+        # An emulated processor that has to share a busy one needs longer than systemd's 90 s to find the swap partition.
+        *("-append", f"root=/dev/vda1 rw console=ttyS0 systemd.default_device_timeout_sec=900 {credentials}"),
         # Changes go to a file that has no name any more, so the image stays as it was made.
         *("-drive", f"file={image.disk},format=raw,if=virtio,snapshot=on,cache=unsafe"),
         *("-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{port}-:22"),
