@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,11 @@ FIRST = (
     *("test_lab_hetzner", "test_recovery_vm"),
 )
 """Modules that take all the room, each with one after it that needs none; then what takes longest of the others."""
+
+
+def by_turns(number: int, *, of: int) -> Sequence[pytest.MarkDecorator]:
+    """Marks of one of several like tests: every day another one is for `make test`, and the rest for `make chaos`."""
+    return () if datetime.now(UTC).toordinal() % of == number else (pytest.mark.chaos,)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

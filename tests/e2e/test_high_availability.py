@@ -1,6 +1,7 @@
 """Three control planes: made at once, lost one after the other under clients that read and write, and replaced.
 
-The tests stand in the order of the cluster's life and share it.
+The tests stand in the order of the cluster's life and share it. One loss a day is for `make test`, the two others for
+`make chaos`: each takes some minutes.
 """
 
 import time
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e import etcd, inventories
-from tests.e2e.conftest import Cluster, Converged, docker_hosts
+from tests.e2e.conftest import Cluster, Converged, by_turns, docker_hosts
 from tests.e2e.recovery import CORE, reboot, reboot_all
 from tests.e2e.writer import Writer, in_a_pod, lost_writes, outside
 from tests.lab import hosts, layout
@@ -93,8 +94,11 @@ def test_a_load_balancer_is_put_before_a_cluster_that_runs_and_taken_away_again(
 
 @pytest.mark.parametrize(
     ("number", "kind"),
-    [(1, "local_proxy"), (2, "load_balancer"), (3, "local_proxy")],
-    ids=["first, behind local proxies", "second, behind a load balancer", "third, behind local proxies"],
+    [
+        pytest.param(1, "local_proxy", id="first, behind local proxies", marks=by_turns(0, of=3)),
+        pytest.param(2, "load_balancer", id="second, behind a load balancer", marks=by_turns(1, of=3)),
+        pytest.param(3, "local_proxy", id="third, behind local proxies", marks=by_turns(2, of=3)),
+    ],
 )
 def test_a_lost_control_plane_is_replaced_while_clients_go_on(
     cluster: Cluster, number: int, kind: str, record_property: Callable[[str, object], None]
