@@ -60,3 +60,14 @@ def test_more_than_there_is_means_all_of_it() -> None:
         assert not got.wait(0.5)
     thread.join(10)
     assert got.is_set()
+
+
+def test_who_wants_none_waits_for_nobody() -> None:
+    with room(7, available=7):
+        thread, got = waiting(1)
+        assert not got.wait(0.5)
+        nothing, at_once = waiting(0)
+        assert at_once.wait(5)
+    for each in (thread, nothing):
+        each.join(10)
+    assert got.is_set()

@@ -15,9 +15,8 @@ from tests.lab import layout
 from tests.lab.host import INOTIFY_INSTANCES
 
 _LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
-
-
 _PER_PROCESSOR = 3.5
+"""Places for which a processor is fast enough: three control planes and a worker take two processors."""
 
 
 def places(*, control_planes: int, workers: int) -> int:

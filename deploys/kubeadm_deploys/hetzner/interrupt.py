@@ -21,8 +21,8 @@ def stopping_at_interrupt() -> Iterator[None]:
     """Let Ctrl-C stop the calls that are made inside; a second one ends the process at once."""
 
     def stop() -> None:
-        logger.warning("--> Stopping, nothing more is begun (Ctrl-C again ends this at once)")
         interrupted.set()
+        logger.warning("--> Stopping, nothing more is begun (Ctrl-C again ends this at once)")
 
     # A signal may come in the middle of a line that is being written, or with the event's lock held: what writes or
     # takes a lock then fails or hangs. So the handler only asks gevent to do it as soon as nothing else runs.
