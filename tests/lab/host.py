@@ -84,9 +84,14 @@ def lab_data(*, cluster: str, machine: Machine) -> dict[str, Any]:
         "kube_proxy_configuration": {"conntrack": {"maxPerCore": 0, "min": 0}},
         # Hosts are not given SYS_RESOURCE, without which nothing may lower its oom_score_adj below the host's own.
         "containerd_restrict_oom_score_adj": True,
+        "kubelet_configuration": {
+            # So is the disk: what else the machine has on it, and how full that is, is no reason to end pods.
+            "evictionHard": {"nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%"},
+            "imageGCHighThresholdPercent": 100,
+        },
     }
     if machine.cgroup_v1:
-        data["kubelet_configuration"] = {"failCgroupV1": False}
+        data["kubelet_configuration"]["failCgroupV1"] = False
     # kubeadm refuses cgroup v1 whatever the kubelet's configuration says, and a kernel that does not tell its own.
     if machine.cgroup_v1 or not machine.kernel_config:
         data["ignore_preflight_errors"] = ["SystemVerification"]

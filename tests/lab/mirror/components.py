@@ -80,7 +80,7 @@ def server() -> Component:
         name="mirror server",
         seconds=60,
         make=programs.make_server,
-        recipe=("programs.py", "commands.py", *source),
+        recipe=("programs.py", "golang.py", "commands.py", *source),
     )
 
 
@@ -180,7 +180,7 @@ def _hetzner_images() -> Component:
             crane=_crane().folder / "bin/crane",
             server=server().folder / "bin/mirror",
         ),
-        recipe=("hetzner_images.py", "images.py", *hetzner_images.RECIPE),
+        recipe=("hetzner_images.py", "golang.py", "images.py", *hetzner_images.RECIPE),
         needs=(_crane(), server()),
     )
 

@@ -10,6 +10,15 @@ from pathlib import Path
 from tests.lab.docker import LabError
 from tests.lab.mirror.commands import run
 
+BUILD = ("go", "build", "-trimpath", "-gcflags=all=-dwarf=false", "-ldflags")
+"""The command that every program is built with: two builds with the same flags share what they compile.
+
+No debug information is written for the linker, which leaves it out anyway (STRIPPED): that saves a fifth of the time.
+"""
+STRIPPED = "-s -w"
+ENVIRONMENT = {"GOWORK": "off", "GOFLAGS": "-buildvcs=false", "CGO_ENABLED": "0"}
+"""What the environment of every build has, whatever the machine's own says."""
+
 
 def go_build(
     *,
@@ -42,16 +51,11 @@ def go_build(
         for name, instead in (replace or {}).items():
             run("go", "mod", "edit", f"-replace={name}={name}@{instead}", str(modfile))
         run(
-            *("go", "build", f"-modfile={modfile}", "-mod=mod", "-trimpath", f"-buildmode={buildmode}"),
-            *("-tags", tags, "-ldflags", f"-s -w {ldflags}", "-o", f"{output}/"),
+            *(*BUILD, f"{STRIPPED} {ldflags}", f"-modfile={modfile}", "-mod=mod", f"-buildmode={buildmode}"),
+            *("-tags", tags, "-o", f"{output}/"),
             *(f"./{package}" for package in packages),
             cwd=source,
-            env={
-                "GOWORK": "off",
-                "GOFLAGS": "-buildvcs=false",
-                "CGO_ENABLED": "1" if cgo else "0",
-                **(env or {}),
-            },
+            env={**ENVIRONMENT, "CGO_ENABLED": "1" if cgo else "0", **(env or {})},
         )
 
 

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 from tests.lab.mirror.commands import run
+from tests.lab.mirror.golang import BUILD, ENVIRONMENT, STRIPPED
 from tests.lab.mirror.images import Image, publish
 
 SOURCE = Path(__file__).with_name("hetzner")
@@ -24,11 +25,7 @@ RECIPE = tuple(f"hetzner/{path.relative_to(SOURCE)}" for path in sorted(SOURCE.r
 def make(folder: Path, *, version: str, crane: Path, server: Path) -> None:
     """Build the programs, and publish the images and manifests; `version` is the cloud controller's."""
     programs = folder / "bin"
-    run(
-        *("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", f"{programs}/", ".", "./idle"),
-        cwd=SOURCE,
-        env={"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": "-buildvcs=false"},
-    )
+    run(*BUILD, STRIPPED, "-o", f"{programs}/", ".", "./idle", cwd=SOURCE, env=ENVIRONMENT)
     controller = "/bin/hcloud-cloud-controller-manager"
     images = {
         f"docker.io/hetznercloud/hcloud-cloud-controller-manager:v{version}": Image(

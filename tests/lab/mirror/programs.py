@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.lab.mirror.commands import run
-from tests.lab.mirror.golang import folder_replacements, go_build
+from tests.lab.mirror.golang import BUILD, ENVIRONMENT, STRIPPED, folder_replacements, go_build
 
 
 def make_etcd(folder: Path, *, version: str) -> None:
@@ -49,5 +49,4 @@ def make_crane(folder: Path, *, version: str) -> None:
 def make_server(folder: Path) -> None:
     """Build the mirror's own server: see server/main.go."""
     source = Path(__file__).parent / "server"
-    command = ("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", f"{folder}/bin/", ".")
-    run(*command, cwd=source, env={"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": "-buildvcs=false"})
+    run(*BUILD, STRIPPED, "-o", f"{folder}/bin/", ".", cwd=source, env=ENVIRONMENT)
