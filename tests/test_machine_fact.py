@@ -23,8 +23,8 @@ no-module:br_netfilter
 cgroup 2 cpuset cpu io memory hugetlb pids rdma misc
 memory 2014840
 cpus 2
-disk:/ 9437184 /
-disk:/var/lib/etcd 1048576 /var/lib/etcd
+disk:/ 9437184 20971520 /
+disk:/var/lib/etcd 1048576 2097152 /var/lib/etcd
 hostname cp-1
 machine-id 3d1219c7c4c5404aaa1f6d2a48adfda4
 product-uuid 4C4C4544-0035
@@ -66,8 +66,8 @@ def test_what_the_script_prints_is_read() -> None:
     assert state.cgroup == 2 and {"cpuset", "memory", "pids"} <= state.controllers
     assert (state.memory // 1024**2, state.cpus) == (1967, 2)
     assert state.disks == {
-        "/": Disk(mount="/", free=9 * 1024**3),
-        "/var/lib/etcd": Disk(mount="/var/lib/etcd", free=1024**3),
+        "/": Disk(mount="/", free=9 * 1024**3, size=20 * 1024**3),
+        "/var/lib/etcd": Disk(mount="/var/lib/etcd", free=1024**3, size=2 * 1024**3),
     }
     assert (state.hostname, state.product_uuid) == ("cp-1", "4c4c4544-0035")
     assert state.machine_id == "3d1219c7c4c5404aaa1f6d2a48adfda4"
@@ -92,7 +92,7 @@ def test_what_the_script_prints_is_read() -> None:
 
 
 def test_a_machine_that_answers_nothing_is_not_an_error() -> None:
-    assert Machine().process(["started N", "memory ", "cpus ", "disk:/  "]) == MachineState()
+    assert Machine().process(["started N", "memory ", "cpus ", "disk:/   "]) == MachineState()
 
 
 def test_only_what_the_connection_took_is_uncertain_about_a_clock(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +143,7 @@ def test_this_machine_is_read() -> None:
     assert state.memory == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1024 * 1024
     assert state.cpus == len(os.sched_getaffinity(0))
     assert state.cgroup in (0, 1, 2)
-    assert set(state.disks) == set(DISKS) and all(disk.free > 0 for disk in state.disks.values())
+    assert set(state.disks) == set(DISKS) and all(disk.size > disk.free > 0 for disk in state.disks.values())
     assert "127.0.0.1" in state.addresses
     assert state.probes == {}
 

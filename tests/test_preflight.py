@@ -25,6 +25,7 @@ W1 = Node(host="@x/w1", name="w-1", ip="10.0.0.3", address="10.0.0.3")
 W2 = Node(host="@x/w2", name="w-2", ip="10.0.0.4", address="10.0.0.4")
 TOPOLOGY = Topology(control_planes=(CP,), workers=(W1, W2))
 GIB = 1024**3
+NEARLY_FULL = {"/var/lib/containerd": Disk(mount="/", free=19 * GIB, size=250 * GIB)}
 
 CA = "ours"
 ABSENT = KubeadmNodeState()
@@ -49,7 +50,8 @@ def machine(node: Node) -> MachineState:
         memory=4 * GIB,
         cpus=2,
         disks={
-            path: Disk(mount="/", free=30 * GIB) for path in ("/", "/var/lib/containerd", "/var/lib/etcd")
+            path: Disk(mount="/", free=30 * GIB, size=40 * GIB)
+            for path in ("/", "/var/lib/containerd", "/var/lib/etcd")
         },
         hostname=node.name,
         machine_id=f"id-of-{node.name}",
@@ -133,10 +135,13 @@ CASES: list[Case] = [
     ("cpus", DANGER, {CP: {"cpus": 1}}, {}),
     ("cpus", DOUBT, {CP: {"cpus": 1}}, {"ignore_preflight_errors": ["NumCPU"]}),
     ("cpus", FINE, {W1: {"cpus": 1}}, {}),
-    ("disk-space", DANGER, {W1: {"disks": {"/": Disk(mount="/", free=GIB)}}}, {}),
-    ("disk-space", DOUBT, {W1: {"disks": {"/": Disk(mount="/", free=9 * GIB)}}}, {}),
-    ("disk-space", DANGER, {CP: {"disks": {"/var/lib/etcd": Disk(mount="/e", free=GIB)}}}, {}),
-    ("disk-space", FINE, {W1: {"disks": {"/var/lib/etcd": Disk(mount="/e", free=GIB)}}}, {}),
+    ("disk-space", DANGER, {W1: {"disks": {"/": Disk(mount="/", free=GIB, size=40 * GIB)}}}, {}),
+    ("disk-space", DOUBT, {W1: {"disks": {"/": Disk(mount="/", free=9 * GIB, size=40 * GIB)}}}, {}),
+    ("disk-space", DANGER, {CP: {"disks": {"/var/lib/etcd": Disk(mount="/e", free=GIB, size=2 * GIB)}}}, {}),
+    ("disk-space", FINE, {W1: {"disks": {"/var/lib/etcd": Disk(mount="/e", free=GIB, size=2 * GIB)}}}, {}),
+    ("disk-space", DOUBT, {W1: {"disks": NEARLY_FULL}}, {}),
+    ("disk-space", FINE, {W1: {"disks": NEARLY_FULL}}, {"kubelet_configuration": {"evictionHard": {}}}),
+    ("disk-space", FINE, {W1: {"disks": {"/": NEARLY_FULL["/var/lib/containerd"]}}}, {}),
     ("clock", FINE, {W1: {"clock": seconds(5.5)}}, {}),
     ("clock", DOUBT, {W1: {"clock": seconds(-7)}}, {}),
     ("clock", DANGER, {W1: {"clock": seconds(86400)}}, {}),
@@ -346,7 +351,10 @@ DOCKER_HOST: dict[str, Any] = {
     "controllers": V1 | {"blkio", "hugetlb"},
     "product_uuid": "the machine's",
     "memory": 24 * GIB,
-    "disks": {path: Disk(mount="/", free=60 * GIB) for path in ("/", "/var/lib/containerd", "/var/lib/etcd")},
+    "disks": {
+        path: Disk(mount="/", free=60 * GIB, size=250 * GIB)
+        for path in ("/", "/var/lib/containerd", "/var/lib/etcd")
+    },
     "kernel": "6.18.44-fc",
 }
 

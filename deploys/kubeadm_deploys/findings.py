@@ -62,7 +62,7 @@ CHECKS = {
     ),
     "disk-space": Check(
         danger="less than 2 GiB free for `/`, containerd, the kubelet or etcd",
-        doubt="less than 10 GiB",
+        doubt="less than 10 GiB, or 15 % of containerd's disk without `evictionHard` in `kubelet_configuration`",
         cure="free some, or mount a bigger disk",
     ),
     "clock": Check(

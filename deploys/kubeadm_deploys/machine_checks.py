@@ -37,6 +37,8 @@ _CONTROL_PLANE_CPUS = 2
 _GIB = 1024**3
 _LEAST_SPACE = 2 * _GIB
 _GOOD_SPACE = 10 * _GIB
+_EVICTION_PERCENT = 15
+"""The kubelet's own ``imagefs.available``: with less of containerd's disk free it removes images and ends pods."""
 
 _UNKNOWN_HOST = 6
 """curl's exit code for a name that it cannot resolve."""
@@ -100,7 +102,7 @@ def machine_findings(subject: Subject, *, options: ClusterOptions) -> Iterator[F
     yield from _kernel(subject)
     yield from _cgroups(subject, options)
     yield from _size(subject, options)
-    yield from _disks(subject)
+    yield from _disks(subject, options)
     yield from _address(subject)
     yield from _routes(subject, options)
     yield from _servers(subject)
@@ -203,19 +205,31 @@ def _size(subject: Subject, options: ClusterOptions) -> Iterator[Finding]:
             )
 
 
-def _disks(subject: Subject) -> Iterator[Finding]:
+def _disks(subject: Subject, options: ClusterOptions) -> Iterator[Finding]:
     paths: dict[str, list[str]] = {}
     for path, disk in subject.machine.disks.items():
         if subject.control_plane or path != "/var/lib/etcd":
             paths.setdefault(disk.mount, []).append(path)
     for mount, its in paths.items():
-        free = subject.machine.disks[its[0]].free
-        if free < _GOOD_SPACE:
+        disk = subject.machine.disks[its[0]]
+        found = f"has {disk.free / _GIB:.1f} GiB free on {mount} (for {', '.join(its)})"
+        enough = disk.size * _EVICTION_PERCENT // 100
+        if disk.free < _GOOD_SPACE:
             yield subject.finding(
                 "disk-space",
-                Severity.DANGER if free < _LEAST_SPACE else Severity.DOUBT,
-                found=f"has {free / _GIB:.1f} GiB free on {mount} (for {', '.join(its)})",
+                Severity.DANGER if disk.free < _LEAST_SPACE else Severity.DOUBT,
+                found=found,
                 cure=f"free {_GOOD_SPACE // _GIB} GiB, or mount a bigger disk",
+            )
+        elif (
+            disk.free < enough
+            and "/var/lib/containerd" in its
+            and "evictionHard" not in options.kubelet_configuration
+        ):
+            yield subject.doubt(
+                "disk-space",
+                found=f"{found}: the kubelet ends pods while that is less than {_EVICTION_PERCENT} % of the disk",
+                cure=f"have {enough / _GIB:.0f} GiB free, or set evictionHard in kubelet_configuration",
             )
 
 

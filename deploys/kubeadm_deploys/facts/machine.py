@@ -50,7 +50,7 @@ echo "cpus $(nproc 2> /dev/null)"
 for path in {" ".join(DISKS)}; do
   there=$path
   until [ -e "$there" ]; do there=${{there%/*}}; there=${{there:-/}}; done
-  echo "disk:$path $(df -P -k "$there" 2> /dev/null | awk 'NR == 2 {{print $4, $6}}')"
+  echo "disk:$path $(df -P -k "$there" 2> /dev/null | awk 'NR == 2 {{print $4, $2, $6}}')"
 done
 
 echo "hostname $(cat /proc/sys/kernel/hostname)"
@@ -144,10 +144,11 @@ class Route:
 
 @dataclass(frozen=True, kw_only=True)
 class Disk:
-    """The filesystem of a path: where it is mounted, and the ``free`` bytes that it has."""
+    """The filesystem of a path: where it is mounted, and how many bytes of its ``size`` are ``free``."""
 
     mount: str
     free: int
+    size: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,9 +293,10 @@ def _clock(values: dict[str, str], *, asked: float, answered: float) -> Clock | 
 
 def _disks(found: dict[str, str]) -> Iterator[tuple[str, Disk]]:
     for path, value in found.items():
-        free, mount = _pair(value)
-        if free.isdecimal():
-            yield path, Disk(mount=mount, free=int(free) * 1024)
+        free, rest = _pair(value)
+        size, mount = _pair(rest)
+        if free.isdecimal() and size.isdecimal():
+            yield path, Disk(mount=mount, free=int(free) * 1024, size=int(size) * 1024)
 
 
 def _routes(rows: Iterable[list[str]]) -> Iterator[Route]:
