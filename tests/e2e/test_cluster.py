@@ -3,6 +3,7 @@
 import json
 import stat
 import subprocess
+from dataclasses import dataclass
 
 import pytest
 import yaml
@@ -101,65 +102,69 @@ def test_kubeadm_accepts_the_documents(cluster: Cluster) -> None:
 CONTAINERD_CONFIG = "/etc/containerd/config.toml"
 
 
-@pytest.mark.parametrize(
-    ("drift", "is_there", "repairs"),
-    [
-        pytest.param(
-            "sed -i 's/ip_forward = 1/ip_forward = 0/' /etc/sysctl.d/k8s.conf",
-            "grep -q 'ip_forward = 0' /etc/sysctl.d/k8s.conf",
-            ["Bridged traffic | Write /etc/sysctl.d/k8s.conf"],
-            id="sysctl file edited",
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """What somebody did to a node, how it is seen, and the operation that puts it right."""
+
+    done: str
+    seen: str
+    repair: str
+
+
+DRIFTS = {
+    "files edited, packages unheld, services stopped": (
+        Drift(
+            done="sed -i 's/ip_forward = 1/ip_forward = 0/' /etc/sysctl.d/k8s.conf",
+            seen="grep -q 'ip_forward = 0' /etc/sysctl.d/k8s.conf",
+            repair="Bridged traffic | Write /etc/sysctl.d/k8s.conf",
         ),
-        pytest.param(
-            "sysctl -qw net.ipv4.ip_forward=0",
-            "[ $(cat /proc/sys/net/ipv4/ip_forward) = 0 ]",
-            ["Bridged traffic | Set the sysctls in the running kernel"],
-            id="sysctl changed in the kernel",
+        Drift(
+            done="systemctl stop containerd",
+            seen="! systemctl is-active containerd",
+            repair="Container runtime | Run containerd",
         ),
-        pytest.param(
-            "apt-mark unhold kubelet",
-            "! apt-mark showhold | grep -qx kubelet",
-            ["Kubernetes packages | Hold the Kubernetes packages"],
-            id="kubelet unheld",
+        Drift(
+            done="apt-mark unhold kubelet",
+            seen="! apt-mark showhold | grep -qx kubelet",
+            repair="Kubernetes packages | Hold the Kubernetes packages",
         ),
-        pytest.param(
-            "systemctl disable --now kubelet",
-            "! systemctl is-active kubelet",
-            ["Kubernetes packages | Run the kubelet"],
-            id="kubelet stopped",
+        Drift(
+            done="systemctl disable --now kubelet",
+            seen="! systemctl is-active kubelet",
+            repair="Kubernetes packages | Run the kubelet",
         ),
-        pytest.param(
-            f"sed -i 's/SystemdCgroup = true/SystemdCgroup = false/' {CONTAINERD_CONFIG}",
-            f"grep -q 'SystemdCgroup = false' {CONTAINERD_CONFIG}",
-            [
-                "Container runtime | Write /etc/containerd/config.toml",
-                "Container runtime | Run containerd",
-            ],
-            id="SystemdCgroup set to false",
+    ),
+    "the kernel, a program and the runtime changed": (
+        Drift(
+            done="sysctl -qw net.ipv4.ip_forward=0",
+            seen="[ $(cat /proc/sys/net/ipv4/ip_forward) = 0 ]",
+            repair="Bridged traffic | Set the sysctls in the running kernel",
         ),
-        pytest.param(
-            "cp /bin/true /usr/local/sbin/runc.new && mv /usr/local/sbin/runc.new /usr/local/sbin/runc",
-            "! runc --version | grep -q 'runc version'",
-            ["Container runtime | Install runc 1.4.3"],
-            id="runc replaced",
+        Drift(
+            done="cp /bin/true /usr/local/sbin/runc.new && mv /usr/local/sbin/runc.new /usr/local/sbin/runc",
+            seen="! runc --version | grep -q 'runc version'",
+            repair="Container runtime | Install runc 1.4.3",
         ),
-        pytest.param(
-            "systemctl stop containerd",
-            "! systemctl is-active containerd",
-            [
-                "Container runtime | Run containerd",
-            ],
-            id="containerd stopped",
+        Drift(
+            done=f"sed -i 's/SystemdCgroup = true/SystemdCgroup = false/' {CONTAINERD_CONFIG}",
+            seen=f"grep -q 'SystemdCgroup = false' {CONTAINERD_CONFIG}",
+            repair=f"Container runtime | Write {CONTAINERD_CONFIG}",
         ),
-    ],
-)
-def test_drift_is_repaired_and_nothing_else_touched(
-    cluster: Cluster, drift: str, is_there: str, repairs: list[str]
-) -> None:
-    cluster.shell(cluster.worker, drift)
-    cluster.shell(cluster.worker, is_there)
+    ),
+}
+FOLLOWS = {f"Container runtime | Write {CONTAINERD_CONFIG}": "Container runtime | Run containerd"}
+"""An operation that has to be done because another one changed something."""
+
+
+@pytest.mark.parametrize("drifts", DRIFTS.values(), ids=DRIFTS)
+def test_drift_is_repaired_and_nothing_else_touched(cluster: Cluster, drifts: tuple[Drift, ...]) -> None:
+    for drift in drifts:
+        cluster.shell(cluster.worker, drift.done)
+    for drift in drifts:
+        cluster.shell(cluster.worker, drift.seen)
     run = cluster.converge()
-    assert run.changed == repairs
+    repairs = {drift.repair for drift in drifts}
+    assert set(run.changed) == repairs | {FOLLOWS[repair] for repair in repairs & FOLLOWS.keys()}
     assert {host for operation in run.operations for host in operation["success"]} == {
         f"@docker/{cluster.worker}"
     }

@@ -1,7 +1,7 @@
 """Three control planes: made at once, lost one after the other under clients that read and write, and replaced.
 
-The tests stand in the order of the cluster's life and share it. One loss a day is for `make test`, the two others for
-`make chaos`: each takes some minutes.
+The tests stand in the order of the cluster's life and share it. One loss a day and one way to reboot are for `make test`,
+the others for `make chaos`: each takes some minutes.
 """
 
 import time
@@ -156,33 +156,31 @@ def test_a_lost_control_plane_is_replaced_while_clients_go_on(
             cluster.converge()
 
 
-def test_after_a_reboot_of_all_machines_at_once_everything_works_without_a_run(cluster: Cluster) -> None:
-    reboot_all(cluster)
+@pytest.mark.parametrize(
+    "at_once",
+    [
+        pytest.param(True, id="at once", marks=by_turns(0, of=2)),
+        pytest.param(False, id="one after the other", marks=by_turns(1, of=2)),
+    ],
+)
+def test_after_a_reboot_of_all_machines_everything_works_without_a_run(
+    cluster: Cluster, at_once: bool
+) -> None:
+    if at_once:
+        reboot_all(cluster)
+    else:
+        for host in cluster.hosts:
+            reboot(cluster, host)
     etcd.await_voters(cluster, names=names(cluster, group="control_plane"))
     run = cluster.verify("-k", CORE)
     assert run.exit_code == 0, run.output
     assert cluster.converge().changed == []
 
 
-def test_after_a_reboot_of_one_machine_after_the_other_a_run_has_nothing_to_do(cluster: Cluster) -> None:
-    for host in cluster.hosts:
-        reboot(cluster, host)
-    assert cluster.converge().changed == []
-
-
-def test_it_is_a_whole_cluster_in_the_end(cluster: Cluster) -> None:
-    run = cluster.verify("-k", "test_control_plane or test_workers or test_nodes or test_dns")
-    assert run.exit_code == 0, run.output
-    server = cluster.kubectl(
-        *(
-            "get",
-            "configmap",
-            "cluster-info",
-            "--namespace=kube-public",
-            "--output=jsonpath={.data.kubeconfig}",
-        )
-    )
-    assert f"server: https://api.{cluster.name}.internal:6443" in server
+def test_it_is_known_by_its_endpoints_name_and_not_by_a_machine(cluster: Cluster) -> None:
+    published = "--output=jsonpath={.data.kubeconfig}"
+    kubeconfig = cluster.kubectl("get", "configmap", "cluster-info", "--namespace=kube-public", published)
+    assert f"server: https://api.{cluster.name}.internal:6443" in kubeconfig
 
 
 def refused_under_the_same_name(cluster: Cluster, lost: str) -> None:
