@@ -11,6 +11,7 @@ from kubeadm_deploys.verification.cluster import Cluster, node_address
 from kubeadm_deploys.verification.inventory import Machine
 from kubeadm_deploys.verification.options import Selection
 from kubeadm_deploys.verification.remote import Answers
+from kubeadm_deploys.verification.waiting import READY_TIMEOUT, eventually
 
 COMMANDS = {"kubelet flags": "xargs --null --max-args=1 < /proc/$(pidof -s kubelet)/cmdline"}
 
@@ -70,15 +71,30 @@ def test_secret_names_project_and_network(cluster: Cluster, selection: Selection
 
 @pytest.mark.parametrize("name", ["hcloud-cloud-controller-manager", "hcloud-csi-controller"])
 def test_deployment_is_available(cluster: Cluster, name: str) -> None:
-    deployment = cluster.get("deployment", name, "--namespace=kube-system")
-    status = deployment["status"]
-    assert status.get("availableReplicas", 0) >= deployment["spec"]["replicas"] > 0, status
-    assert status["updatedReplicas"] == deployment["spec"]["replicas"], status
+    deployment = eventually(
+        lambda: cluster.get("deployment", name, "--namespace=kube-system"),
+        problem=lambda found: "" if available(found) else str(found["status"]),
+        timeout=READY_TIMEOUT,
+    )
+    assert deployment["spec"]["replicas"] > 0
+
+
+def available(deployment: Any) -> bool:
+    """Whether all pods that are wanted can be used, and are of the wanted kind."""
+    status, wanted = deployment["status"], deployment["spec"]["replicas"]
+    return bool(status.get("availableReplicas", 0) >= wanted and status.get("updatedReplicas", 0) == wanted)
 
 
 def test_csi_driver_runs_on_every_node(cluster: Cluster, nodes: dict[str, Any]) -> None:
-    status = cluster.get("daemonset", "hcloud-csi-node", "--namespace=kube-system")["status"]
-    assert (status["desiredNumberScheduled"], status.get("numberAvailable")) == (len(nodes), len(nodes))
+    eventually(
+        lambda: cluster.get("daemonset", "hcloud-csi-node", "--namespace=kube-system")["status"],
+        problem=lambda status: (
+            ""
+            if status["desiredNumberScheduled"] == status.get("numberAvailable", 0) == len(nodes)
+            else f"{len(nodes)} nodes, and {status}"
+        ),
+        timeout=READY_TIMEOUT,
+    )
 
 
 def test_volumes_are_the_clouds(cluster: Cluster) -> None:

@@ -10,7 +10,7 @@ from kubeadm_deploys.verification.cluster import Cluster, condition, node_addres
 from kubeadm_deploys.verification.inventory import Machine
 from kubeadm_deploys.verification.remote import Answers, ask
 from kubeadm_deploys.verification.traffic import CLIENT, Traffic
-from kubeadm_deploys.verification.waiting import eventually
+from kubeadm_deploys.verification.waiting import READY_TIMEOUT, eventually
 
 COMMANDS = {
     "configurations": "ls /etc/cni/net.d",
@@ -23,8 +23,6 @@ COMMANDS = {
 
 OVERHEADS = {"VXLAN": 50, "IPIP": 20, "None": 0}
 """Bytes that each encapsulation adds to a packet over IPv4."""
-
-READY_TIMEOUT = 60.0
 
 
 @pytest.fixture(scope="session")
@@ -51,8 +49,11 @@ def test_calico_is_ready_on_the_node(cluster: Cluster, machine: Machine) -> None
 
 
 def test_calico_controllers_are_available(cluster: Cluster) -> None:
-    deployment = cluster.get("deployment", "calico-kube-controllers", "--namespace=kube-system")
-    assert condition(deployment, "Available") == "True", deployment["status"]
+    eventually(
+        lambda: cluster.get("deployment", "calico-kube-controllers", "--namespace=kube-system"),
+        problem=lambda found: "" if condition(found, "Available") == "True" else str(found["status"]),
+        timeout=READY_TIMEOUT,
+    )
 
 
 def test_containerd_calls_calico(answers: Answers) -> None:

@@ -12,7 +12,7 @@ from kubeadm_deploys.verification.cluster import Cluster, node_address, unready_
 from kubeadm_deploys.verification.inventory import CONTROL_PLANE, Machine
 from kubeadm_deploys.verification.options import Selection
 from kubeadm_deploys.verification.remote import Answer, Answers, ask
-from kubeadm_deploys.verification.waiting import eventually
+from kubeadm_deploys.verification.waiting import READY_TIMEOUT, eventually
 
 GROUP = CONTROL_PLANE
 
@@ -29,8 +29,6 @@ COMMANDS = {
 
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
 SHORTEST_VALIDITY = timedelta(days=30)
-READY_TIMEOUT = 60.0
-
 _ETCDCTL = [
     "etcdctl",
     "--write-out=json",

@@ -10,7 +10,7 @@ from kubeadm_deploys.verification.inventory import Machine
 from kubeadm_deploys.verification.probes import Pod, refusal, responses
 from kubeadm_deploys.verification.remote import Answers, ask
 from kubeadm_deploys.verification.traffic import CLIENT, HOST_NETWORK, SERVER, SERVICE_PORT, Traffic
-from kubeadm_deploys.verification.waiting import eventually
+from kubeadm_deploys.verification.waiting import READY_TIMEOUT, eventually
 
 COMMANDS = {
     # The kubelet's own default where its configuration names none.
@@ -19,8 +19,6 @@ COMMANDS = {
         '| grep . || echo /etc/resolv.conf)"'
     ),
 }
-
-READY_TIMEOUT = 60.0
 
 MOST_NAMESERVERS = 3
 """A resolver asks no more, and the kubelet warns of more with every pod."""

@@ -6,6 +6,9 @@ from typing import TypeVar
 
 Seen = TypeVar("Seen")
 
+READY_TIMEOUT = 60.0
+"""Seconds in which what has just been made, or restarted by itself, must be ready."""
+
 SETTLING_TIME = 30.0
 """Seconds in which rules and routes of something just made must have reached every node."""
 
