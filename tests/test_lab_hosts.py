@@ -119,6 +119,7 @@ def test_a_modern_machine_needs_no_waiver() -> None:
     assert data["swap"] == "keep"
     assert data["cluster_name"] == "k"
     assert "failCgroupV1" not in data["kubelet_configuration"]
+    assert set(data["kubelet_configuration"]["evictionHard"].values()) == {"0%"}
     assert "ignore_preflight_errors" not in data
 
 

@@ -85,7 +85,7 @@ def lab_data(*, cluster: str, machine: Machine) -> dict[str, Any]:
         # Hosts are not given SYS_RESOURCE, without which nothing may lower its oom_score_adj below the host's own.
         "containerd_restrict_oom_score_adj": True,
         "kubelet_configuration": {
-            # So is the disk: what else the machine has on it, and how full that is, is no reason to end pods.
+            # The disk is the machine's as well: what else is on it, and how full it is, is no reason to end pods.
             "evictionHard": {"nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%"},
             "imageGCHighThresholdPercent": 100,
         },

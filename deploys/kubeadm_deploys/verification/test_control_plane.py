@@ -29,6 +29,7 @@ COMMANDS = {
 
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
 SHORTEST_VALIDITY = timedelta(days=30)
+
 _ETCDCTL = [
     "etcdctl",
     "--write-out=json",

@@ -64,7 +64,7 @@ def test_node_port_of_this_node_answers_another_node(
 def test_node_port_of_this_node_answers_the_operator(traffic: Traffic, node: Any) -> None:
     address = node_address(node)
     if _cannot_connect(address, KUBELET_PORT):
-        pytest.skip(f"this machine does not reach {address}; the other nodes do")
+        pytest.skip(f"this machine does not reach {address}; its NodePort was asked from nodes alone")
     eventually(
         lambda: _cannot_connect(address, traffic.node_port),
         problem=lambda reason: reason and f"{address}:{traffic.node_port}: {reason}",
