@@ -1,6 +1,6 @@
 # make cluster   a real kubeadm cluster on local docker hosts
 # make test      lint, types, fast tests and end-to-end tests
-# make chaos     runs killed after every single change
+# make chaos     runs killed after every single change, and tests whose turn it is not today in make test
 # make clean     remove everything that the two made on this machine, except the cache
 
 CLUSTER ?= kubeadm
@@ -8,8 +8,6 @@ CONTROL_PLANES ?= 1
 WORKERS ?= 1
 DEBIAN ?= 12
 KUBERNETES_VERSION ?= 1.36.3
-# Two minors are tested.
-KUBERNETES_VERSIONS := 1.36.3 1.35.4
 
 # Two modules of end-to-end tests at a time, in the order that tests/e2e/conftest.py gives them.
 SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder --verbose
@@ -33,7 +31,7 @@ cluster: .venv/ready
 
 test: lint
 	$(PYTHON) -m tests.lab.daemon start
-	$(PYTHON) -m tests.lab.mirror build --kubernetes $(KUBERNETES_VERSIONS)
+	$(PYTHON) -m tests.lab.mirror build --kubernetes $$($(PYTHON) -m tests.e2e.turns)
 	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile --ignore tests/e2e tests
 	$(PYTHON) -m pytest $(SIDE_BY_SIDE) tests/e2e
 
@@ -44,7 +42,7 @@ lint: .venv/ready
 
 chaos: .venv/ready
 	$(PYTHON) -m tests.lab.daemon start
-	$(PYTHON) -m tests.lab.mirror build --kubernetes $(KUBERNETES_VERSIONS)
+	$(PYTHON) -m tests.lab.mirror build --kubernetes 1.36.3 1.35.4
 	$(PYTHON) -m pytest $(SIDE_BY_SIDE) -m chaos tests/e2e
 
 bench: .venv/ready

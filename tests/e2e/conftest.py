@@ -8,17 +8,15 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e import machine
+from tests.e2e import machine, turns
 from tests.e2e.room import places, room
 from tests.lab import hosts, layout
 from tests.lab.docker import docker
-from tests.lab.mirror import components
 
 ROOT = Path(__file__).parents[2]
 PYINFRA = str(Path(sys.executable).with_name("pyinfra"))
@@ -179,11 +177,6 @@ FIRST = (
 """Modules that take all the room, each with one after it that needs none; then what takes longest of the others."""
 
 
-def by_turns(number: int, *, of: int) -> Sequence[pytest.MarkDecorator]:
-    """Marks of one of several like tests: every day another one is for `make test`, and the rest for `make chaos`."""
-    return () if datetime.now(UTC).toordinal() % of == number else (pytest.mark.chaos,)
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Have what takes all the room begin while there is something to do beside it."""
     rank = {f"{name}.py": number for number, name in enumerate(FIRST)}
@@ -228,7 +221,7 @@ def lab(testrun_uid: str) -> Iterator[None]:
 
 def _begin() -> None:
     lab_command("tests.lab.daemon", "start")
-    lab_command("tests.lab.mirror", "build", "--kubernetes", *components.RELEASES)
+    lab_command("tests.lab.mirror", "build", "--kubernetes", turns.VERSION)
     lab_command("tests.lab.mirror", "serve")
     for leftover in {host.cluster for host in hosts.list_hosts() if host.cluster.startswith(f"{PREFIX}-")}:
         hosts.down(cluster=leftover)

@@ -1,7 +1,7 @@
 """Three control planes: made at once, lost one after the other under clients that read and write, and replaced.
 
-The tests stand in the order of the cluster's life and share it. One loss a day and one way to reboot are for `make test`,
-the others for `make chaos`: each takes some minutes.
+The tests stand in the order of the cluster's life and share it. On two processors they have their turn every third day,
+each time with another one of the losses and of the ways to reboot: each takes some minutes.
 """
 
 import time
@@ -12,13 +12,16 @@ from typing import Any
 import pytest
 
 from tests.e2e import etcd, inventories
-from tests.e2e.conftest import Cluster, Converged, by_turns, docker_hosts
+from tests.e2e.conftest import Cluster, Converged, docker_hosts
 from tests.e2e.recovery import CORE, reboot, reboot_all
+from tests.e2e.turns import THREE_CONTROL_PLANES, by_turns
 from tests.e2e.writer import Writer, in_a_pod, lost_writes, outside
 from tests.lab import hosts, layout
 from tests.lab.docker import docker
 from tests.lab.hosts import Host
 from tests.lab.load_balancer import load_balancer
+
+pytestmark = by_turns(THREE_CONTROL_PLANES)
 
 NUMBERS: dict[str, Any] = {"control_planes": 3, "workers": 1, "debian": (12,)}
 MOVED = "API endpoint | Resolve the name of the API endpoint"
@@ -95,9 +98,11 @@ def test_a_load_balancer_is_put_before_a_cluster_that_runs_and_taken_away_again(
 @pytest.mark.parametrize(
     ("number", "kind"),
     [
-        pytest.param(1, "local_proxy", id="first, behind local proxies", marks=by_turns(0, of=3)),
-        pytest.param(2, "load_balancer", id="second, behind a load balancer", marks=by_turns(1, of=3)),
-        pytest.param(3, "local_proxy", id="third, behind local proxies", marks=by_turns(2, of=3)),
+        pytest.param(1, "local_proxy", id="first, behind local proxies", marks=by_turns(0, of=3, days=3)),
+        pytest.param(
+            2, "load_balancer", id="second, behind a load balancer", marks=by_turns(1, of=3, days=3)
+        ),
+        pytest.param(3, "local_proxy", id="third, behind local proxies", marks=by_turns(2, of=3, days=3)),
     ],
 )
 def test_a_lost_control_plane_is_replaced_while_clients_go_on(
@@ -159,8 +164,8 @@ def test_a_lost_control_plane_is_replaced_while_clients_go_on(
 @pytest.mark.parametrize(
     "at_once",
     [
-        pytest.param(True, id="at once", marks=by_turns(0, of=2)),
-        pytest.param(False, id="one after the other", marks=by_turns(1, of=2)),
+        pytest.param(True, id="at once", marks=by_turns(0, of=2, days=3)),
+        pytest.param(False, id="one after the other", marks=by_turns(1, of=2, days=3)),
     ],
 )
 def test_after_a_reboot_of_all_machines_everything_works_without_a_run(

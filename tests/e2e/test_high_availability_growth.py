@@ -1,6 +1,6 @@
 """One control plane becomes three and one again, under a workload that answers all the time; nodes leave; the end.
 
-The tests stand in the order of the cluster's life and share it.
+The tests stand in the order of the cluster's life and share it. On two processors they have their turn every third day.
 """
 
 import os
@@ -17,8 +17,11 @@ from tests.e2e.etcd import await_voters, members, voters
 from tests.e2e.requester import APPLICATION, Requester, demand, deploy, requester
 from tests.e2e.room import places
 from tests.e2e.traces import Traces, differences, traces
+from tests.e2e.turns import GROWTH, by_turns
 from tests.lab import hosts
 from tests.lab.docker import docker
+
+pytestmark = by_turns(GROWTH)
 
 RESET = ROOT / "deploys/reset.py"
 JOINED = "Joining | Join the cluster"
