@@ -170,11 +170,14 @@ def run_command(
 
 
 FIRST = (
-    *("test_high_availability", "test_recovery_foreign"),
-    *("test_high_availability_growth", "test_sections"),
+    *("test_high_availability", "test_high_availability_growth", "test_recovery_foreign"),
+    *("test_secrets", "test_sections"),
     *("test_lab_hetzner", "test_recovery_vm"),
 )
-"""Modules that take all the room, each with one after it that needs none; then what takes longest of the others."""
+"""Modules that take all the room, each with one after it that needs none; then what takes longest of the others.
+
+On two processors the first two have their turns on different days.
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

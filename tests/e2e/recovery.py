@@ -56,7 +56,7 @@ def await_on(cluster: Cluster, host: str, run: "subprocess.Popen[bytes]", *, wha
 
 def power_cut(cluster: Cluster, host: str) -> None:
     """Kill a machine with all that runs on it, and start it again."""
-    docker("kill", host)
+    containers.kill(host)
     hosts.up(cluster=cluster.name, control_planes=0, workers=0)
 
 

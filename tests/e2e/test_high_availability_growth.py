@@ -18,7 +18,7 @@ from tests.e2e.requester import APPLICATION, Requester, demand, deploy, requeste
 from tests.e2e.room import places
 from tests.e2e.traces import Traces, differences, traces
 from tests.e2e.turns import GROWTH, by_turns
-from tests.lab import hosts
+from tests.lab import containers, hosts
 from tests.lab.docker import docker
 
 pytestmark = by_turns(GROWTH)
@@ -129,7 +129,7 @@ def test_a_join_killed_before_etcd_gave_it_a_vote_is_finished_by_the_next_run(
     ) as run:
         learner = await_learner(cluster, run)
         joining = next(name for address, name in addresses.items() if f"//{address}:" in learner)
-        docker("kill", joining)
+        containers.kill(joining)
         run.kill()
     orphans = [
         each["peerURLs"] for each in members(cluster, host=life.control_plane(1)) if each.get("isLearner")
@@ -159,7 +159,7 @@ def test_without_a_majority_a_run_says_so_and_changes_nothing(life: Life, reques
     cluster = life.cluster
     lost = [host for host in cluster.hosts if host.name in (life.control_plane(2), life.control_plane(3))]
     before = {name: manifests(cluster, name) for name in (life.control_plane(1), life.worker(1))}
-    docker("kill", *(host.name for host in lost))
+    containers.kill(*(host.name for host in lost))
     run = cluster.pyinfra("-y", inventory=inventories.with_unreachable(cluster.folder, lost))
     assert run.exit_code == 1
     assert "etcd has 3 members and needs 2 of them" in run.output

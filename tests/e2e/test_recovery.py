@@ -39,6 +39,16 @@ WORKER_STAGES = {
 }
 
 
+_FREEZE = """
+sleep 600 > /dev/null 2>&1 &
+if [ -d /sys/fs/cgroup/freezer ]
+then group=/sys/fs/cgroup/freezer/frozen file=freezer.state state=FROZEN
+else group=/sys/fs/cgroup/frozen file=cgroup.freeze state=1
+fi
+mkdir --parents $group && echo $! > $group/cgroup.procs && echo $state > $group/$file
+"""
+
+
 @dataclass(frozen=True)
 class Change:
     """A host that an operation has changed."""
@@ -97,6 +107,20 @@ def test_power_cuts_in_the_middle_of_kubeadm_are_got_over(cluster: Cluster, offs
             cluster.shell(host, f"mkdir -p $(dirname {_CUT}) && touch {_CUT}")
     cluster.converge()
     require_whole(cluster)
+
+
+def test_power_is_cut_from_a_machine_on_which_something_is_frozen(
+    lab: None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """As runc is, for a moment, on whatever it makes."""
+    folder = tmp_path_factory.mktemp("frozen")
+    with docker_hosts("frozen", folder=folder, workers=0, takes=0, debian=(12,)) as cluster:
+        cluster.shell(cluster.control_plane, _FREEZE)
+        power_cut(cluster, cluster.control_plane)
+        assert cluster.shell(cluster.control_plane, "pgrep --count --exact sleep; true") == "0"
+        # Frozen again when it is removed.
+        cluster.shell(cluster.control_plane, _FREEZE)
+    assert cluster.hosts == []
 
 
 def require_whole(cluster: Cluster) -> None:
