@@ -174,7 +174,7 @@ FIRST = (
     *("test_secrets", "test_sections"),
     *("test_lab_hetzner", "test_recovery_vm"),
 )
-"""Modules that take all the room, each with one after it that needs none; then what takes longest of the others.
+"""Modules that take most of the room, each with one after it that needs none; then what takes longest of the others.
 
 On two processors the first two have their turns on different days.
 """

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 
 from tests.e2e.conftest import PYINFRA, ROOT, Cluster
 from tests.lab import containers, hosts
-from tests.lab.docker import docker
 
 CORE = "test_nodes or test_control_plane or test_workers or test_dns or test_services or test_pod_network"
 """The verification suites that a cluster which only looks whole does not pass."""
@@ -63,7 +62,7 @@ def power_cut(cluster: Cluster, host: str) -> None:
 def reboot(cluster: Cluster, host: hosts.Host) -> None:
     """Restart one machine, and wait until its kubelet speaks to the API again."""
     before = renewals(cluster)
-    docker("restart", host.name)
+    containers.restart(host.name)
     containers.await_boot(host)
     await_kubelets(cluster, [host.name], after=before)
 

@@ -18,6 +18,7 @@ import pytest
 from tests.e2e.conftest import Cluster, docker_hosts
 from tests.e2e.recovery import CORE, await_on, output, power_cut, start
 from tests.e2e.turns import by_turns
+from tests.lab import hosts
 
 _MOST_RUNS = 120
 
@@ -109,7 +110,7 @@ def test_power_cuts_in_the_middle_of_kubeadm_are_got_over(cluster: Cluster, offs
     require_whole(cluster)
 
 
-def test_power_is_cut_from_a_machine_on_which_something_is_frozen(
+def test_a_machine_on_which_something_is_frozen_loses_its_power_and_reboots(
     lab: None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """As runc is, for a moment, on whatever it makes."""
@@ -117,6 +118,9 @@ def test_power_is_cut_from_a_machine_on_which_something_is_frozen(
     with docker_hosts("frozen", folder=folder, workers=0, takes=0, debian=(12,)) as cluster:
         cluster.shell(cluster.control_plane, _FREEZE)
         power_cut(cluster, cluster.control_plane)
+        assert cluster.shell(cluster.control_plane, "pgrep --count --exact sleep; true") == "0"
+        cluster.shell(cluster.control_plane, _FREEZE)
+        hosts.restart(cluster=cluster.name)
         assert cluster.shell(cluster.control_plane, "pgrep --count --exact sleep; true") == "0"
         # Frozen again when it is removed.
         cluster.shell(cluster.control_plane, _FREEZE)

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-VERSION = "1.36.3"
-"""The version of Kubernetes that everything is tested with."""
-OTHER_VERSION = "1.35.4"
-"""The one that `make cluster` is tested with by turns: two slow processors take 13 minutes to build it."""
+from tests.lab.mirror.components import RELEASES
+
+VERSION, OTHER_VERSION = RELEASES
+"""What everything is tested with, and `make cluster` alone by turns: two slow processors build it in 13 minutes."""
 
 THREE_CONTROL_PLANES, GROWTH, OTHER_MINOR = range(3)
 """The days' turns, each of what takes a quarter of the time that there is."""

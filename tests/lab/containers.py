@@ -104,12 +104,14 @@ def await_boot(host: Host) -> None:
 
 def kill(*names: str) -> None:
     """Take the power from running containers: afterwards nothing in them runs, whatever they were doing."""
-    try:
-        docker("kill", *names)
-    except LabError:
-        if not _thaw(names):
-            raise
-        docker("wait", *names)
+    _end("kill", names)
+
+
+def restart(name: str) -> None:
+    """Shut a container's system down, cut its power if that takes too long, and start it again."""
+    _end("restart", [name])
+    # Only of use where docker could not end it itself.
+    docker("start", name)
 
 
 def remove(*, labels: Mapping[str, str]) -> None:
@@ -124,6 +126,15 @@ def remove(*, labels: Mapping[str, str]) -> None:
             docker("rm", "--force", "--volumes", *containers)
     if volumes := labelled("volume", "ls", "--quiet", labels=labels):
         docker("volume", "rm", *volumes)
+
+
+def _end(command: str, containers: Sequence[str]) -> None:
+    try:
+        docker(command, *containers)
+    except LabError:
+        if not _thaw(containers):
+            raise
+        docker("wait", *containers)
 
 
 def _thaw(containers: Sequence[str]) -> bool:

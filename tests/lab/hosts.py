@@ -116,7 +116,7 @@ def down_all() -> None:
 def restart(*, cluster: str) -> list[Host]:
     """Restart all hosts of a cluster at once, as a power cut would, and wait until they are up."""
     hosts = list_hosts(cluster=cluster)
-    _each(lambda host: docker("restart", host.name), hosts)
+    _each(lambda host: containers.restart(host.name), hosts)
     _each(containers.await_boot, hosts)
     return list_hosts(cluster=cluster)
 
