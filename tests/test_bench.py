@@ -166,6 +166,7 @@ def test_what_only_looks_at_joining_is_no_join() -> None:
 
 
 DEPLOY = """
+import gevent
 from pyinfra import host, inventory
 from pyinfra.api import operation
 from pyinfra.facts.server import Arch
@@ -178,6 +179,8 @@ def joined():
         return
     leader = inventory.get_host("@fake/a")
     leader.get_fact(Arch)
+    # As the lock of a run is renewed.
+    gevent.spawn(direct.run, inventory.get_host(host.name), "beside it").join()
     direct.run(leader, "at once")
     yield "in its turn"
 
@@ -199,8 +202,12 @@ def test_the_recorder_says_for_whom_a_host_was_asked(tmp_path: Path) -> None:
         check=True,
     )
     commands = [Command(**json.loads(line)) for line in record.read_text().splitlines()]
-    reading = [(each.host, each.asker) for each in commands if not each.operation]
-    assert sorted(reading) == [("@fake/a", "@fake/a"), ("@fake/b", "@fake/b")]
+    *reading, beside = (each for each in commands if not each.operation)
+    assert sorted((each.host, each.asker) for each in reading) == [
+        ("@fake/a", "@fake/a"),
+        ("@fake/b", "@fake/b"),
+    ]
+    assert (beside.host, beside.asker, beside.command) == ("@fake/b", "@fake/b", "beside it")
     fact, at_once, own = (each for each in commands if each.operation == "Join")
     assert (fact.host, fact.asker) == ("@fake/a", "@fake/b")
     assert (at_once.host, at_once.asker, at_once.command) == ("@fake/a", "@fake/b", "at once")

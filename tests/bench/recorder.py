@@ -2,11 +2,11 @@
 
 python -m tests.bench.recorder RECORD ARGUMENT...     (the arguments are pyinfra's own)
 
-RECORD gets one JSON object a line: operation (empty while the deploy is read), host, the host whose part of the
-operation asked for it (a join asks the leader, too), the command as pyinfra would print it, when it started, seconds,
-and the bytes sent and received. They are counted where pyinfra hands a command to its connector, the same for docker
-and SSH, in its own process: a program in front of docker would cost several processes a command and change what is
-measured.
+RECORD gets one JSON object a line: operation (empty while the deploy is read, and for the run's lock, which is renewed
+beside the operations), host, the host whose part of the operation asked for it (a join asks the leader, too), the
+command as pyinfra would print it, when it started, seconds, and the bytes sent and received. They are counted where
+pyinfra hands a command to its connector, the same for docker and SSH, in its own process: a program in front of docker
+would cost several processes a command and change what is measured.
 """
 
 import json
@@ -32,11 +32,11 @@ def record_commands(record: IO[str]) -> None:
     beginning = time.monotonic()
 
     def write(host: Host, *, command: str, started: float, sent: int, received: int) -> None:
-        asker = _asker(host)
+        asker = ctx_host.get()
         entry = {
-            "operation": _operation(asker),
+            "operation": _operation(asker) if asker else "",
             "host": host.name,
-            "asker": asker.name,
+            "asker": (asker or host).name,
             "command": command,
             "started": round(started - beginning, 3),
             "seconds": round(time.monotonic() - started, 3),
@@ -75,11 +75,6 @@ def record_commands(record: IO[str]) -> None:
         "get_file": recorded_copy(Host.get_file, upload=False),
     }.items():
         setattr(Host, name, method)
-
-
-def _asker(host: Host) -> Host:
-    """The host that pyinfra is at work for in this greenlet; only before all work there is none."""
-    return ctx_host.get() or host
 
 
 def _operation(host: Host) -> str:
