@@ -80,7 +80,7 @@ class ProductRun:
     hosts: dict[str, Traffic]
     """By host name."""
     operations: list[Operation]
-    """The slowest first; the one without a name is the reading before all others and the lock."""
+    """The slowest first; the one without a name is what belongs to none: the reading before them, and the lock."""
     joins: list[Join]
     """In the order in which they began."""
     changes: list[str]

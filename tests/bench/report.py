@@ -67,7 +67,7 @@ def _product(figures: ProductFigures) -> Iterator[str]:
     yield from _joins(figures.cold.joins)
     yield f"slowest of the cold run's {len(figures.cold.operations)} operations"
     for operation in figures.cold.operations[:_SLOWEST]:
-        name = operation.name or "(reading and lock, beside operations)"
+        name = operation.name or "(outside operations: reading, lock)"
         yield _row(f"  {name[:38]}", f"{operation.seconds:.1f}", str(operation.commands))
 
 

@@ -31,8 +31,8 @@ def cluster(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clu
 
 @pytest.fixture
 def without_worker(cluster: Cluster) -> None:
-    """The worker has left a whole cluster again."""
-    # For `make chaos`, which leaves out the tests that have made it in `make test`.
+    """The worker has left a cluster that was whole."""
+    # `make chaos` leaves out the tests before, which would have made it.
     cluster.converge()
     removed = cluster.remove_node(cluster.worker)
     assert removed.exit_code == 0, removed.output
