@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from kubeadm_deploys.verification.inventory import (
     select,
     ssh_settings,
 )
+from kubeadm_deploys.verification.options import forget_connections
 
 SOURCE_ROOT = Path(__file__).parent.parent / "deploys"
 SUITES = "kubeadm_deploys.verification"
@@ -137,6 +139,28 @@ def effective_ssh_settings(folder: Path, node: Mapping[str, Any]) -> dict[str, s
         ["ssh", "-G", "-F", str(folder / "config"), node["name"]], capture_output=True, text=True, check=True
     )
     return dict(line.partition(" ")[::2] for line in shown.stdout.splitlines())
+
+
+def test_connections_that_end_by_themselves_are_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ssh has agreed to end, and removes its socket at any moment: here between the look at it and its removal."""
+    folder = tmp_path / "ssh"
+    folder.mkdir()
+    (folder / "ssh_config").touch()
+    bound = socket.socket(socket.AF_UNIX)
+    bound.bind(str(folder / "0"))
+    unlink = os.unlink
+
+    def unlink_after_ssh(path: Any, *, dir_fd: int | None = None) -> None:
+        if Path(path).name == "0":
+            unlink(path, dir_fd=dir_fd)
+        unlink(path, dir_fd=dir_fd)
+
+    with bound, monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", unlink_after_ssh)
+        forget_connections(folder)
+    assert not folder.exists()
 
 
 def test_limit_takes_names_globs_and_groups() -> None:

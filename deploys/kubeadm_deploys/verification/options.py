@@ -77,7 +77,7 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     # Under /tmp, because the sockets of ssh's shared connections live here and their paths must be short.
     folder = Path(tempfile.mkdtemp(prefix="kubeadm-deploys-", dir="/tmp"))
-    config.add_cleanup(lambda: _forget(folder))
+    config.add_cleanup(lambda: forget_connections(folder))
     try:
         nodes = cluster_machines(read_machines(inventory, ssh_config=folder / "ssh_config"))
         limited = select(nodes, limit=config.getoption("--limit"))
@@ -86,8 +86,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SELECTION] = Selection(inventory=inventory, nodes=nodes, limited=limited)
 
 
-def _forget(folder: Path) -> None:
-    """Close ssh's shared connections, which would outlive the run by a minute, and remove the settings."""
+def forget_connections(folder: Path) -> None:
+    """Close ssh's shared connections, which would outlive the run by a minute, and remove their settings."""
     for socket in folder.iterdir():
         if socket.is_socket():
             subprocess.run(
@@ -95,4 +95,6 @@ def _forget(folder: Path) -> None:
                 capture_output=True,
                 check=False,
             )
+            # ssh's connection agrees to end before it removes its socket: whoever comes second finds nothing.
+            socket.unlink(missing_ok=True)
     shutil.rmtree(folder)
