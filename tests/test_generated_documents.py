@@ -170,7 +170,8 @@ def test_calicos_kustomization(options: ClusterOptions, mtu: int) -> None:
     (generator,) = document["configMapGenerator"]
     assert f"KUBERNETES_SERVICE_HOST={options.endpoint}" in generator["literals"]
     config, daemons = (go_yaml.read(each["patch"]) for each in document["patches"])
-    assert config["data"] == {"veth_mtu": str(mtu)}
+    assert config["data"]["veth_mtu"] == str(mtu)
+    assert f'"https://{options.endpoint}:6443"' in config["data"]["cni_network_config"]
     (container,) = daemons["spec"]["template"]["spec"]["containers"]
     variables = {each["name"]: each["value"] for each in container["env"]}
     assert variables["CALICO_IPV4POOL_CIDR"] == options.pod_subnet

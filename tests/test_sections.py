@@ -1,6 +1,7 @@
 """What the sections would change, from what was found: no machine needed."""
 
 import dataclasses
+import json
 from typing import Any
 
 import pytest
@@ -186,7 +187,8 @@ def test_calico_gets_pod_subnet_encapsulation_and_mtu(
     document = yaml.safe_load(cni.kustomization(options=options, mtu=found))
     assert document["resources"] == [manifest]
     config, daemon_set = (yaml.safe_load(patch["patch"]) for patch in document["patches"])
-    assert config["data"] == {"veth_mtu": str(mtu)}
+    assert config["data"].keys() == {"veth_mtu", "cni_network_config"}
+    assert config["data"]["veth_mtu"] == str(mtu)
     pod = daemon_set["spec"]["template"]["spec"]
     assert {entry["name"]: entry["value"] for entry in pod["containers"][0]["env"]} == {
         "CALICO_IPV4POOL_CIDR": "172.20.0.0/16",
@@ -194,6 +196,19 @@ def test_calico_gets_pod_subnet_encapsulation_and_mtu(
         "CALICO_IPV4POOL_IPIP": ipip,
         "IP_AUTODETECTION_METHOD": "kubernetes-internal-ip",
     }
+
+
+def test_calicos_plugin_is_told_the_api_endpoint_instead_of_the_installers_malformed_one() -> None:
+    options = ClusterOptions(cluster_name="blue")
+    document = yaml.safe_load(cni.kustomization(options=options, mtu=1450))
+    config = yaml.safe_load(document["patches"][0]["patch"])["data"]["cni_network_config"]
+    calico, portmap = json.loads(config.replace("__CNI_MTU__", "1450"))["plugins"]
+    assert calico["type"] == "calico"
+    assert calico["kubernetes"] == {
+        "kubeconfig": "__KUBECONFIG_FILEPATH__",
+        "k8s_api_root": f"https://{options.endpoint}:6443",
+    }
+    assert portmap == {"type": "portmap", "snat": True, "capabilities": {"portMappings": True}}
 
 
 def test_the_users_mtu_counts_before_the_interfaces() -> None:

@@ -11,6 +11,7 @@ import yaml
 from kubeadm_deploys.kubeadm_documents import init_document, join_document
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.options import ClusterOptions
+from kubeadm_deploys.verification.options import AGNHOST_IMAGE
 from tests.e2e import machine
 from tests.e2e.conftest import Cluster, Converged
 
@@ -29,6 +30,32 @@ def test_a_cold_run_succeeds_on_both_debian_releases(converged: Converged) -> No
     assert [node["status"]["nodeInfo"]["osImage"].split("(")[1] for node in nodes] == ["bookworm)", "trixie)"]
     for node in nodes:
         assert {"type": "Ready", "status": "True"}.items() <= node["status"]["conditions"][-1].items()
+
+
+def test_a_pod_has_a_network_before_calico_has_mended_its_installers_kubeconfig(cluster: Cluster) -> None:
+    """As after every reboot: the installer puts brackets around the server, which are for IPv6 addresses only."""
+    file = "/etc/cni/net.d/calico-kubeconfig"
+    installed = f"server: https://[api.{cluster.name}.internal]:6443"
+    cluster.shell(cluster.worker, f"cp -p {file} /root/ && sed -i 's#server: .*#{installed}#' {file}")
+    container = {"name": "early", "image": AGNHOST_IMAGE, "args": ["pause"]}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "early", "namespace": "default"},
+        "spec": {
+            "nodeName": cluster.worker,
+            "terminationGracePeriodSeconds": 0,
+            "containers": [container],
+        },
+    }
+    try:
+        cluster.apply(pod)
+        cluster.kubectl("wait", "--for=condition=Ready", "pod/early", "--timeout=60s")
+        cluster.kubectl("delete", "pod/early", "--timeout=60s")
+        assert installed in cluster.shell(cluster.worker, f"cat {file}")
+    finally:
+        cluster.shell(cluster.worker, f"mv /root/calico-kubeconfig {file}")
+        cluster.kubectl("delete", "pod/early", "--ignore-not-found", "--wait=false")
 
 
 def test_a_second_run_changes_nothing(cluster: Cluster) -> None:
