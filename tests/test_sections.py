@@ -202,13 +202,11 @@ def test_calicos_plugin_is_told_the_api_endpoint_instead_of_the_installers_malfo
     options = ClusterOptions(cluster_name="blue")
     document = yaml.safe_load(cni.kustomization(options=options, mtu=1450))
     config = yaml.safe_load(document["patches"][0]["patch"])["data"]["cni_network_config"]
-    calico, portmap = json.loads(config.replace("__CNI_MTU__", "1450"))["plugins"]
-    assert calico["type"] == "calico"
+    calico, _ = json.loads(config.replace("__CNI_MTU__", "1450"))["plugins"]
     assert calico["kubernetes"] == {
         "kubeconfig": "__KUBECONFIG_FILEPATH__",
         "k8s_api_root": f"https://{options.endpoint}:6443",
     }
-    assert portmap == {"type": "portmap", "snat": True, "capabilities": {"portMappings": True}}
 
 
 def test_the_users_mtu_counts_before_the_interfaces() -> None:

@@ -33,7 +33,7 @@ def test_a_cold_run_succeeds_on_both_debian_releases(converged: Converged) -> No
 
 
 def test_a_pod_has_a_network_before_calico_has_mended_its_installers_kubeconfig(cluster: Cluster) -> None:
-    """As after every reboot: the installer puts brackets around the server, which are for IPv6 addresses only."""
+    """Whenever calico-node starts, its installer puts brackets around the server, as if it were an IPv6 address."""
     file = "/etc/cni/net.d/calico-kubeconfig"
     installed = f"server: https://[api.{cluster.name}.internal]:6443"
     cluster.shell(cluster.worker, f"cp -p {file} /root/ && sed -i 's#server: .*#{installed}#' {file}")
@@ -56,6 +56,19 @@ def test_a_pod_has_a_network_before_calico_has_mended_its_installers_kubeconfig(
     finally:
         cluster.shell(cluster.worker, f"mv /root/calico-kubeconfig {file}")
         cluster.kubectl("delete", "pod/early", "--ignore-not-found", "--wait=false")
+
+
+def test_calicos_plugin_is_configured_as_in_the_manifest_but_for_the_server(cluster: Cluster) -> None:
+    manifest = cluster.shell(cluster.control_plane, "cat /etc/kubernetes/calico/calico-vxlan.yaml")
+    (released,) = [text for text in manifest.split("\n---\n") if "\n  cni_network_config:" in text]
+    used = cluster.kubectl("get", "configmap", "calico-config", "--namespace=kube-system", "--output=json")
+    wanted, configured = (
+        json.loads(data["cni_network_config"].replace("__CNI_MTU__", "0"))
+        for data in (yaml.safe_load(released)["data"], json.loads(used)["data"])
+    )
+    server = configured["plugins"][0]["kubernetes"].pop("k8s_api_root")
+    assert server == f"https://api.{cluster.name}.internal:6443"
+    assert configured == wanted
 
 
 def test_a_second_run_changes_nothing(cluster: Cluster) -> None:
