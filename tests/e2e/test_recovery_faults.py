@@ -111,7 +111,6 @@ def test_a_containerd_that_does_not_start(cluster: Cluster) -> None:
 
 def test_an_apt_that_is_killed_while_it_unpacks(cluster: Cluster) -> None:
     host = cluster.worker
-    cluster.shell(host, "apt-get --yes --quiet=2 purge socat conntrack kubelet kubeadm || true")
     with start(cluster) as run:
         await_on(cluster, host, run, what="dpkg at work", reached="ls /var/lib/dpkg/updates | grep -q .")
         cluster.shell(host, "pkill -KILL dpkg")

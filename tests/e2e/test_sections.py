@@ -171,6 +171,32 @@ def test_apts_locks_are_waited_for(project: Project, lock: str) -> None:
     assert verified.exit_code == 0, verified.output
 
 
+# What a dpkg leaves that is killed before the dependencies of a package have come, while it unpacks a package, and just
+# after: a moment too short to be met on purpose, so that dpkg's own words for it are put there.
+LEFT_BEHIND = """
+set -e
+apt-mark unhold kubelet kubeadm kubectl
+apt-get --yes --quiet=2 purge kubectl libxtables12 netbase ethtool
+cd /tmp
+apt-get --quiet=2 download iptables netbase ethtool
+dpkg --unpack iptables_*.deb netbase_*.deb ethtool_*.deb
+state() { sed -i "/^Package: $1$/,/^$/s/^Status: .*/Status: $2/" /var/lib/dpkg/status; }
+state ethtool 'install reinstreq half-installed'
+state netbase 'install reinstreq unpacked'
+"""
+STATES = "dpkg-query --show --showformat '${Package} ${db:Status-Abbrev}\\n' ethtool iptables netbase"
+
+
+def test_what_a_killed_dpkg_has_left_is_finished(project: Project) -> None:
+    project.shell(LEFT_BEHIND)
+    assert project.shell(STATES).split() == ["ethtool", "iHR", "iptables", "iU", "netbase", "iUR"]
+    run = project.run("deploys/packages.py")
+    assert run.exit_code == 0, run.output
+    assert project.shell(STATES).split() == ["ethtool", "ii", "iptables", "ii", "netbase", "ii"]
+    assert project.shell("dpkg --audit") == ""
+    assert project.run("deploys/packages.py").changed == []
+
+
 @pytest.mark.skipif(
     len(Path("/proc/swaps").read_text().splitlines()) > 1, reason="this machine's swap must stay on"
 )

@@ -13,24 +13,41 @@ from kubeadm_deploys.facts.kube_packages import AptRepositoryKey
 from kubeadm_deploys.operations.text_files import write_command
 
 # On a fresh machine unattended upgrades hold apt's locks for minutes. apt waits for dpkg's lock by itself when
-# told so, but not for the one of its package lists, and dpkg never. What a dpkg that was killed had unpacked is
-# configured first: apt refuses to go on before. A source that cannot be read is an error for once: with
-# apt's default the install would fail later, with a message that names no URL.
+# told so, but not for the one of its package lists, and dpkg never. A source that cannot be read is an error for once:
+# with apt's default the install would fail later, with a message that names no URL.
+#
+# What a dpkg that was killed has left is finished first, in the one order that gets over all of it: dpkg takes in its
+# journal, before which apt refuses to begin, and configures what is whole; apt gets the dependencies that had not come
+# yet, for which it must not be given names of packages; then it unpacks again what dpkg says it must ("reinstreq").
+# Each of the first two fails on what is for the next, and what is left after the third makes the installation fail.
+# Nothing may be removed for it: other packages are not ours.
 _INSTALL = """
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 deadline=$(($(date +%s) + 600))
 unlocked() {
   until problem=$("$@" 2>&1); do
-    case $problem in *'Could not get lock'*|*'was locked by another process'*) ;; *) echo "$problem" >&2; exit 1 ;; esac
-    if [ "$(date +%s)" -gt "$deadline" ]; then echo "$problem" >&2; exit 1; fi
+    case $problem in *'Could not get lock'*|*'was locked by another process'*) ;; *) echo "$problem" >&2; return 1 ;; esac
+    if [ "$(date +%s)" -gt "$deadline" ]; then echo "$problem" >&2; return 1; fi
     sleep 2
   done
 }
-if [ -n "$(dpkg --audit)" ] || [ -n "$(ls /var/lib/dpkg/updates)" ]; then unlocked dpkg --force-confold --configure --pending; fi
+apt_get() {
+  apt-get --quiet=2 --yes --no-install-recommends --allow-downgrades --allow-change-held-packages \\
+    -o DPkg::Lock::Timeout=600 -o Dpkg::Options::=--force-confold "$@"
+}
+interrupted=$(dpkg --audit)$(ls /var/lib/dpkg/updates)
+if [ -n "$interrupted" ]; then
+  unlocked dpkg --force-confold --configure --pending || echo 'dpkg leaves the rest to apt' >&2
+fi
 unlocked apt-get --quiet=2 -o APT::Update::Error-Mode=any update
-apt-get --quiet=2 --yes --no-install-recommends --allow-downgrades --allow-change-held-packages \\
-  -o DPkg::Lock::Timeout=600 -o Dpkg::Options::=--force-confold install "$@"
+if [ -n "$interrupted" ]; then
+  apt_get --fix-broken --no-remove install || echo 'apt has more to unpack again' >&2
+  states='${db:Status-Want} ${db:Status-Eflag} ${binary:Package}\\n'
+  again=$(dpkg-query --show --showformat "$states" | sed -n -E 's/^(install|hold) reinstreq //p')
+  if [ -n "$again" ]; then apt_get --reinstall --no-remove install $again; fi
+fi
+apt_get install "$@"
 """
 
 
