@@ -187,7 +187,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what tests have measured (``record_property("measured", ...)``)."""
+    """Print what tests have measured (``record_property("measured", ...)``), and the bare names of those that failed.
+
+    pytest's own lines of those can be as long as everything that a run printed.
+    """
+    for outcome in ("failed", "error"):
+        for report in terminalreporter.getreports(outcome):
+            terminalreporter.write_line(f"{outcome}: {report.nodeid}")
     for report in terminalreporter.getreports("passed"):
         for name, value in report.user_properties:
             if name == "measured":
