@@ -36,7 +36,7 @@ def test_a_pod_has_a_network_before_calico_has_mended_its_installers_kubeconfig(
     """Whenever calico-node starts, its installer puts brackets around the server, as if it were an IPv6 address."""
     file = "/etc/cni/net.d/calico-kubeconfig"
     installed = f"server: https://[api.{cluster.name}.internal]:6443"
-    # It mends it once, and would undo this test's change if that came first.
+    # calico-node mends the file once; after this test's change it would undo that.
     cluster.shell(cluster.worker, f"timeout 60 sh -c 'while grep -Fq [api {file}; do sleep 1; done'")
     cluster.shell(cluster.worker, f"cp -p {file} /root/ && sed -i 's#server: .*#{installed}#' {file}")
     container = {"name": "early", "image": AGNHOST_IMAGE, "args": ["pause"]}
