@@ -197,6 +197,35 @@ def test_what_a_killed_dpkg_has_left_is_finished(project: Project) -> None:
     assert project.run("deploys/packages.py").changed == []
 
 
+# A package whose dependency no repository has: apt's own cure for it is to remove the package.
+THEIRS = """
+set -e
+apt-mark unhold kubectl
+apt-get --yes --quiet=2 purge kubectl
+mkdir -p /tmp/theirs/DEBIAN
+cat > /tmp/theirs/DEBIAN/control <<'END'
+Package: theirs
+Version: 1
+Architecture: all
+Maintainer: nobody
+Description: somebody else's
+Depends: not-to-be-had
+END
+dpkg-deb --build /tmp/theirs
+dpkg --unpack /tmp/theirs.deb
+"""
+
+
+def test_somebody_elses_broken_package_is_named_and_not_removed(project: Project) -> None:
+    project.shell(THEIRS)
+    run = project.run("deploys/packages.py")
+    assert run.exit_code == 1
+    assert "theirs depends on not-to-be-had" in run.output
+    assert project.shell("dpkg-query --show --showformat '${db:Status-Abbrev}' theirs") == "iU"
+    project.shell("dpkg --purge theirs")
+    assert project.run("deploys/packages.py").exit_code == 0
+
+
 @pytest.mark.skipif(
     len(Path("/proc/swaps").read_text().splitlines()) > 1, reason="this machine's swap must stay on"
 )

@@ -38,11 +38,11 @@ apt_get() {
 }
 interrupted=$(dpkg --audit)$(ls /var/lib/dpkg/updates)
 if [ -n "$interrupted" ]; then
-  unlocked dpkg --force-confold --configure --pending || echo 'dpkg leaves the rest to apt' >&2
+  unlocked dpkg --force-confold --configure --pending || echo 'dpkg could not finish; apt goes on' >&2
 fi
 unlocked apt-get --quiet=2 -o APT::Update::Error-Mode=any update
 if [ -n "$interrupted" ]; then
-  apt_get --fix-broken --no-remove install || echo 'apt has more to unpack again' >&2
+  apt_get --fix-broken --no-remove install || echo 'apt could not finish; what is to be unpacked again follows' >&2
   states='${db:Status-Want} ${db:Status-Eflag} ${binary:Package}\\n'
   again=$(dpkg-query --show --showformat "$states" | sed -n -E 's/^(install|hold) reinstreq //p')
   if [ -n "$again" ]; then apt_get --reinstall --no-remove install $again; fi
