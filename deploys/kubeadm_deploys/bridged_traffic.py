@@ -10,6 +10,7 @@ from pyinfra.api.exceptions import DeployError
 from pyinfra.operations import server
 
 from kubeadm_deploys.facts.bridged_traffic import BridgedTraffic, BridgedTrafficState
+from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.managed_files import write_files
 
 MODULES = ("overlay", "br_netfilter")
@@ -44,7 +45,7 @@ def configure_bridged_traffic() -> None:
     Raises:
         DeployError: a module is missing in a container.
     """
-    found = host.get_fact(BridgedTraffic, paths=tuple(_FILES))
+    found = read(host, BridgedTraffic, paths=tuple(_FILES))
     missing = missing_modules(found)
     if missing and found.in_container:
         raise DeployError(

@@ -7,30 +7,37 @@ operator's disk, in an argument or in a log.
 import secrets
 import string
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar, cast
 
 from gevent import sleep
-from gevent.lock import BoundedSemaphore
+from gevent.lock import BoundedSemaphore, RLock
 from gevent.pool import Pool
-from pyinfra import inventory
-from pyinfra.api.exceptions import DeployError, PyinfraError
+from pyinfra import inventory, logger
+from pyinfra.api.exceptions import DeployError
 from pyinfra.api.host import Host
 from pyinfra.context import ctx_config
 
 from kubeadm_deploys.facts.cluster_members import ClusterMembers, ClusterMembersState
-from kubeadm_deploys.facts.etcd import EtcdMembers
+from kubeadm_deploys.facts.etcd import EtcdKeys, EtcdMembers
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState
 from kubeadm_deploys.facts.machine import Machine, MachineState
+from kubeadm_deploys.facts.reading import NotRead, read
 from kubeadm_deploys.membership import Election, elect, quorum_lost
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations import direct
+
+T = TypeVar("T")
 
 _ALPHABET = string.ascii_lowercase + string.digits
 
 _API_SECONDS = 120
 """How long an API server has to answer again, after a reboot of its machine for example: kubeadm gives it twice that
 on the slowest of machines, and a healthy one takes 20 to 40 s."""
+
+_KUBEADM_SECONDS = 600
+"""How long kubeadm of an earlier run may still be at work: longer than the limits of all that it waits for."""
 
 
 def new_token() -> str:
@@ -44,35 +51,87 @@ _SHARED_PKI = "ca.crt ca.key sa.key sa.pub front-proxy-ca.crt front-proxy-ca.key
 
 @dataclass
 class ClusterRun:
-    """Values that are found or made once in a run, however many hosts ask."""
+    """Values that are found or made once in a run, however many hosts ask.
+
+    A run reads twice: while it is prepared, for the plan and for refusals, and again with the lock in hand, for
+    everything that it then decides.
+    """
 
     token: str = field(default_factory=new_token, repr=False)
     token_exists: bool = False
     control_plane_turn: BoundedSemaphore = field(default_factory=BoundedSemaphore, repr=False)
     """Held by the control plane that joins: etcd takes one new member at a time."""
-    _lock: BoundedSemaphore = field(default_factory=BoundedSemaphore, repr=False)
+    _lock: RLock = field(default_factory=RLock, repr=False)
     _planned: Election | None = None
     _election: Election | None = None
-    _found: dict[str, KubeadmNodeState | None] = field(default_factory=dict)
-    _members: ClusterMembersState = field(default_factory=ClusterMembersState)
+    _found: dict[str, KubeadmNodeState | NotRead] = field(default_factory=dict)
+    _members: ClusterMembersState | None = None
+    _members_read: bool = False
     _machines_lock: BoundedSemaphore = field(default_factory=BoundedSemaphore, repr=False)
     _machines: dict[str, MachineState] = field(default_factory=dict)
+    deferred_check: Callable[[], None] | None = None
+    """What is to be checked as soon as the cluster's API answers, which did not when the lock was taken."""
+    _refused: DeployError | None = None
+    _decided: dict[str, object] = field(default_factory=dict)
 
     def election(self, topology: Topology) -> Election:
         """Who speaks for the cluster. While operations run, an API server that does not answer is waited for."""
         state = inventory.get_host(topology.control_planes[0].host).state
         with self._lock:
             if not state.is_executing:
-                self._planned = self._planned or self._elect(topology)
-                return self._planned
+                return self.planned(topology)
             self._election = self._election or self._await_election(topology)
             return self._election
 
+    def planned(self, topology: Topology) -> Election:
+        """Who spoke for the cluster when it was last read without waiting for an API server."""
+        with self._lock:
+            self._planned = self._planned or self._elect(topology)
+            return self._planned
+
+    def planned_members(self) -> ClusterMembersState | None:
+        """Who belonged to the cluster when that was last read; None when it could not be asked."""
+        return self._members
+
+    def read_again(self, topology: Topology) -> None:
+        """Forget what was read, and read who leads and what kubeadm made of the machines of this run; to be called
+        with the lock in hand.
+
+        What was known to exist goes on to exist: see ``membership.elect``.
+        """
+        with self._lock:
+            self._found.clear()
+            self._machines.clear()
+            self._members_read = False
+            self._planned = self._elect(topology)
+
     def found(self, host: Host) -> KubeadmNodeState:
-        """What kubeadm made of a machine, read once before and once while operations run."""
-        found = self._found.get(host.name) or host.get_fact(KubeadmNode)
-        self._found[host.name] = found
+        """What kubeadm made of a machine when it was last read.
+
+        Raises:
+            NotRead: it could not be read.
+        """
+        found = self._found.get(host.name)
+        if found is None:
+            found = self._found[host.name] = read_kubeadm(host)
+        if isinstance(found, NotRead):
+            raise found
         return found
+
+    def found_now(self, host: Host) -> KubeadmNodeState:
+        """What kubeadm made of a machine, read now, once kubeadm of an earlier run has ended there.
+
+        Raises:
+            NotRead: it could not be read.
+            DeployError: that kubeadm does not end.
+        """
+        self._found[host.name] = await_kubeadm(host)
+        return self.found(host)
+
+    def found_on_control_planes(self, topology: Topology) -> Mapping[str, KubeadmNodeState | NotRead]:
+        """What kubeadm made of each control plane when that was last read, by host."""
+        self.planned(topology)
+        return {node.host: self._found[node.host] for node in topology.control_planes}
 
     def leader(self, topology: Topology) -> Host:
         """The control plane through which this run speaks to the cluster."""
@@ -83,6 +142,11 @@ class ClusterRun:
         election = self.election(topology)
         leader = topology.node(election.leader)
         return (leader, *(node for node in election.healthy if node != leader))
+
+    def api_answers(self, topology: Topology) -> bool:
+        """Whether there is a cluster whose API server can be asked."""
+        election = self.election(topology)
+        return election.exists and not election.problem
 
     def leads(self, host: Host, topology: Topology) -> bool:
         """Whether a host is the leader."""
@@ -103,22 +167,67 @@ class ClusterRun:
         """Names of the hosts that this run still does something on, in the inventory's order."""
         return [each.name for each in inventory if each in host.state.active_hosts]
 
-    def created(self, topology: Topology, *, ca_certificate: str) -> None:
+    def created(self, topology: Topology, *, found: KubeadmNodeState) -> None:
         """The leader has made the cluster."""
         election = self.election(topology)
-        self._election = replace(election, exists=True, ca_certificate=ca_certificate)
+        self._election = self._planned = replace(
+            election,
+            exists=True,
+            healthy=(topology.node(election.leader),),
+            ca_certificate=found.ca_certificate,
+            cluster_name=found.cluster_name,
+            problem="",
+        )
+        self._found[election.leader] = found
+        self._members_read = False
 
-    def members(self, topology: Topology, *, anew: bool = False) -> ClusterMembersState:
-        """Who belongs to the cluster; read once in a run unless ``anew``, and empty while there is none."""
-        election = self.election(topology)
+    def members(self, topology: Topology, *, anew: bool = False) -> ClusterMembersState | None:
+        """Who belongs to the cluster: empty while there is none, None while its API does not answer.
+
+        Read once before and once while operations run, unless ``anew``.
+
+        Raises:
+            NotRead: the API answers, but not this question.
+        """
+        return self._members_of(self.election(topology), anew=anew)
+
+    def members_planned(self, topology: Topology) -> ClusterMembersState | None:
+        """The same without waiting for an API server."""
+        return self._members_of(self.planned(topology), anew=False)
+
+    def _members_of(self, election: Election, *, anew: bool) -> ClusterMembersState | None:
         with self._lock:
-            if anew or not self._members.nodes:
-                self._members = (
-                    inventory.get_host(election.leader).get_fact(ClusterMembers)
-                    if election.exists
-                    else ClusterMembersState()
-                )
+            if not election.exists:
+                self._members = ClusterMembersState()
+            elif not election.healthy:
+                self._members = None
+            elif anew or self._members is None or not self._members_read:
+                self._members = read(inventory.get_host(election.leader), ClusterMembers)
+                self._members_read = True
             return self._members
+
+    def once(self, what: str, decide: Callable[[], T]) -> T:
+        """What a run decides once while it is prepared, although pyinfra executes deploy files once for each host."""
+        with self._lock:
+            if what not in self._decided:
+                self._decided[what] = decide()
+            return cast(T, self._decided[what])
+
+    def check_deferred(self) -> None:
+        """Make the check that had to wait for the API, once in a run.
+
+        Raises:
+            DeployError: what it has found, for each host that asks.
+        """
+        with self._lock:
+            check, self.deferred_check = self.deferred_check, None
+            if check:
+                try:
+                    check()
+                except DeployError as error:
+                    self._refused = error
+            if self._refused:
+                raise self._refused
 
     def machines(
         self, *, urls: Mapping[str, tuple[str, ...]], key_url: str = "", kubernetes_version: str
@@ -127,43 +236,42 @@ class ClusterRun:
 
         ``urls`` are those to try by host, ``key_url`` that of the apt repository's key, for those that will need it.
         What kubeadm made of them is read along with it.
+
+        Raises:
+            NotRead: one of them could not be read.
         """
         with self._machines_lock:
             if not self._machines:
-                hosts = {name: inventory.get_host(name) for name in urls}
-                config = ctx_config.get()
 
-                def read(host: Host) -> MachineState | PyinfraError:
-                    # What a deploy file has set in pyinfra's config, like SUDO, counts for its own greenlet only. An
-                    # exception is handed on by hand: gevent prints those that end a greenlet.
-                    with ctx_config.use(config):
-                        try:
-                            self.found(host)
-                            return host.get_fact(
-                                Machine,
-                                kubernetes_version=kubernetes_version,
-                                key_url=key_url,
-                                urls=urls[host.name],
-                            )
-                        except PyinfraError as error:
-                            return error
+                def machine(host: Host) -> MachineState:
+                    self.found(host)
+                    return read(
+                        host,
+                        Machine,
+                        kubernetes_version=kubernetes_version,
+                        key_url=key_url,
+                        urls=urls[host.name],
+                    )
 
-                pool = Pool(next(iter(hosts.values())).state.pool.size)
-                for name, state in zip(hosts, pool.map(read, hosts.values()), strict=True):
-                    if isinstance(state, PyinfraError):
-                        raise state
-                    self._machines[name] = state
+                self._machines = in_parallel(machine, [inventory.get_host(name) for name in urls])
             return self._machines
 
-    def _elect(self, topology: Topology) -> Election:
-        hosts = {node.host: inventory.get_host(node.host) for node in topology.control_planes}
-        self._found = {name: read_control_plane(host) for name, host in hosts.items()}
-        able = frozenset(name for name, host in hosts.items() if host in host.state.active_hosts)
-        return elect(topology, found=self._found, able=able)
+    def _elect(self, topology: Topology, *, before: Election | None = None) -> Election:
+        hosts = [inventory.get_host(node.host) for node in topology.control_planes]
+        found = in_parallel(read_kubeadm, hosts)
+        self._found.update(found)
+        able = frozenset(host.name for host in hosts if host in host.state.active_hosts)
+        return elect(topology, found=found, able=able, before=before or self._election or self._planned)
 
     def _await_election(self, topology: Topology) -> Election:
+        self._await_kubeadm(topology)
         deadline = time.monotonic() + _API_SECONDS
         while (election := self._elect(topology)).exists and election.problem:
+            if election.healthy:
+                # They do not belong to one cluster, which no waiting mends.
+                return election
+            if empty := self._stored_nothing(election, topology):
+                return empty
             if lost := self._lost_quorum(election, topology):
                 return replace(election, problem=f"{election.problem}; {lost}")
             if time.monotonic() > deadline:
@@ -171,11 +279,40 @@ class ClusterRun:
             sleep(2)
         return election
 
+    def _await_kubeadm(self, topology: Topology) -> None:
+        """Wait for kubeadm that an earlier run has left at work on a control plane."""
+        for node in topology.control_planes:
+            await_kubeadm(inventory.get_host(node.host))
+
     def _lost_quorum(self, election: Election, topology: Topology) -> str:
         """Why waiting is in vain, empty when it is not: machines that cannot be reached do not come back in this run."""
-        members = inventory.get_host(election.leader).get_fact(EtcdMembers)
-        there = {node.ip for node in topology.control_planes if self._found[node.host] is not None}
+        try:
+            members = read(inventory.get_host(election.leader), EtcdMembers)
+        except NotRead:
+            # An etcd that says nothing may come back.
+            return ""
+        there = {
+            node.ip
+            for node in topology.control_planes
+            if isinstance(self._found[node.host], KubeadmNodeState)
+        }
         return quorum_lost(members=members, there=there)
+
+    def _stored_nothing(self, election: Election, topology: Topology) -> Election | None:
+        """The cluster does not exist when its one etcd runs and holds not a single object: an init that ended before
+        its API server was there.
+        """
+        found = [self._found[node.host] for node in topology.control_planes]
+        if any(isinstance(each, NotRead) for each in found):
+            return None
+        candidates = [each for each in found if isinstance(each, KubeadmNodeState) and each.has_cluster]
+        if len(candidates) != 1 or candidates[0].rotating:
+            return None
+        try:
+            keys = read(inventory.get_host(election.leader), EtcdKeys)
+        except NotRead:
+            return None
+        return Election(leader=election.leader, exists=False, stored_nothing=True) if keys == 0 else None
 
     def ensure_token(self, control_plane: Host, *, document: str) -> str:
         """The token to join with, created in the cluster by the first host that asks.
@@ -213,11 +350,61 @@ CURRENT = ClusterRun()
 """pyinfra executes deploy files once for each host; what they share must outlive that: one a process."""
 
 
-def read_control_plane(host: Host) -> KubeadmNodeState | None:
-    """What kubeadm made of a machine; None when it cannot be reached."""
-    if host in host.state.failed_hosts and not host.connected:
-        return None
+def read_kubeadm(host: Host) -> KubeadmNodeState | NotRead:
+    """What kubeadm made of a machine, or why that is not known."""
+    if host in host.state.failed_hosts and not host.connected and not host.state.is_executing:
+        # pyinfra has tried to connect a moment ago.
+        return NotRead(host=host.name, what="kubeadm node", reason="cannot be reached", reached=False)
     try:
-        return host.get_fact(KubeadmNode)
-    except PyinfraError:
-        return None
+        return read(host, KubeadmNode)
+    except NotRead as error:
+        return error
+
+
+def await_kubeadm(host: Host) -> KubeadmNodeState | NotRead:
+    """What kubeadm made of a machine, once kubeadm of an earlier run has ended there.
+
+    Raises:
+        DeployError: it does not end.
+    """
+    deadline = time.monotonic() + _KUBEADM_SECONDS
+    said = False
+    while isinstance(found := read_kubeadm(host), KubeadmNodeState) and found.kubeadm_runs:
+        if not said:
+            logger.info(f"--> {host.name}: kubeadm of an earlier run is still at work; waiting until it ends")
+            said = True
+        if time.monotonic() > deadline:
+            raise DeployError(
+                f"{host.name}: kubeadm of an earlier run has not ended within {_KUBEADM_SECONDS} s; look at it there "
+                "with 'systemctl status kubeadm-deploys-kubeadm'"
+            )
+        sleep(2)
+    return found
+
+
+def in_parallel(work: Callable[[Host], T], hosts: Iterable[Host]) -> dict[str, T]:
+    """Do something on several hosts at once; what it gives by host.
+
+    Raises:
+        Exception: the first that it raised on any of them.
+    """
+    hosts = list(hosts)
+    if not hosts:
+        return {}
+    config = ctx_config.get()
+
+    def each(host: Host) -> T | Exception:
+        # What a deploy file has set in pyinfra's config, like SUDO, counts for its own greenlet only. An exception is
+        # handed on by hand: gevent prints those that end a greenlet.
+        with ctx_config.use(config):
+            try:
+                return work(host)
+            except Exception as error:
+                return error
+
+    done: dict[str, T] = {}
+    for host, result in zip(hosts, Pool(hosts[0].state.pool.size).map(each, hosts), strict=True):
+        if isinstance(result, Exception):
+            raise result
+        done[host.name] = result
+    return done

@@ -14,6 +14,7 @@ from pyinfra.api.exceptions import DeployError
 from kubeadm_deploys import artifacts
 from kubeadm_deploys.container_runtime import CNI_PLUGINS
 from kubeadm_deploys.facts.cni import CniFiles
+from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.kubeadm_documents import API_PORT
 from kubeadm_deploys.managed_files import write_files
 from kubeadm_deploys.nodes import Topology
@@ -59,7 +60,7 @@ def install_cni(*, options: ClusterOptions, topology: Topology) -> None:
     manifest = artifacts.calico_manifest(options.encapsulation)
     path = str(PurePosixPath(FOLDER, manifest))
     kustomization_path = str(PurePosixPath(FOLDER, "kustomization.yaml"))
-    found = host.get_fact(CniFiles, node_ip=node.ip, paths=(path, kustomization_path))
+    found = read(host, CniFiles, node_ip=node.ip, paths=(path, kustomization_path))
     if not (found.mtu or options.pod_mtu):
         raise DeployError(
             f"{host.name}: no interface has the address {node.ip}; set node_ip to one that it has"

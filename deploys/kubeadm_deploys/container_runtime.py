@@ -13,6 +13,7 @@ from pyinfra.api.exceptions import DeployError
 
 from kubeadm_deploys import artifacts
 from kubeadm_deploys.facts.container_runtime import ContainerRuntime, ContainerRuntimeState
+from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.managed_files import write_files
 from kubeadm_deploys.operations import packages, release, units
 from kubeadm_deploys.options import ClusterOptions
@@ -127,7 +128,7 @@ def install_container_runtime(*, options: ClusterOptions) -> None:
         DeployError: no checksum is known for the machine's architecture.
     """
     wanted = configuration_files(options)
-    found = host.get_fact(ContainerRuntime, paths=tuple(wanted))
+    found = read(host, ContainerRuntime, paths=tuple(wanted))
     outdated = outdated_components(found=found, options=options)
     files = {
         component: verified_file(component=component, architecture=found.architecture, options=options)

@@ -17,10 +17,11 @@ from kubeadm_deploys.options import ClusterOptions
 def find_cluster(*, topology: Topology) -> None:
     """Find the cluster's API, or that there is no cluster yet. Every host waits here for all others.
 
-    An API server that does not answer is given time, as after a reboot; without any, all hosts fail here and say what
-    was seen.
+    A static pod's manifest that only kubeadm's backup has is put back first. An API server that does not answer is
+    given time, as after a reboot; without any, all hosts fail here and say what was seen.
     """
-    cluster.found(name="Find the cluster", topology=topology)
+    kubeadm.manifests_restored(name="Restore missing manifests", topology=topology)
+    cluster.found(name="Find the cluster", topology=topology, check=cluster_run.CURRENT.check_deferred)
 
 
 @deploy("Control plane")

@@ -93,7 +93,7 @@ def _ports(subject: Subject, *, has_proxy: bool) -> Iterator[Finding]:
     if subject.member:
         return
     # On a machine where kubeadm did not finish, its programs may run.
-    unfinished = subject.state is NodeState.HALF
+    unfinished = subject.state in (NodeState.HALF, NodeState.UNKNOWN)
     own = {*_OWN_PROGRAMS, ""} if unfinished else set()
     needed = PORTS if subject.control_plane else (_KUBELET_PORT, *((API_PORT,) if has_proxy else ()))
     taken = {}

@@ -13,6 +13,7 @@ from pyinfra.operations import server
 
 from kubeadm_deploys import artifacts, openpgp
 from kubeadm_deploys.facts.kube_packages import KubePackages, KubePackagesState
+from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.managed_files import write_files
 from kubeadm_deploys.operations import packages, units
 from kubeadm_deploys.options import ClusterOptions
@@ -92,9 +93,7 @@ def install_kube_packages(*, options: ClusterOptions) -> None:
     A held package stays at its release in ordinary upgrades; only another ``kubernetes_version`` moves it.
     """
     wanted = apt_files(options)
-    found = host.get_fact(
-        KubePackages, packages=(*HELD_PACKAGES, *TOOLS), keyring=KEYRING, paths=tuple(wanted)
-    )
+    found = read(host, KubePackages, packages=(*HELD_PACKAGES, *TOOLS), keyring=KEYRING, paths=tuple(wanted))
     if not key_is_right(found=found, options=options):
         packages.repository_key(
             name="Install the key of the Kubernetes apt repository",

@@ -151,3 +151,7 @@ def one_run_at_a_time(*, topology: Topology, folder: str = run_lock.FOLDER) -> N
     state.add_callback_handler(lock)
     # A second Ctrl-C comes before pyinfra has disconnected.
     atexit.register(lock.release)
+
+
+def check_under_lock(check: Callable[[], None], *, key: str) -> None:
+    """STUB"""

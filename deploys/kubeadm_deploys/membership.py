@@ -1,24 +1,33 @@
-"""Which machines are the cluster, decided from what was found on its control planes."""
+"""Which machines are the cluster, decided from what was read on its control planes.
 
+Nothing here asks a machine. ``NotRead`` stands where a machine gave no answer: it is never an empty machine.
+"""
+
+import hashlib
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.etcd import EtcdMember
-from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState, NodeState, node_state
+from kubeadm_deploys.facts.kubeadm_node import (
+    KubeadmNodeState,
+    NodeState,
+    node_state,
+)
+from kubeadm_deploys.facts.reading import NotRead
 from kubeadm_deploys.findings import Finding, Severity
 from kubeadm_deploys.nodes import Node, Topology
 
 ANOTHER_CLUSTER = (
-    "belongs to another cluster than the inventory's control planes (its CA certificate differs)",
-    "take it out of the inventory, or run 'kubeadm reset' on it to give it up",
+    "is a node of another cluster: its CA certificate is not the one of the inventory's control planes",
+    "take it out of the inventory",
 )
 ETCD_DATA = (
-    "has data in /var/lib/etcd that nothing of kubeadm's on this machine explains",
-    "move them away if nobody needs them there",
+    "has etcd data in /var/lib/etcd that kubeadm did not create",
+    "back it up and remove it if it is not needed",
 )
-"""What was found, and its cure."""
+"""What was found, and its fix."""
 
 _UNREACHABLE_CURE = "make it reachable, or take it out of the inventory"
 
@@ -29,48 +38,103 @@ class Election:
 
     ``leader`` is its host's name for pyinfra. ``exists`` is whether there is a cluster, ``healthy`` are the control
     planes whose API server answers, and ``problem`` says why the cluster cannot be used as it is, empty if it can.
+    ``cluster_name`` is the name in the leader's admin.conf, empty without one. ``stored_nothing`` is whether the leader
+    has an etcd without a single object, of an init that ended before its API server was there.
     """
 
     leader: str
     exists: bool
     healthy: tuple[Node, ...] = ()
     ca_certificate: str = ""
+    cluster_name: str = ""
     problem: str = ""
+    stored_nothing: bool = False
+
+
+Found = Mapping[str, KubeadmNodeState | NotRead]
+"""What was read on control planes, by host."""
 
 
 def elect(
-    topology: Topology, *, found: Mapping[str, KubeadmNodeState | None], able: frozenset[str]
+    topology: Topology, *, found: Found, able: frozenset[str], before: Election | None = None
 ) -> Election:
     """Choose the leader: the first control plane whose API server answers, and where there is none yet, the first.
 
-    ``found`` is what was found on each control plane by host, None where nothing could be; ``able`` are the hosts
-    that can still be told to do something in this run.
+    ``able`` are the hosts that can still be told to do something in this run. ``before`` is what an earlier reading of
+    the same run decided: a cluster that existed then has not stopped to exist because it cannot be read now.
     """
+    election = _elect(topology, found=found, able=able)
+    if before is None or not before.exists:
+        return election
+    if not election.exists:
+        return replace(
+            before,
+            healthy=(),
+            problem=(
+                "the cluster that was there at the beginning of this run cannot be found any more: "
+                f"{_seen(topology.control_planes, found)}; run again when its control planes answer"
+            ),
+        )
+    if election.ca_certificate.strip() != before.ca_certificate.strip():
+        return replace(
+            before,
+            healthy=(),
+            problem="the control planes have another CA certificate than at the beginning of this run; run again",
+        )
+    return election
+
+
+def _elect(topology: Topology, *, found: Found, able: frozenset[str]) -> Election:
     nodes = topology.control_planes
-    members = [node for node in nodes if _is_member(found[node.host])]
+    members = [node for node in nodes if _has_cluster(found[node.host])]
     healthy = tuple(node for node in members if _state(found, node).api == "ok")
     for candidates in (healthy, members):
         if candidates:
             leader = next((node for node in candidates if node.host in able), candidates[0])
+            state = _state(found, leader)
             return Election(
                 leader=leader.host,
                 exists=True,
                 healthy=healthy,
-                ca_certificate=_state(found, leader).ca_certificate,
-                problem="" if healthy else f"no API server answers: {_seen(nodes, found)}",
+                ca_certificate=state.ca_certificate,
+                cluster_name=state.cluster_name,
+                problem=_different_clusters(members, found)
+                or ("" if healthy else f"no API server answers: {_seen(nodes, found)}"),
             )
-    leader = next((node for node in nodes if node.host in able), nodes[0])
-    unread = [node.name for node in nodes if found[node.host] is None]
+    # kubeadm's files on one of them are of an init that did not come as far as to store anything.
+    began = [node for node in nodes if _state(found, node).files and _state(found, node).is_control_plane]
+    candidates = [node for node in (*began, *nodes) if node.host in able]
+    leader = next(iter(candidates), nodes[0])
+    unread = [node for node in nodes if isinstance(found[node.host], NotRead)]
     return Election(
         leader=leader.host,
         exists=False,
         problem=(
-            f"no control plane that answers has a cluster, but {', '.join(unread)} cannot be reached and may have one; "
-            f"nothing was created; {_UNREACHABLE_CURE}"
+            f"no control plane that answers has a cluster, but {_seen(unread, found)}, and may have one; "
+            f"no cluster was created; {_UNREACHABLE_CURE}"
             if unread
             else ""
         ),
     )
+
+
+def _different_clusters(members: list[Node], found: Found) -> str:
+    by_ca: dict[str, list[str]] = {}
+    for node in members:
+        by_ca.setdefault(_state(found, node).ca_certificate.strip(), []).append(node.name)
+    if len(by_ca) < 2:
+        return ""
+    each = "; ".join(f"{', '.join(names)} (CA {fingerprint(ca)})" for ca, names in by_ca.items())
+    return (
+        f"the inventory's control planes belong to {len(by_ca)} different clusters: {each}; no changes were made; "
+        "take those of other clusters out of the inventory"
+    )
+
+
+def fingerprint(certificate: str) -> str:
+    """The first digits of a certificate's sha256, by which people can compare two; "none" without one."""
+    text = certificate.strip()
+    return hashlib.sha256(text.encode()).hexdigest()[:12] if text else "none"
 
 
 def quorum_lost(*, members: tuple[EtcdMember, ...], there: Collection[str]) -> str:
@@ -84,8 +148,8 @@ def quorum_lost(*, members: tuple[EtcdMember, ...], there: Collection[str]) -> s
     if not gone or len(voters) - len(gone) >= needed:
         return ""
     return (
-        f"etcd has {len(voters)} members and needs {needed} of them, but {', '.join(gone)} cannot be reached; nothing was "
-        "changed; start the machines that are down, then run again; if a majority of them is lost for good, etcd has "
+        f"etcd has {len(voters)} members and needs {needed} of them, but {', '.join(gone)} cannot be reached; no changes "
+        "were made; start the machines that are down, then run again; if a majority of them is lost for good, etcd has "
         "to be restored from a backup"
     )
 
@@ -97,13 +161,26 @@ def unlisted_members(topology: Topology, *, found: ClusterMembersState) -> list[
 
 
 def membership_findings(
-    topology: Topology, *, election: Election, members: ClusterMembersState
+    topology: Topology, *, election: Election, found: Found, members: ClusterMembersState | None
 ) -> Iterator[Finding]:
-    """What the inventory's control planes say of the cluster as a whole."""
+    """What the inventory's control planes say of the cluster as a whole.
+
+    ``members`` is None while there is no cluster, or none whose API answers.
+    """
     of_cluster = partial(Finding, check="control-planes", host="")
     if not election.exists and election.problem:
-        found = election.problem.removesuffix(f"; {_UNREACHABLE_CURE}")
-        yield of_cluster(severity=Severity.DANGER, found=found, cure=_UNREACHABLE_CURE)
+        said = election.problem.removesuffix(f"; {_UNREACHABLE_CURE}")
+        yield of_cluster(severity=Severity.DANGER, found=said, cure=_UNREACHABLE_CURE)
+    yield from _manifest_findings(topology, found=found)
+    if different := _different_clusters(
+        [n for n in topology.control_planes if _has_cluster(found[n.host])], found
+    ):
+        said, _, fix = different.rpartition("; ")
+        yield of_cluster(
+            severity=Severity.DANGER, found=said.removesuffix("; no changes were made"), cure=fix
+        )
+    if members is None:
+        return
     unlisted = unlisted_members(topology, found=members)
     voters = sum(member.joined for member in members.etcd)
     if len(unlisted) * 2 > voters:
@@ -124,25 +201,76 @@ def membership_findings(
         )
 
 
+def _manifest_findings(topology: Topology, *, found: Found) -> Iterator[Finding]:
+    """Static pods that a control plane of a cluster lacks: seen on the disk, before any API is waited for."""
+    for node in topology.control_planes:
+        state = found[node.host]
+        if isinstance(state, NotRead) or not state.has_cluster:
+            continue
+        for name in state.missing_manifests:
+            path = f"/etc/kubernetes/manifests/{name}.yaml"
+            if name in state.backups:
+                yield Finding(
+                    check="manifests",
+                    host=node.host,
+                    severity=Severity.DOUBT,
+                    found=f"{path} is missing, so {name} does not run; kubeadm's backup is {state.backups[name]}",
+                    cure="deploys/cluster.py puts it back",
+                )
+            else:
+                phase = "etcd local" if name == "etcd" else f"control-plane {name.removeprefix('kube-')}"
+                yield Finding(
+                    check="manifests",
+                    host=node.host,
+                    severity=Severity.DANGER,
+                    found=f"{path} is missing, so {name} does not run, and kubeadm has no backup of it",
+                    cure=(
+                        f"put it back from a copy, or compare with the other control planes' and write it with "
+                        f"'kubeadm init phase {phase}'"
+                    ),
+                )
+
+
 def standing(
     found: KubeadmNodeState,
     *,
     node: Node,
     control_plane: bool,
     cluster_ca: str,
-    members: ClusterMembersState,
+    members: ClusterMembersState | None,
 ) -> NodeState:
-    """What a machine is in the cluster: what kubeadm made of it, held against what the cluster says of it.
+    """What a machine is in the cluster: its files, held against what the API and etcd say of it.
 
-    A machine that has joined is half a member when its Node object is missing, and a control plane also without a
-    vote in etcd or without its role: kubeadm did not come to its end, or somebody has deleted the node.
+    A node that the API has Ready under this name and machine ID, or that has a vote in etcd, is a member, whatever its
+    files look like. Only a machine that the cluster was asked about and does not count, or on which a join can be seen
+    not to have finished, is ``HALF``. ``members`` is None while the cluster cannot be asked, and empty without one.
     """
     state = node_state(found, cluster_ca=cluster_ca)
-    if state is not NodeState.MEMBER or not members.known:
+    if state in (NodeState.ABSENT, NodeState.FOREIGN):
         return state
+    if members is None:
+        return NodeState.MEMBER if state is NodeState.MEMBER else NodeState.UNKNOWN
+    has_vote = any(
+        each.joined and (each.name == node.name or each.peer_ip == node.ip) for each in members.etcd
+    )
+    if has_vote or (found.is_control_plane and found.api == "ok"):
+        return NodeState.MEMBER
     registered = members.nodes.get(node.name)
-    complete = registered and (not control_plane or (registered.control_plane and members.votes(node.ip)))
-    return NodeState.MEMBER if complete else NodeState.HALF
+    if registered is None:
+        return NodeState.HALF
+    if registered.machine_id != found.machine_id:
+        # It is refused for its name, whatever it is.
+        return state
+    if control_plane or found.is_control_plane:
+        # etcd was asked, and this machine has no vote: its API server cannot work.
+        return NodeState.HALF
+    unfinished = "bootstrap-kubelet.conf" in found.files or "kubelet.conf" not in found.files
+    return NodeState.HALF if unfinished and not registered.ready else NodeState.MEMBER
+
+
+def needs_registration(*, node: Node, found: KubeadmNodeState, members: ClusterMembersState) -> bool:
+    """Whether a member's Node object is gone: its kubelet makes one only when it starts."""
+    return found.is_control_plane and node.name not in members.nodes
 
 
 def join_findings(
@@ -151,7 +279,7 @@ def join_findings(
     node: Node,
     found: KubeadmNodeState,
     election: Election,
-    members: ClusterMembersState,
+    members: ClusterMembersState | None,
 ) -> Iterator[Finding]:
     """Why a machine must not be joined: it is something else already, or another has its name."""
     control_plane = node in topology.control_planes
@@ -159,22 +287,99 @@ def join_findings(
     refused = partial(Finding, host=node.host, severity=Severity.DANGER)
     if found.has_etcd_of_others:
         yield refused(check="etcd-data", found=ETCD_DATA[0], cure=ETCD_DATA[1])
-    elif state is NodeState.FOREIGN or (state is NodeState.MEMBER and not election.exists):
+        return
+    if state is NodeState.FOREIGN:
         yield refused(check="another-cluster", found=ANOTHER_CLUSTER[0], cure=ANOTHER_CLUSTER[1])
-    elif state is NodeState.MEMBER and found.is_control_plane is not control_plane:
+        return
+    if not election.exists and (found.ca_certificate or found.client_certificate) and not control_plane:
+        yield refused(
+            check="another-cluster",
+            found="has the files of a cluster, but none of the inventory's control planes has a cluster",
+            cure="take it out of the inventory; if its cluster is gone for good, clean it with deploys/reset.py",
+        )
+        return
+    if members is None:
+        return
+    state = standing(
+        found, node=node, control_plane=control_plane, cluster_ca=election.ca_certificate, members=members
+    )
+    yield from _identity_findings(node=node, found=found, members=members)
+    if state is NodeState.MEMBER and found.is_control_plane is not control_plane:
         is_now, to_be = ("worker", "control plane") if control_plane else ("control plane", "worker")
         yield refused(
             check="node-role",
             found=f"is a {is_now} of the cluster and cannot become a {to_be} as it is",
             cure="put it back into its group, or remove it with deploys/remove_node.py and run again",
         )
-    elif (registered := members.nodes.get(node.name)) and registered.machine_id != found.machine_id:
+
+
+def _identity_findings(
+    *, node: Node, found: KubeadmNodeState, members: ClusterMembersState
+) -> Iterator[Finding]:
+    """Where the API, etcd and the machine do not mean the same by this node."""
+    refused = partial(Finding, host=node.host, severity=Severity.DANGER, check="node-name")
+    registered = members.nodes.get(node.name)
+    if registered and registered.machine_id != found.machine_id:
         yield refused(
-            check="node-name",
             found=f"node_name {node.name!r} is in the cluster already, under another machine",
             cure=(
                 f"give this one another name, or remove the other one: deploys/remove_node.py --data node={node.name}, "
                 "with --data force=true if it is lost"
+            ),
+        )
+        return
+    others = sorted(
+        name
+        for name, each in members.nodes.items()
+        if each.machine_id == found.machine_id and name != node.name
+    )
+    if others and not registered and found.files:
+        yield refused(
+            found=f"is node {others[0]} of the cluster (same machine ID), and the inventory calls it {node.name}",
+            cure=f"set node_name to {others[0]}, or remove that node first: deploys/remove_node.py --data node={others[0]}",
+        )
+    for member in members.etcd:
+        if member.joined and (member.name == node.name) is not (member.peer_ip == node.ip):
+            yield refused(
+                found=(
+                    f"etcd has the member {member.name} at {member.peer_ip}, and the inventory has {node.name} at "
+                    f"{node.ip}"
+                ),
+                cure=(
+                    f"set node_name and node_ip to etcd's, or remove the member first: deploys/remove_node.py "
+                    f"--data node={member.name}"
+                ),
+            )
+
+
+def ownership_findings(
+    *, election: Election, cluster_name: str, kubeconfig: str, kubeconfig_ca: str | None
+) -> Iterator[Finding]:
+    """Whether the cluster that was found is the one that the operator means.
+
+    ``cluster_name`` is the option, ``kubeconfig`` the path of the operator's kubeconfig and ``kubeconfig_ca`` the CA
+    certificate in it, None without such a file.
+    """
+    another = partial(Finding, check="another-cluster", host="", severity=Severity.DANGER)
+    if not election.exists:
+        return
+    if election.cluster_name and election.cluster_name != cluster_name:
+        yield another(
+            found=(
+                f"cluster_name is {cluster_name!r}, but the cluster of the inventory's control planes is called "
+                f"{election.cluster_name!r}"
+            ),
+            cure=f"look whether the inventory has the right addresses; if it does, set cluster_name to {election.cluster_name}",
+        )
+    if kubeconfig_ca and kubeconfig_ca.strip() != election.ca_certificate.strip():
+        yield another(
+            found=(
+                f"the cluster of the inventory's control planes has another CA certificate "
+                f"({fingerprint(election.ca_certificate)}) than the kubeconfig {kubeconfig} ({fingerprint(kubeconfig_ca)})"
+            ),
+            cure=(
+                "look whether the inventory has the right addresses; if the cluster was made anew, move that file away "
+                "or set another path with kubeconfig"
             ),
         )
 
@@ -185,23 +390,27 @@ def join_refusal(
     node: Node,
     found: KubeadmNodeState,
     election: Election,
-    members: ClusterMembersState,
+    members: ClusterMembersState | None,
 ) -> str:
     """Why a machine must not be joined in one sentence, empty when it may."""
     findings = join_findings(topology, node=node, found=found, election=election, members=members)
     return next((finding.words for finding in findings), "")
 
 
-def orphan_members(etcd: tuple[EtcdMember, ...], *, node: Node, topology: Topology) -> list[EtcdMember]:
-    """etcd's members that joins left behind: this machine's, which is not one yet, and others that never got a vote.
+def orphan_members(
+    etcd: tuple[EtcdMember, ...], *, node: Node, topology: Topology, has_data: bool
+) -> list[EtcdMember]:
+    """etcd's members that are in the way of a join.
 
-    While a control plane has its turn to join, none of the others can be in the middle of it.
+    Those that never got a vote, of this machine and of others: while a control plane has its turn to join, none of
+    the others can be in the middle of it. And this machine's own with a vote when it has no data of etcd
+    (``has_data``): it is then the member of a machine that was replaced, and will not answer again.
     """
-    own = {other.ip for other in topology.control_planes}
+    own = {node.ip, *(other.ip for other in topology.control_planes)}
     return [
         member
         for member in etcd
-        if member.peer_ip == node.ip or (not member.joined and member.peer_ip in own)
+        if (not member.joined and member.peer_ip in own) or (member.peer_ip == node.ip and not has_data)
     ]
 
 
@@ -217,19 +426,47 @@ def unready_members(etcd: tuple[EtcdMember, ...], *, healthy: frozenset[str]) ->
     return reasons
 
 
-def _is_member(found: KubeadmNodeState | None) -> bool:
-    return found is not None and found.is_control_plane and node_state(found) is NodeState.MEMBER
+def quorum_refusal(etcd: tuple[EtcdMember, ...], *, name: str, ip: str = "", healthy: frozenset[str]) -> str:
+    """Why etcd must keep a member, empty when it can do without.
+
+    The member is the one with this name, or at this address. ``healthy`` are addresses of members that answer.
+
+    Source: etcd's FAQ, "What is failure tolerance?"
+    """
+    voters = [member for member in etcd if member.joined]
+    remaining = [member for member in voters if member.name != name and (not ip or member.peer_ip != ip)]
+    if len(remaining) == len(voters):
+        return ""
+    if not remaining:
+        return "is the last control plane; to give up the whole cluster use deploys/reset.py"
+    answering = [member for member in remaining if member.peer_ip in healthy]
+    needed = len(remaining) // 2 + 1
+    if len(answering) >= needed:
+        return ""
+    silent = [member.name for member in remaining if member not in answering]
+    return (
+        f"cannot go: etcd would have {len(remaining)} members and need {needed} of them, and {', '.join(silent)} "
+        f"{'do' if len(silent) > 1 else 'does'} not answer; start that machine, or remove it first"
+    )
 
 
-def _state(found: Mapping[str, KubeadmNodeState | None], node: Node) -> KubeadmNodeState:
-    return found[node.host] or KubeadmNodeState()
+def _has_cluster(found: KubeadmNodeState | NotRead) -> bool:
+    return isinstance(found, KubeadmNodeState) and found.has_cluster
 
 
-def _seen(nodes: tuple[Node, ...], found: Mapping[str, KubeadmNodeState | None]) -> str:
+def _state(found: Found, node: Node) -> KubeadmNodeState:
+    state = found[node.host]
+    return state if isinstance(state, KubeadmNodeState) else KubeadmNodeState()
+
+
+def _seen(nodes: Collection[Node], found: Found) -> str:
     def of(node: Node) -> str:
         state = found[node.host]
-        if state is None:
-            return "cannot be reached"
+        if isinstance(state, NotRead):
+            return f"could not be read ({state.reason})" if state.reached else "cannot be reached"
+        missing = [name for name in state.missing_manifests if state.has_cluster]
+        if missing:
+            return f"lacks the manifest of {', '.join(missing)}"
         return state.api or "has none"
 
     return "; ".join(f"{node.name} {of(node)}" for node in nodes)

@@ -6,22 +6,34 @@ looks at one machine, ``cluster_checks`` at all beside each other, ``foreign_che
 """
 
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 
 from pyinfra import host, inventory, logger
-from pyinfra.api import deploy
+from pyinfra.api import State, deploy
 from pyinfra.api.exceptions import DeployError
 
 from kubeadm_deploys import cluster_run
 from kubeadm_deploys.cluster_checks import cluster_findings
+from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
 from kubeadm_deploys.facts.machine import MachineState
+from kubeadm_deploys.facts.reading import NotRead
 from kubeadm_deploys.findings import Finding, dangers, table, unwaived
 from kubeadm_deploys.foreign_checks import foreign_findings
 from kubeadm_deploys.kube_packages import wanted_key_url
+from kubeadm_deploys.locking import check_under_lock
 from kubeadm_deploys.machine_checks import Subject, machine_findings, urls_to_try
-from kubeadm_deploys.membership import Election, join_findings, membership_findings, standing
+from kubeadm_deploys.membership import (
+    Election,
+    join_findings,
+    membership_findings,
+    ownership_findings,
+    standing,
+)
 from kubeadm_deploys.nodes import Topology
+from kubeadm_deploys.operations.kubeconfig import cluster_ca_of_kubeconfig
 from kubeadm_deploys.options import ClusterOptions
 
 _told: set[tuple[Finding, ...]] = set()
@@ -33,7 +45,7 @@ def subjects_of(
     machines: Mapping[str, MachineState],
     found: Mapping[str, KubeadmNodeState],
     cluster_ca: str,
-    members: ClusterMembersState,
+    members: ClusterMembersState | None,
 ) -> list[Subject]:
     """The machines that could be read, as the checks look at them. ``machines`` and ``found`` are by host."""
     return [
@@ -61,16 +73,28 @@ def preflight_findings(
     options: ClusterOptions,
     machines: Mapping[str, MachineState],
     found: Mapping[str, KubeadmNodeState],
+    control_planes: Mapping[str, KubeadmNodeState | NotRead],
     election: Election,
-    members: ClusterMembersState,
+    members: ClusterMembersState | None,
+    kubeconfig_ca: str | None = None,
 ) -> tuple[Finding, ...]:
-    """Everything that is wrong, but for waived checks: the cluster's first, then each machine's."""
+    """Everything that is wrong, but for waived checks: the cluster's first, then each machine's.
+
+    ``machines`` and ``found`` are what was read on the hosts of this run, ``control_planes`` on every control plane of
+    the inventory; ``members`` is None while the cluster cannot be asked.
+    """
     subjects = subjects_of(
         topology, machines=machines, found=found, cluster_ca=election.ca_certificate, members=members
     )
     findings = [
-        *membership_findings(topology, election=election, members=members),
-        *cluster_findings(subjects, options=options, members=members),
+        *ownership_findings(
+            election=election,
+            cluster_name=options.cluster_name,
+            kubeconfig=options.kubeconfig_path,
+            kubeconfig_ca=kubeconfig_ca,
+        ),
+        *membership_findings(topology, election=election, found=control_planes, members=members),
+        *cluster_findings(subjects, options=options, members=members or ClusterMembersState()),
     ]
     for subject in subjects:
         findings += [
@@ -88,32 +112,73 @@ def preflight_findings(
 def check_machines(*, options: ClusterOptions, topology: Topology) -> None:
     """Check that the machines are the cluster's, or can become so. Changes nothing, and reads while a run is prepared.
 
-    All findings on all machines of this run are told at once, in a table, before any host fails.
+    All findings on all machines of this run are told at once, in a table, before any host fails. With the lock in
+    hand, before the first change, everything but the reachability of servers is read and checked again.
 
     Raises:
         DeployError: with what is dangerous about any of the machines or the cluster as a whole, on every host alike:
             one that is fine would go on to the next section and wait, or fail there with something else.
     """
-    run = cluster_run.CURRENT
-    election = run.election(topology)
     urls = {
         node.host: urls_to_try(options=options, control_plane=node in topology.control_planes)
         for node in topology.nodes
-        if node.host in run.active(host)
+        if node.host in cluster_run.CURRENT.active(host)
     }
+    findings = _findings_now(options=options, topology=topology, urls=urls)
+    tell_once(findings)
+    refuse(dangers(findings))
+    check_under_lock(partial(_check_again, host.state, options=options, topology=topology), key="preflight")
+
+
+def _check_again(state: State, *, options: ClusterOptions, topology: Topology) -> None:
+    run = cluster_run.CURRENT
+    run.read_again(topology)
+    no_urls: dict[str, tuple[str, ...]] = {each.name: () for each in inventory if each in state.active_hosts}
+    check = partial(_refuse_now, options=options, topology=topology, urls=no_urls)
+    check()
+    if run.planned_members() is None:
+        # It says nothing about members before its API answers.
+        run.deferred_check = check
+
+
+def _refuse_now(*, options: ClusterOptions, topology: Topology, urls: Mapping[str, tuple[str, ...]]) -> None:
+    refuse(dangers(_findings_now(options=options, topology=topology, urls=urls)))
+
+
+def _findings_now(
+    *, options: ClusterOptions, topology: Topology, urls: Mapping[str, tuple[str, ...]]
+) -> tuple[Finding, ...]:
+    run = cluster_run.CURRENT
+    election = run.planned(topology)
     machines = run.machines(
-        urls=urls, key_url=wanted_key_url(options), kubernetes_version=options.kubernetes_version
+        urls=urls,
+        key_url=wanted_key_url(options) if any(urls.values()) else "",
+        kubernetes_version=options.kubernetes_version,
     )
-    findings = preflight_findings(
+    return preflight_findings(
         topology,
         options=options,
         machines=machines,
         found={name: run.found(inventory.get_host(name)) for name in machines},
+        control_planes=run.found_on_control_planes(topology),
         election=election,
-        members=run.members(topology),
+        members=run.members_planned(topology),
+        kubeconfig_ca=kubeconfig_ca(options),
     )
-    tell_once(findings)
-    refuse(dangers(findings))
+
+
+def kubeconfig_ca(options: ClusterOptions) -> str | None:
+    """The CA certificate in the operator's kubeconfig of this cluster, None without one.
+
+    Raises:
+        InputError: the file cannot be understood.
+    """
+    try:
+        return cluster_ca_of_kubeconfig(
+            Path(options.kubeconfig_path).expanduser(), cluster_name=options.cluster_name
+        )
+    except ValueError as error:
+        raise InputError([f"kubeconfig: {error}"]) from None
 
 
 def refuse(findings: list[Finding]) -> None:

@@ -11,6 +11,7 @@ from pyinfra.api import deploy
 from pyinfra.api.exceptions import DeployError
 
 from kubeadm_deploys.facts.provisioning import Provisioning, ProvisioningState
+from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.kubeadm_documents import kubelet_flags
 from kubeadm_deploys.nodes import Node
 from kubeadm_deploys.options import ClusterOptions
@@ -27,8 +28,14 @@ def wait_for_provisioning(*, options: ClusterOptions, node: Node) -> None:
         DeployError: cloud-init did not end, no interface has the node's address in time, the host name is another, or
             it is a node already and joined with other flags.
     """
-    found = host.get_fact(
-        Provisioning, timeout=options.provisioning_timeout, node_ip=node.ip, mac=node.interface_mac
+    found = read(
+        host,
+        Provisioning,
+        # cloud-init and the interface each have that time.
+        seconds=2 * options.provisioning_timeout + 60,
+        timeout=options.provisioning_timeout,
+        node_ip=node.ip,
+        mac=node.interface_mac,
     )
     for warning in provisioning_warnings(found):
         logger.warning(f"--> Warning: {host.name}: {warning}")
@@ -68,7 +75,7 @@ def provisioning_problems(*, found: ProvisioningState, options: ClusterOptions, 
     ):
         yield (
             f"its kubelet runs with {' and '.join(differences)}, which a node takes only when it joins; set node_ip, "
-            "cloud_provider and provider_id back, or delete the node, run 'kubeadm reset' on it and run this again"
+            "cloud_provider and provider_id back, or remove the node with deploys/remove_node.py and run this again"
         )
 
 

@@ -1,49 +1,79 @@
 """A node leaves the cluster: a worker or a control plane, alive or lost."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
 from pyinfra import host, inventory
-from pyinfra.api import deploy
+from pyinfra.api import State, deploy
 from pyinfra.api.exceptions import DeployError
 
 from kubeadm_deploys import cluster_run
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState, RegisteredNode
 from kubeadm_deploys.facts.etcd import EtcdHealth, EtcdMember
-from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
+from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState, is_of_another_cluster
+from kubeadm_deploys.facts.reading import read
+from kubeadm_deploys.locking import check_under_lock
+from kubeadm_deploys.membership import ANOTHER_CLUSTER, ETCD_DATA, ownership_findings, quorum_refusal
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations import removal
 from kubeadm_deploys.operations.barrier import barrier
 from kubeadm_deploys.options import ClusterOptions
+from kubeadm_deploys.preflight import kubeconfig_ca, refuse
 from kubeadm_deploys.reset import clean_machine
 
 
-def choose(
-    topology: Topology, *, name: str, only_host: str, members: ClusterMembersState
-) -> tuple[str, Node | None]:
-    """Find the node to remove: its name, and the machine if the inventory has it.
+@dataclass(frozen=True, kw_only=True)
+class Removal:
+    """What a run removes: the node's ``name``, the node as the inventory has it (None when it does not), its
+    ``machine`` when that is the one that the node stands for and has a part in the run, the ``coordinator`` through
+    which the cluster is told, and the ``members`` of etcd that are taken out.
+    """
 
-    ``name`` is the one that the operator gave, ``only_host`` the one host that ``--limit`` leaves, if it leaves one.
+    name: str
+    listed: Node | None
+    machine: Node | None
+    coordinator: Node
+    members: tuple[EtcdMember, ...]
+
+
+def choose(
+    topology: Topology, *, name: str, limited_to: Sequence[str], members: ClusterMembersState
+) -> tuple[str, Node | None]:
+    """Find the node to remove: its name, and the node of the inventory if it has one of that name.
+
+    ``name`` is the one that the operator gave, ``limited_to`` are the hosts that ``--limit`` names, whether or not they
+    answer.
 
     Raises:
         InputError: no node is named, or none has this name.
     """
-    if not name and only_host:
-        name = topology.node(only_host).name
+    if not name and len(limited_to) == 1:
+        name = topology.node(limited_to[0]).name
     node = next((node for node in topology.nodes if node.name == name), None)
     known = dict.fromkeys(
         [*(each.name for each in topology.nodes), *members.nodes, *(each.name for each in members.etcd)]
     )
+    if not name and limited_to:
+        raise InputError(
+            [
+                f"node: --limit names {len(limited_to)} hosts ({', '.join(limited_to)}), so it is not clear which node is "
+                "meant; add --data node=NAME"
+            ]
+        )
     if name not in known:
         raise InputError(
             [
-                f"node: {name or 'nothing'!r} is no node of this cluster; add --data node=NAME with one of {', '.join(known)}"
+                f"node: {name or 'nothing'!r} is not a node of this cluster; add --data node=NAME with one of {', '.join(known)}"
             ]
         )
     return name, node
 
 
-def address_of(name: str, *, node: Node | None, members: ClusterMembersState) -> str:
+def address_of(name: str, *, node: Node | None, etcd: Sequence[EtcdMember]) -> str:
     """The address of the node that leaves, empty when nobody knows it any more."""
-    known = [node.ip] if node else [member.peer_ip for member in members.etcd if member.name == name]
+    known = [node.ip] if node else [member.peer_ip for member in etcd if member.name == name]
     return next(iter(known), "")
 
 
@@ -52,26 +82,40 @@ def is_machine_of(registered: RegisteredNode | None, *, found: KubeadmNodeState)
     return registered is None or registered.machine_id == found.machine_id
 
 
-def quorum_refusal(etcd: tuple[EtcdMember, ...], *, name: str, healthy: frozenset[str]) -> str:
-    """Why etcd must keep this member, empty when it can do without. ``healthy`` are addresses of members that answer.
+def machine_refusal(
+    found: KubeadmNodeState, *, node: Node, registered: RegisteredNode | None, cluster_ca: str
+) -> str:
+    """Why a machine must not be cleaned although its node was named, empty when it may.
 
-    Source: etcd's FAQ, "What is failure tolerance?"
+    Without a Node object only the CA certificate shows that a machine was of this cluster.
     """
-    voters = [member for member in etcd if member.joined]
-    remaining = [member for member in voters if member.name != name]
-    if len(remaining) == len(voters):
-        return ""
-    if not remaining:
-        return "is the last control plane; to give up the whole cluster use deploys/reset.py"
-    answering = [member for member in remaining if member.peer_ip in healthy]
-    needed = len(remaining) // 2 + 1
-    if len(answering) >= needed:
-        return ""
-    silent = [member.name for member in remaining if member not in answering]
-    return (
-        f"cannot go: etcd would have {len(remaining)} members and need {needed} of them, and {', '.join(silent)} "
-        f"{'do' if len(silent) > 1 else 'does'} not answer; start that machine, or remove it first"
-    )
+    if found.has_etcd_of_others:
+        return f"{ETCD_DATA[0]}; {ETCD_DATA[1]}"
+    if is_of_another_cluster(found, cluster_ca=cluster_ca):
+        return f"{ANOTHER_CLUSTER[0]}; {ANOTHER_CLUSTER[1]}"
+    if registered is None and found.files and not found.ca_certificate:
+        return (
+            f"has files of kubeadm but no CA certificate, and the cluster has no node {node.name}, so nothing shows that "
+            "it was of this cluster; clean it with deploys/reset.py if it was"
+        )
+    return ""
+
+
+def etcd_members_of(name: str, *, node: Node | None, etcd: Sequence[EtcdMember]) -> tuple[EtcdMember, ...]:
+    """The members of etcd that a node is, by its name or by its address.
+
+    Raises:
+        DeployError: another member has its address.
+    """
+    by_name = tuple(member for member in etcd if member.name == name)
+    by_address = tuple(member for member in etcd if node and member.peer_ip == node.ip)
+    for member in by_address:
+        if member.name and member.name != name:
+            raise DeployError(
+                f"{name}: etcd has the member {member.name} at its address {member.peer_ip}; no changes were made; name "
+                f"that one, or correct node_name and node_ip in the inventory"
+            )
+    return tuple(dict.fromkeys((*by_name, *by_address)))
 
 
 @deploy("Removal")
@@ -80,62 +124,120 @@ def remove_node(
 ) -> None:
     """Remove a node from the cluster, and the cluster from its machine. What an earlier run did is not done again.
 
-    ``node`` is its name; when empty it is the one host that ``--limit`` leaves. ``force`` allows to remove a node
+    ``node`` is its name; when empty it is the one host that ``--limit`` names. ``force`` allows to remove a node
     whose machine cannot be reached. ``drain_timeout`` are the seconds that its pods have to go.
 
     Raises:
         InputError: there is no such node.
-        DeployError: the cluster needs it, cannot be spoken to without it, or its machine cannot be reached.
+        DeployError: the cluster needs it, cannot be asked without it, or its machine cannot be reached or is of another
+            cluster.
+        NotRead: a machine or the cluster did not answer.
     """
+    state = host.state
+    find = partial(_find, state, options=options, topology=topology, node=node, force=force)
+    chosen = cluster_run.CURRENT.once("removal", find)
+    check_under_lock(partial(_find_again, find, chosen, topology=topology), key="removal")
+
+    # One host acts for the cluster: the coordinating control plane, unless --limit leaves it out.
+    active = cluster_run.CURRENT.active(host)
+    name, coordinator = chosen.name, chosen.coordinator
+    through = inventory.get_host(coordinator.host)
+    if host.name == (coordinator.host if coordinator.host in active else active[0]):
+        removal.others_moved(
+            name=f"Point the workers away from {name}",
+            topology=topology.without(name),
+            endpoint=options.endpoint,
+            address=coordinator.ip,
+            leaving=address_of(name, node=chosen.listed, etcd=chosen.members),
+        )
+        if chosen.machine:
+            # On a lost machine nobody stops a pod; its pods go with the node's object.
+            removal.drained(name=f"Drain {name}", through=through, node=name, timeout=drain_timeout)
+        if chosen.machine and chosen.machine in topology.control_planes:
+            removal.api_server_stopped(
+                name=f"Stop the API server of {name}",
+                machine=inventory.get_host(chosen.machine.host),
+                through=through,
+                node=name,
+                ip=chosen.machine.ip,
+            )
+        removal.etcd_member_removed(
+            name=f"Remove {name} from etcd",
+            through=through,
+            node=name,
+            ids=tuple(member.id for member in chosen.members),
+        )
+        removal.node_deleted(name=f"Delete the node {name}", through=through, node=name)
+    barrier(name=f"Wait for {name} to leave")
+    if chosen.machine and host.name == chosen.machine.host:
+        removal.gone(name=f"Verify that {name} has left", through=through, node=name)
+        clean_machine(options=options, keep_etcd=True)
+
+
+def _find(state: State, *, options: ClusterOptions, topology: Topology, node: str, force: bool) -> Removal:
+    """Find what is to be removed, and refuse what must not be."""
     run = cluster_run.CURRENT
-    active = run.active(host)
-    limited = isinstance(host.state.limit_hosts, list)
-    members = run.members(topology)
-    name, listed = choose(
-        topology, name=node, only_host=active[0] if limited and len(active) == 1 else "", members=members
+    active = [each.name for each in inventory if each in state.active_hosts]
+    limited_to = [each.name for each in state.limit_hosts] if isinstance(state.limit_hosts, list) else []
+    election = run.planned(topology)
+    refuse(
+        list(
+            ownership_findings(
+                election=election,
+                cluster_name=options.cluster_name,
+                kubeconfig=options.kubeconfig_path,
+                kubeconfig_ca=kubeconfig_ca(options),
+            )
+        )
     )
-    machine = listed if listed and listed.host in active else None
-    if machine and not is_machine_of(
-        members.nodes.get(name), found=run.found(inventory.get_host(machine.host))
-    ):
-        machine = None
-    coordinator = next((each for each in run.usable(topology) if each != listed), None)
-    if coordinator is None or not run.election(topology).healthy:
+    members = run.members_planned(topology)
+    if members is None or not election.exists or election.problem:
         raise DeployError(
-            f"{name}: no other control plane answers that could take it out of the cluster; nothing was changed; "
+            f"{node or 'the node'}: {election.problem or 'there is no cluster'}; no changes were made; to give up the "
+            "whole cluster use deploys/reset.py"
+        )
+    name, listed = choose(topology, name=node, limited_to=limited_to, members=members)
+    registered = members.nodes.get(name)
+    machine = listed if listed and listed.host in active else None
+    if machine:
+        found = run.found(inventory.get_host(machine.host))
+        if refusal := machine_refusal(
+            found, node=machine, registered=registered, cluster_ca=election.ca_certificate
+        ):
+            raise DeployError(f"{machine.host}: {refusal}; no changes were made")
+        if not is_machine_of(registered, found=found):
+            machine = None
+    leader = topology.node(election.leader)
+    coordinator = next((each for each in (leader, *election.healthy) if each.name != name), None)
+    if coordinator is None:
+        raise DeployError(
+            f"{name}: no other control plane answers that could take it out of the cluster; no changes were made; "
             "to give up the whole cluster use deploys/reset.py"
         )
     if machine is None and not force:
         raise DeployError(
             f"{name}: its machine cannot be reached (stopped, not in the inventory, or another one has its name there), "
             "so its pods may still run; "
-            "nothing was changed; start it, or add --data force=true if it is lost"
+            "no changes were made; start it, or add --data force=true if it is lost"
         )
+    leaving = etcd_members_of(name, node=listed, etcd=members.etcd)
+    if any(member.joined for member in leaving):
+        healthy = read(inventory.get_host(coordinator.host), EtcdHealth)
+        for member in leaving:
+            if refusal := quorum_refusal(members.etcd, name=member.name, healthy=healthy):
+                raise DeployError(f"{name}: {refusal}; no changes were made")
+    return Removal(name=name, listed=listed, machine=machine, coordinator=coordinator, members=leaving)
 
-    # One host acts for the cluster: the coordinating control plane, unless --limit leaves it out.
-    if host.name == (coordinator.host if coordinator.host in active else active[0]):
-        through = inventory.get_host(coordinator.host)
-        if refusal := quorum_refusal(members.etcd, name=name, healthy=through.get_fact(EtcdHealth)):
-            raise DeployError(f"{name}: {refusal}; nothing was changed")
-        removal.others_moved(
-            name=f"Lead the workers past {name}",
-            topology=topology.without(name),
-            endpoint=options.endpoint,
-            address=coordinator.ip,
-            leaving=address_of(name, node=listed, members=members),
+
+def _find_again(find: partial[Removal], planned: Removal, *, topology: Topology) -> None:
+    """Read and refuse again with the lock in hand, and stop when something else is there than was planned for."""
+    cluster_run.CURRENT.read_again(topology)
+    now = find()
+    if (now.name, now.machine, now.coordinator) != (
+        planned.name,
+        planned.machine,
+        planned.coordinator,
+    ) or not set(now.members) <= set(planned.members):
+        raise DeployError(
+            f"{planned.name}: the cluster has changed since this run was prepared; no changes were made; run it again"
         )
-        if machine:
-            # On a lost machine nobody stops a pod; its pods go with the node's object.
-            removal.drained(name=f"Drain {name}", through=through, node=name, timeout=drain_timeout)
-        if machine and machine in topology.control_planes:
-            removal.api_server_stopped(
-                name=f"Stop the API server of {name}", machine=inventory.get_host(machine.host)
-            )
-        removal.etcd_member_removed(name=f"Take {name} out of etcd", through=through, node=name)
-        removal.node_deleted(name=f"Delete the node {name}", through=through, node=name)
-    barrier(name=f"{name} is no node any more")
-    if machine and host.name == machine.host:
-        removal.gone(
-            name=f"Go on only without {name}", through=inventory.get_host(coordinator.host), node=name
-        )
-        clean_machine(options=options)

@@ -1,7 +1,11 @@
 """A machine, or all of them, as before the cluster: ready to be joined again, or to go."""
 
-from pyinfra import host
-from pyinfra.api import deploy
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
+from urllib.parse import urlsplit
+
+from pyinfra import host, inventory
+from pyinfra.api import State, deploy
 from pyinfra.api.exceptions import DeployError
 
 from kubeadm_deploys import cluster_run, cni
@@ -9,15 +13,18 @@ from kubeadm_deploys.endpoints import local_proxy
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.cluster_traces import ClusterTraces
-from kubeadm_deploys.facts.kubeadm_node import NodeState, node_state
-from kubeadm_deploys.findings import dangers, unwaived
+from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState, NodeState, node_state
+from kubeadm_deploys.facts.reading import NotRead, read
+from kubeadm_deploys.findings import Finding, Severity, dangers, unwaived
 from kubeadm_deploys.foreign_checks import foreign_findings
 from kubeadm_deploys.hetzner import cloud_controller
 from kubeadm_deploys.kubeadm_documents import RESOLVER_FILE
-from kubeadm_deploys.nodes import Topology
+from kubeadm_deploys.locking import check_under_lock
+from kubeadm_deploys.membership import Election, ownership_findings
+from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations import reset
 from kubeadm_deploys.options import ClusterOptions
-from kubeadm_deploys.preflight import refuse, subjects_of
+from kubeadm_deploys.preflight import kubeconfig_ca, refuse, subjects_of
 
 UNITS = (local_proxy.UNIT,)
 PATHS = (
@@ -36,11 +43,11 @@ def refuse_unconfirmed(*, options: ClusterOptions, confirmation: object) -> None
     Raises:
         InputError: with what to add to the command.
     """
-    if confirmation != options.cluster_name:
+    if str(confirmation) != options.cluster_name:
         raise InputError(
             [
                 f"confirm: {confirmation or 'nothing'!r} is not the name of the cluster; everything in it would be lost "
-                f"with these machines; nothing was changed; to do it, add --data confirm={options.cluster_name}"
+                f"with these machines; no changes were made; to do it, add --data confirm={options.cluster_name}"
             ]
         )
 
@@ -53,55 +60,148 @@ def reset_machine(*, options: ClusterOptions, topology: Topology, force: bool) -
 
     Raises:
         DeployError: there is something on the machine that is not this cluster's, or it is part of one that goes on.
+        NotRead: a machine of this run did not answer.
     """
+    check = partial(_refuse, host.state, options=options, topology=topology, force=force)
+    cluster_run.CURRENT.once("reset", check)
+    check_under_lock(partial(_refuse_again, check, topology=topology), key="reset")
+    clean_machine(options=options, keep_etcd=False)
+
+
+def _refuse_again(check: Callable[[], None], *, topology: Topology) -> None:
+    cluster_run.CURRENT.read_again(topology)
+    check()
+
+
+def _refuse(state: State, *, options: ClusterOptions, topology: Topology, force: bool) -> None:
+    """Refuse the whole run if anything speaks against cleaning any of its machines."""
     run = cluster_run.CURRENT
-    election = run.election(topology)
-    refuse_foreign(options=options, topology=topology)
-    state = node_state(run.found(host), cluster_ca=election.ca_certificate)
-    goes_on = any(node.host not in run.active(host) for node in election.healthy)
-    if state is NodeState.MEMBER and goes_on and not force:
-        name = topology.node(host.name).name
-        raise DeployError(
-            f"{host.name}: is a node of a cluster that goes on without it; nothing was changed; remove it with "
-            f"deploys/remove_node.py --data node={name}, or leave --limit out to give up the whole cluster; "
-            "--data force=true resets it all the same"
+    election = run.planned(topology)
+    active = [each.name for each in inventory if each in state.active_hosts]
+    machines = run.machines(urls=dict.fromkeys(active, ()), kubernetes_version=options.kubernetes_version)
+    found = {name: run.found(inventory.get_host(name)) for name in active}
+    findings = list(
+        ownership_findings(
+            election=election,
+            cluster_name=options.cluster_name,
+            kubeconfig=options.kubeconfig_path,
+            kubeconfig_ca=kubeconfig_ca(options),
         )
-    clean_machine(options=options)
-
-
-def refuse_foreign(*, options: ClusterOptions, topology: Topology) -> None:
-    """Check that nobody else has something to lose on the machine that is in hand.
-
-    Raises:
-        DeployError: with what was found.
-    """
-    run = cluster_run.CURRENT
-    machines = run.machines(
-        urls={name: () for name in run.active(host)}, kubernetes_version=options.kubernetes_version
     )
-    (subject,) = subjects_of(
+    subjects = subjects_of(
         topology,
-        machines={host.name: machines[host.name]},
-        found={host.name: run.found(host)},
-        cluster_ca=run.election(topology).ca_certificate,
+        machines=machines,
+        found=found,
+        cluster_ca=election.ca_certificate,
         # Who leaves the cluster need not be registered in it.
         members=ClusterMembersState(),
     )
-    findings = foreign_findings(subject, options=options, topology=topology)
+    for subject in subjects:
+        findings += foreign_findings(subject, options=options, topology=topology)
+        findings += reset_findings(
+            subject.kubeadm,
+            node=subject.node,
+            election=election,
+            cluster_name=options.cluster_name,
+            endpoint=options.endpoint,
+        )
     refuse(dangers(unwaived(findings, waived=options.waive_checks)))
+    if force:
+        return
+    members = run.members_planned(topology) if not election.problem else None
+    reason = why_it_goes_on(
+        topology,
+        active=active,
+        control_planes=run.found_on_control_planes(topology),
+        election=election,
+        members=members,
+    )
+    leaving = [topology.node(name).name for name in active if is_part(found[name])]
+    if reason and leaving:
+        one = f" --data node={leaving[0]}" if len(leaving) == 1 else " --data node=NAME"
+        raise DeployError(
+            f"{', '.join(leaving)}: part of a cluster that goes on without {'it' if len(leaving) == 1 else 'them'} "
+            f"({reason}); no changes were made; remove single nodes with deploys/remove_node.py{one}, or leave --limit out "
+            "to give up the whole cluster; --data force=true resets the machines all the same"
+        )
+
+
+def is_part(found: KubeadmNodeState) -> bool:
+    """Whether a machine has anything of a cluster."""
+    return node_state(found) is not NodeState.ABSENT
+
+
+def why_it_goes_on(
+    topology: Topology,
+    *,
+    active: Collection[str],
+    control_planes: Mapping[str, KubeadmNodeState | NotRead],
+    election: Election,
+    members: ClusterMembersState | None,
+) -> str:
+    """Why the cluster goes on when the machines of this run are cleaned, empty when it does not.
+
+    A control plane that cannot be read may be one of a cluster that goes on.
+    """
+    for node in topology.control_planes:
+        if node.host in active:
+            continue
+        state = control_planes[node.host]
+        if isinstance(state, NotRead):
+            return f"{node.name} could not be asked: {state.reason}"
+        if state.has_cluster:
+            return f"{node.name} is a control plane of it, and not part of this run"
+    if not election.exists or members is None:
+        return ""
+    addresses = {node.ip for node in topology.control_planes}
+    others = [member.name for member in members.etcd if member.joined and member.peer_ip not in addresses]
+    return f"{', '.join(others)} is a control plane of it, and not in the inventory" if others else ""
+
+
+def reset_findings(
+    found: KubeadmNodeState, *, node: Node, election: Election, cluster_name: str, endpoint: str
+) -> Iterator[Finding]:
+    """Why a machine is not shown to be of the cluster that the operator has named.
+
+    Where no control plane of the inventory has a cluster, the API's name in the kubelet's kubeconfig is all that a
+    worker says of its own.
+    """
+    if found.cluster_name and found.cluster_name != cluster_name:
+        yield Finding(
+            check="another-cluster",
+            host=node.host,
+            severity=Severity.DANGER,
+            found=f"its cluster is called {found.cluster_name!r}, and not {cluster_name!r}",
+            cure="take it out of the inventory, or name its cluster in cluster_name and confirm",
+        )
+    if election.exists or not found.server:
+        return
+    server = urlsplit(found.server).hostname or found.server
+    if server not in (endpoint, node.ip):
+        yield Finding(
+            check="another-cluster",
+            host=node.host,
+            severity=Severity.DANGER,
+            found=f"its kubelet belongs to the cluster at {found.server}, and not to the one at {endpoint}",
+            cure="take it out of the inventory, or set cluster_name or control_plane_endpoint to its cluster's",
+        )
 
 
 @deploy("Machine")
-def clean_machine(*, options: ClusterOptions) -> None:
-    """Take everything of a cluster from the machine, whoever it belonged to; packages, containerd and images stay."""
+def clean_machine(*, options: ClusterOptions, keep_etcd: bool) -> None:
+    """Take everything of a cluster from the machine, whoever it belonged to; packages, containerd and images stay.
+
+    With ``keep_etcd`` the data of its etcd are renamed and kept, until a machine is reset.
+    """
     reset.cleaned(
         name="Take everything of the cluster from the machine",
         endpoint=options.endpoint,
         units=UNITS,
         paths=PATHS,
+        keep_etcd=keep_etcd,
     )
 
 
 def traces(*, options: ClusterOptions) -> list[str]:
     """What there is of a cluster on the machine that is in hand."""
-    return host.get_fact(ClusterTraces, endpoint=options.endpoint, paths=PATHS)
+    return read(host, ClusterTraces, endpoint=options.endpoint, paths=PATHS)

@@ -14,6 +14,7 @@ from pyinfra import host
 from pyinfra.api import deploy
 from pyinfra.api.exceptions import DeployError
 
+from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.facts.resolver import Resolver
 from kubeadm_deploys.kubeadm_documents import RESOLVER_FILE
 from kubeadm_deploys.managed_files import write_files
@@ -93,7 +94,7 @@ def configure_resolver(*, options: ClusterOptions) -> None:
     """
     if "resolvConf" in options.kubelet_configuration:
         return
-    found = host.get_fact(Resolver, sources=SOURCES, paths=(RESOLVER_FILE,))
+    found = read(host, Resolver, sources=SOURCES, paths=(RESOLVER_FILE,))
     try:
         wanted = resolver_file(sources=found.sources, nameservers=options.nameservers)
     except ValueError as named:

@@ -12,6 +12,7 @@ from pyinfra.api import deploy
 from pyinfra.api.exceptions import DeployError
 from pyinfra.operations import server
 
+from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.facts.swap import Swap
 from kubeadm_deploys.operations import text_files
 from kubeadm_deploys.options import ClusterOptions
@@ -36,7 +37,7 @@ def disable_swap(*, options: ClusterOptions) -> None:
     """
     if options.swap == "keep":
         return
-    found = host.get_fact(Swap)
+    found = read(host, Swap)
     if found.active and found.in_container:
         raise DeployError(
             f"{host.name}: swap {found.active[0]} belongs to the machine that runs this container; "

@@ -11,6 +11,7 @@ from pyinfra.api import deploy
 from kubeadm_deploys import cluster_run
 from kubeadm_deploys.endpoints import kind_of
 from kubeadm_deploys.facts.local_proxy import LocalProxy
+from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.kubeadm_documents import API_PORT
 from kubeadm_deploys.managed_files import write_files
 from kubeadm_deploys.nodes import Node, Topology
@@ -48,7 +49,7 @@ def run_local_proxy(*, options: ClusterOptions, topology: Topology) -> None:
     """Run the proxy where workers have one; does nothing on control planes and behind other kinds of endpoint."""
     if topology.node(host.name) in topology.control_planes or not _has_proxies(options, topology):
         return
-    found = host.get_fact(LocalProxy, unit=UNIT, paths=(CONFIG_FILE, UNIT_FILE, LOADED_FILE))
+    found = read(host, LocalProxy, unit=UNIT, paths=(CONFIG_FILE, UNIT_FILE, LOADED_FILE))
     if not found.installed:
         packages.installed(name="Install haproxy", packages=["haproxy"])
     if not found.installed or found.idle_service:

@@ -40,8 +40,6 @@ class ApiEndpointState:
 class ApiEndpoint(FactBase[ApiEndpointState]):
     """Hosts files, and whether an API server runs here, in one command."""
 
-    default = ApiEndpointState
-
     @override
     def command(self) -> StringCommand:
         return StringCommand(_SCRIPT)

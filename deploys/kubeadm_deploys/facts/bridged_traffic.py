@@ -36,8 +36,6 @@ class BridgedTraffic(FactBase[BridgedTrafficState]):
     it provides is looked for: a filesystem type, a folder of sysctls.
     """
 
-    default = BridgedTrafficState
-
     @override
     def command(self, paths: tuple[str, ...]) -> StringCommand:
         return StringCommand(_SCRIPT, lines.files_script(paths), _separator="\n")

@@ -58,23 +58,17 @@ class LoadBalancerAddressesState:
 
 
 class LoadBalancerAddresses(FactBase[LoadBalancerAddressesState]):
-    """Where Services of type LoadBalancer have their addresses from; empty where no API server answers."""
-
-    default = LoadBalancerAddressesState
+    """Where Services of type LoadBalancer have their addresses from."""
 
     @override
     def command(self) -> StringCommand:
-        return StringCommand(
-            f"if command -v kubectl > /dev/null; then {KUBECTL} get {_KINDS} --output",
-            QuoteString(f"jsonpath={_JSONPATH}"),
-            "2> /dev/null; true; fi",
-        )
+        return StringCommand(f"{KUBECTL} get {_KINDS} --output", QuoteString(f"jsonpath={_JSONPATH}"))
 
     @override
     def process(self, output: list[str]) -> LoadBalancerAddressesState:
         state = LoadBalancerAddressesState()
         found = {"IPPool": state.pools, "BGPConfiguration": state.bgp, "IPAMBlock": state.blocks}
-        for line in output:
+        for line in filter(None, output):
             kind, name, spec = line.split("|", maxsplit=2)
             found[kind][name] = json.loads(spec or "{}")
         return state

@@ -7,15 +7,20 @@ from pyinfra.api.command import QuoteString, StringCommand
 from typing_extensions import override
 
 from kubeadm_deploys.facts import lines
-from kubeadm_deploys.facts.cluster_health import KUBECTL, UNINITIALIZED
+from kubeadm_deploys.facts.cluster_health import ADMIN_CONF, KUBECTL, UNINITIALIZED
 
 # The token itself does not leave the machine.
 _SECRET = f"""
-if command -v kubectl > /dev/null && secret=$({KUBECTL} --namespace kube-system get secret hcloud \\
-  --output 'jsonpath={{.data.token}} {{.data.network}}' 2> /dev/null) && \\
-  [ -n "${{secret% *}}" ]; then
-  echo "token $(printf %s "${{secret% *}}" | base64 --decode | sha256sum | cut -c1-64)"
-  echo "network $(printf %s "${{secret#* }}" | base64 --decode)"
+if [ ! -e {ADMIN_CONF} ]; then
+  echo no-secret
+elif secret=$({KUBECTL} --namespace kube-system get secret hcloud --ignore-not-found \\
+  --output 'jsonpath={{.data.token}} {{.data.network}}'); then
+  if [ -n "${{secret% *}}" ]; then
+    echo "token $(printf %s "${{secret% *}}" | base64 --decode | sha256sum | cut -c1-64)"
+    echo "network $(printf %s "${{secret#* }}" | base64 --decode)"
+  else
+    echo no-secret
+  fi
 fi
 """
 
@@ -49,18 +54,16 @@ _TAINTS_AND_NAMES = (
 @dataclass(frozen=True, kw_only=True)
 class CloudControllerState:
     """sha256 of the ``files`` that it is applied from, and of the token in the cluster's Secret, with the network
-    that the Secret names; both are empty without a Secret.
+    that the Secret names; both are empty without a Secret, and the first is None when the cluster did not answer.
     """
 
     files: dict[str, str] = field(default_factory=dict)
-    token_sha256: str = ""
+    token_sha256: str | None = None
     network: str = ""
 
 
 class CloudController(FactBase[CloudControllerState]):
     """Files and Secret, in one command."""
-
-    default = CloudControllerState
 
     @override
     def command(self, paths: tuple[str, ...] = ()) -> StringCommand:
@@ -71,7 +74,7 @@ class CloudController(FactBase[CloudControllerState]):
         values = lines.parse(output)
         return CloudControllerState(
             files=lines.files(values),
-            token_sha256=values.get("token", ""),
+            token_sha256="" if "no-secret" in values else values.get("token"),
             network=values.get("network", ""),
         )
 

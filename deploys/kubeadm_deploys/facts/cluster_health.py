@@ -9,7 +9,24 @@ from typing_extensions import override
 KUBECTL_CACHE = "/run/kubeadm-deploys-kubectl"
 """What kubectl remembers of the cluster, so that nothing of it is in root's home."""
 
-KUBECTL = f"kubectl --kubeconfig /etc/kubernetes/admin.conf --cache-dir {KUBECTL_CACHE}"
+ADMIN_CONF = "/etc/kubernetes/admin.conf"
+
+_REQUEST_SECONDS = 30
+"""How long the API server has for one request; kubectl would wait for ever."""
+
+
+def kubectl(kubeconfig: str) -> str:
+    """kubectl with a kubeconfig, as the shell takes it."""
+    return (
+        f"kubectl --kubeconfig {kubeconfig} --cache-dir {KUBECTL_CACHE} --request-timeout={_REQUEST_SECONDS}s"
+    )
+
+
+KUBECTL = kubectl(ADMIN_CONF)
+"""kubectl as the administrator, for requests that are answered at once."""
+
+KUBECTL_WAIT = f"kubectl --kubeconfig {ADMIN_CONF} --cache-dir {KUBECTL_CACHE}"
+"""kubectl for what watches the API until a limit of its own: a limit for each request would end the watch."""
 
 UNINITIALIZED = "node.cloudprovider.kubernetes.io/uninitialized"
 """The taint that a node of a cloud has until the cloud's controller has found its server."""
@@ -47,23 +64,19 @@ class ClusterHealthState:
 
 
 class ClusterHealth(FactBase[ClusterHealthState]):
-    """Nodes, DNS pods and workloads of kube-system, in one command; empty where no API server answers."""
-
-    default = ClusterHealthState
+    """Nodes, DNS pods and workloads of kube-system, in one command."""
 
     @override
     def command(self) -> StringCommand:
         return StringCommand(
-            f"if command -v kubectl > /dev/null; then {KUBECTL} --namespace kube-system",
-            "get nodes,pods,deployments,daemonsets --output",
+            f"{KUBECTL} --namespace kube-system get nodes,pods,deployments,daemonsets --output",
             QuoteString(f"jsonpath={_JSONPATH}"),
-            "2> /dev/null; true; fi",
         )
 
     @override
     def process(self, output: list[str]) -> ClusterHealthState:
         state = ClusterHealthState()
-        for line in output:
+        for line in filter(None, output):
             kind, name, ready, taint, app, deleted, node, *counts = line.split("|")
             if kind == "Node":
                 state.nodes[name] = ready == "True"
@@ -80,18 +93,23 @@ class ClusterHealth(FactBase[ClusterHealthState]):
         return state
 
 
-class MissingAddons(FactBase[list[str]]):
-    """Which of kubeadm's add-ons are not in the cluster; none where no API server answers."""
-
-    default = list[str]
+class MissingOfInit(FactBase[list[str]]):
+    """What the last phases of ``kubeadm init`` make and the cluster does not have: none of it on a finished one."""
 
     @override
     def command(self) -> str:
-        return (
-            f"found=$({KUBECTL} --namespace kube-system get deployment/coredns daemonset/kube-proxy --ignore-not-found "
-            "--output name 2> /dev/null) || exit 0; for name in coredns kube-proxy; do "
-            'case $found in *"/$name"*) ;; *) echo $name ;; esac; done'
-        )
+        # An init that was killed may not have come as far as to give admin.conf its rights.
+        return f"""
+set -eu
+kubeconfig=/etc/kubernetes/super-admin.conf
+[ -e "$kubeconfig" ] || kubeconfig={ADMIN_CONF}
+get() {{ {kubectl('"$kubeconfig"')} --ignore-not-found --output name --namespace "$@"; }}
+found="$(get kube-system get configmap/kubeadm-config deployment/coredns daemonset/kube-proxy)
+$(get kube-public get configmap/cluster-info)"
+for name in kubeadm-config cluster-info coredns kube-proxy; do
+  case $found in *"/$name"*) ;; *) echo $name ;; esac
+done
+"""
 
     @override
     def process(self, output: list[str]) -> list[str]:
@@ -107,7 +125,7 @@ class NodesReady(FactBase[list[str]]):
     @override
     def command(self, nodes: tuple[str, ...], timeout: int) -> StringCommand:
         return _or_show_cluster(
-            f"{KUBECTL} wait --for=condition=Ready --timeout={timeout}s",
+            f"{KUBECTL_WAIT} wait --for=condition=Ready --timeout={timeout}s",
             *(QuoteString(f"node/{node}") for node in nodes),
         )
 
@@ -120,7 +138,7 @@ class WorkloadsAvailable(FactBase[list[str]]):
         return _or_show_cluster(
             "for workload in",
             *(QuoteString(workload) for workload in workloads),
-            f'; do {KUBECTL} --namespace kube-system rollout status --timeout={timeout}s "$workload" ||',
+            f'; do {KUBECTL_WAIT} --namespace kube-system rollout status --timeout={timeout}s "$workload" ||',
             f'{{ {KUBECTL} --namespace kube-system logs "$workload" --all-containers --tail 5 >&2; exit 1; }}; done',
         )
 

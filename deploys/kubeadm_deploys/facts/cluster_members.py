@@ -7,13 +7,14 @@ from pyinfra.api import FactBase
 from typing_extensions import override
 
 from kubeadm_deploys.facts import lines
-from kubeadm_deploys.facts.cluster_health import KUBECTL
+from kubeadm_deploys.facts.cluster_health import kubectl
 from kubeadm_deploys.facts.etcd import MEMBERS, EtcdMember, parse_members
 from kubeadm_deploys.kubeadm_documents import TOKEN_DESCRIPTION
 
 # Of all templates only Go's can say whether there is a label without a value.
 _NODES = (
-    "{{range .items}}node:{{.metadata.name}} {{.status.nodeInfo.machineID}}"
+    "{{range .items}}node:{{.metadata.name}} machine={{.status.nodeInfo.machineID}}"
+    '{{range .status.conditions}}{{if eq .type "Ready"}} ready={{.status}}{{end}}{{end}}'
     '{{range $key, $value := .metadata.labels}}{{if eq $key "node-role.kubernetes.io/control-plane"}} control-plane'
     '{{end}}{{end}}{{"\\n"}}{{end}}'
 )
@@ -24,37 +25,37 @@ _TOKENS = (
     'token:{{.metadata.name}}{{"\\n"}}{{end}}{{end}}{{end}}'
 )
 
+# An init that was killed may not have come as far as to give admin.conf its rights.
 _SCRIPT = f"""
-if [ -e /etc/kubernetes/admin.conf ]; then
-  echo "etcd $({MEMBERS})"
-  {KUBECTL} get nodes --output 'go-template={_NODES}' 2> /dev/null
-  {KUBECTL} --namespace kube-system get secrets --field-selector type=bootstrap.kubernetes.io/token \
-    --output 'go-template={_TOKENS}' 2> /dev/null
-fi
-exit 0
+set -eu
+kubeconfig=/etc/kubernetes/super-admin.conf
+[ -e "$kubeconfig" ] || kubeconfig=/etc/kubernetes/admin.conf
+members=$({MEMBERS})
+nodes=$({kubectl('"$kubeconfig"')} get nodes --output 'go-template={_NODES}')
+tokens=$({kubectl('"$kubeconfig"')} --namespace kube-system get secrets \\
+  --field-selector type=bootstrap.kubernetes.io/token --output 'go-template={_TOKENS}')
+printf '%s\\n' "etcd $members" "$nodes" "$tokens"
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class RegisteredNode:
-    """A Node object: the machine that it stands for, and whether it is labelled as a control plane."""
+    """A Node object: the machine that it stands for, whether it is ``ready``, and whether it is labelled as a control
+    plane.
+    """
 
     machine_id: str
+    ready: bool = True
     control_plane: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterMembersState:
-    """etcd's members, Node objects by name, and the Secrets of join tokens of ours; empty where no cluster answers."""
+    """etcd's members, Node objects by name, and the Secrets of join tokens of ours."""
 
     etcd: tuple[EtcdMember, ...] = ()
     nodes: dict[str, RegisteredNode] = field(default_factory=dict)
     tokens: tuple[str, ...] = ()
-
-    @property
-    def known(self) -> bool:
-        """Whether both could be read; what is missing in an answer of one of them means nothing."""
-        return bool(self.etcd and self.nodes)
 
     def votes(self, ip: str) -> bool:
         """Whether the machine with this address has a vote in etcd."""
@@ -62,9 +63,7 @@ class ClusterMembersState:
 
 
 class ClusterMembers(FactBase[ClusterMembersState]):
-    """Members and nodes as a control plane knows them, in one command."""
-
-    default = ClusterMembersState
+    """Members and nodes as a control plane whose API server answers knows them, in one command."""
 
     @override
     def command(self) -> str:
@@ -75,10 +74,15 @@ class ClusterMembers(FactBase[ClusterMembersState]):
         values = lines.parse(output)
         nodes = {}
         for name, value in lines.by_prefix(values, "node:").items():
-            machine_id, *role = value.split()
-            nodes[name] = RegisteredNode(machine_id=machine_id, control_plane=bool(role))
+            words = value.split()
+            said = dict(word.partition("=")[::2] for word in words)
+            nodes[name] = RegisteredNode(
+                machine_id=said["machine"],
+                ready=said.get("ready") == "True",
+                control_plane="control-plane" in words,
+            )
         return ClusterMembersState(
-            etcd=parse_members(values.get("etcd", "")),
+            etcd=parse_members(values["etcd"]),
             nodes=nodes,
             tokens=tuple(lines.by_prefix(values, "token:")),
         )

@@ -78,8 +78,6 @@ class ClusterTraces(FactBase[list[str]]):
     ``paths`` are looked for as well, ``endpoint`` in /etc/hosts.
     """
 
-    default = list[str]
-
     @override
     def command(self, endpoint: str, paths: tuple[str, ...]) -> StringCommand:
         return StringCommand(

@@ -20,8 +20,6 @@ class CniFilesState:
 class CniFiles(FactBase[CniFilesState]):
     """The files that the CNI is applied from, in one command."""
 
-    default = CniFilesState
-
     @override
     def command(self, node_ip: str, paths: tuple[str, ...]) -> StringCommand:
         return StringCommand(

@@ -70,8 +70,6 @@ class ContainerRuntimeState:
 class ContainerRuntime(FactBase[ContainerRuntimeState]):
     """Installed and running container runtime, in one command."""
 
-    default = ContainerRuntimeState
-
     @override
     def command(self, paths: tuple[str, ...]) -> StringCommand:
         return StringCommand(_SCRIPT, lines.files_script(paths), _separator="\n")

@@ -22,10 +22,8 @@ ETCDCTL = (
 """etcdctl of the etcd that runs on a control plane."""
 
 # Serializable: asked of this member alone, so that it is answered without a majority too.
-MEMBERS = f"{ETCDCTL} member list --consistency=s --write-out=json 2> /dev/null"
+MEMBERS = f"{ETCDCTL} member list --consistency=s --write-out=json"
 """A command that prints the members for ``parse_members``."""
-
-_MANIFEST = "/etc/kubernetes/manifests/etcd.yaml"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +44,11 @@ class EtcdMember:
 
 
 class EtcdMembers(FactBase[tuple[EtcdMember, ...]]):
-    """The members as this machine's etcd knows them; empty where no etcd answers."""
-
-    default = tuple[EtcdMember, ...]
+    """The members as this machine's etcd knows them."""
 
     @override
     def command(self) -> str:
-        return f"if [ -e {_MANIFEST} ]; then {MEMBERS}; fi; exit 0"
+        return MEMBERS
 
     @override
     def process(self, output: list[str]) -> tuple[EtcdMember, ...]:
@@ -62,25 +58,32 @@ class EtcdMembers(FactBase[tuple[EtcdMember, ...]]):
 class EtcdHealth(FactBase[frozenset[str]]):
     """Addresses of the members that answer, each asked from this machine; takes 5 s when one does not."""
 
-    default = frozenset[str]
-
     @override
     def command(self) -> str:
-        # It exits with 1 when one is unhealthy; each one's own answer is in the output.
-        return (
-            f"if [ -e {_MANIFEST} ]; then {ETCDCTL} endpoint health --cluster --write-out=json 2> /dev/null; fi; "
-            "exit 0"
-        )
+        # It exits with 1 when one is unhealthy; each one's own answer is in the output, which is JSON then too.
+        return f"{ETCDCTL} endpoint health --cluster --write-out=json; exit 0"
 
     @override
     def process(self, output: list[str]) -> frozenset[str]:
-        answers = json.loads("".join(output) or "[]")
+        answers = json.loads("".join(output))
         return frozenset(_address(each["endpoint"]) for each in answers if each["health"])
+
+
+class EtcdKeys(FactBase[int]):
+    """How many objects of Kubernetes this machine's etcd holds, by itself, without a majority."""
+
+    @override
+    def command(self) -> str:
+        return f"{ETCDCTL} get /registry/ --prefix --keys-only --limit=10 --consistency=s"
+
+    @override
+    def process(self, output: list[str]) -> int:
+        return sum(1 for line in output if line.strip())
 
 
 def parse_members(text: str) -> tuple[EtcdMember, ...]:
     """Read what ``MEMBERS`` printed."""
-    return tuple(_member(member) for member in json.loads(text or "{}").get("members", ()))
+    return tuple(_member(member) for member in json.loads(text)["members"])
 
 
 def _member(found: dict[str, Any]) -> EtcdMember:

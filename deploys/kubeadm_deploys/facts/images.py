@@ -7,8 +7,6 @@ from typing_extensions import override
 class Images(FactBase[frozenset[str]]):
     """Names of the images that containerd has for Kubernetes; none where it does not run."""
 
-    default = frozenset
-
     @override
     def command(self) -> str:
         return "ctr --namespace k8s.io images list --quiet 2> /dev/null; true"

@@ -42,8 +42,6 @@ class KubePackagesState:
 class KubePackages(FactBase[KubePackagesState]):
     """Packages, holds and apt's sources, in one command."""
 
-    default = KubePackagesState
-
     @override
     def command(self, packages: tuple[str, ...], keyring: str, paths: tuple[str, ...]) -> StringCommand:
         path = QuoteString(keyring)
@@ -69,10 +67,6 @@ class KubePackages(FactBase[KubePackagesState]):
 
 class AptRepositoryKey(FactBase[str]):
     """The armoured key that a repository publishes, fetched by the machine the way its apt fetches packages."""
-
-    @staticmethod
-    def default() -> str:
-        return ""
 
     @override
     def command(self, url: str) -> StringCommand:

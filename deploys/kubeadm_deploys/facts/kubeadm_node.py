@@ -1,7 +1,7 @@
-"""How far kubeadm got on a machine."""
+"""How far kubeadm got on a machine, and which cluster the machine says that it belongs to."""
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from cryptography import x509
@@ -11,62 +11,121 @@ from typing_extensions import override
 
 from kubeadm_deploys.facts import lines
 
-_SCRIPT = r"""
+MANIFESTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+"""The static pods of a control plane, as their files below /etc/kubernetes/manifests are called."""
+
+KUBEADM_UNIT = "kubeadm-deploys-kubeadm.service"
+"""The transient unit in which a run's kubeadm is at work; it goes on when the operator's connection ends."""
+
+SAVED_ETCD = "/var/lib/etcd/kubeadm-deploys-saved"
+"""Where data of etcd are kept that had to make way: below etcd's folder, which may be a filesystem of its own."""
+
+_SCRIPT = rf"""
 if [ -s /etc/machine-id ]; then echo "machine-id $(cat /etc/machine-id)"; fi
 if [ -e /etc/systemd/system/kubeadm-deploys-api-proxy.service ]; then echo local-proxy; fi
+case $(systemctl is-active {KUBEADM_UNIT} 2>/dev/null) in active|activating|deactivating) echo kubeadm-runs ;; esac
+if [ -d /var/lib/etcd/member ]; then echo 'have:etcd'; fi
+if [ -d {SAVED_ETCD} ]; then echo 'saved-etcd'; fi
 cd /etc/kubernetes 2>/dev/null || exit 0
-for file in kubelet.conf bootstrap-kubelet.conf admin.conf manifests/kube-apiserver.yaml pki/ca.key; do
+for file in kubelet.conf bootstrap-kubelet.conf admin.conf super-admin.conf pki/ca.key pki/etcd/ca.crt; do
   if [ -e "$file" ]; then echo "have:$file"; fi
 done
-if [ -d /var/lib/etcd/member ]; then echo 'have:etcd'; fi
+for manifest in {" ".join(MANIFESTS)}; do
+  if [ -s "manifests/$manifest.yaml" ]; then
+    echo "have:manifests/$manifest.yaml"
+  else
+    # kubeadm upgrade moves a manifest there before it puts the new one in. The newest folder's name is the last.
+    for backup in tmp/kubeadm-backup-manifests*/"$manifest.yaml"; do
+      if [ -s "$backup" ]; then echo "backup:$manifest /etc/kubernetes/$backup"; fi
+    done
+  fi
+done
 if grep -qs kubelet-client-current.pem kubelet.conf; then echo 'rotating'; fi
+if [ -f kubelet.conf ]; then echo "server $(sed -n 's/^ *server: *//p' kubelet.conf | head -n 1)"; fi
+if [ -f admin.conf ]; then echo "cluster-name $(sed -n 's/^  name: *//p' admin.conf | head -n 1)"; fi
 if [ -f pki/ca.crt ]; then echo "ca $(base64 -w 0 pki/ca.crt)"; fi
 client=/var/lib/kubelet/pki/kubelet-client-current.pem
 if [ -f $client ]; then echo "client $(sed -n '/BEGIN CERT/,/END CERT/p; /END CERT/q' $client | base64 -w 0)"; fi
 # The API's own health is public, and asks etcd too. What fails is marked [-], one line each.
 if [ -e manifests/kube-apiserver.yaml ]; then
-  seen=$(curl --insecure --silent --show-error --max-time 5 https://127.0.0.1:6443/readyz 2>&1)
+  seen=$(curl --insecure --silent --show-error --noproxy '*' --max-time 5 https://127.0.0.1:6443/readyz 2>&1)
   if [ "$seen" != ok ]; then
     reasons=$(printf %s "$seen" | sed -n 's/^\[-\]\([^ ]*\).*/\1/p' | tr '\n' ' ')
-    seen="not ready: ${reasons:-$(printf %s "$seen" | tr '\n' ' ')}"
+    seen="not ready: ${{reasons:-$(printf %s "$seen" | tr '\n' ' ')}}"
   fi
   echo "api $seen"
 fi
 """
 
+_CONTROL_PLANE_FILES = frozenset(
+    {"admin.conf", "super-admin.conf", "pki/ca.key", "pki/etcd/ca.crt", "etcd"}
+    | {f"manifests/{name}.yaml" for name in MANIFESTS}
+)
+"""What kubeadm puts on control planes only; a person may have copied one of them, admin.conf most likely."""
+
 
 class NodeState(Enum):
-    """What kubeadm made of a machine."""
+    """What a machine is in the cluster.
+
+    ``HALF`` is a machine on which kubeadm did not finish. ``UNKNOWN`` is one that only the cluster's API could tell
+    from a member, while that does not answer.
+    """
 
     ABSENT = "absent"
     HALF = "half"
     MEMBER = "member"
     FOREIGN = "foreign"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, kw_only=True)
 class KubeadmNodeState:
     """Which of kubeadm's ``files`` are there, and the cluster's CA certificate (PEM, empty without one).
 
+    ``backups`` has, for each manifest that is missing, the path of the newest backup that kubeadm made of it, if any.
     ``client_certificate`` is the one with which the kubelet speaks to the API (PEM, empty before it has one).
     ``rotating`` is whether the kubelet's kubeconfig uses the certificate that the kubelet renews itself:
-    ``kubeadm init`` changes it to that in its last phase but one, a join ends with it. ``api`` is what the API server
-    of this machine says of itself: "ok", what it lacks, or empty when none is to run here. ``local_proxy`` is whether
-    the machine has a proxy of its own to the API servers.
+    ``kubeadm init`` changes it to that in its last phase but one, a join ends with it. ``server`` is the API's URL in
+    that kubeconfig, ``cluster_name`` the cluster's name in admin.conf. ``api`` is what the API server of this machine
+    says of itself: "ok", what it lacks, or empty when it has no manifest here. ``local_proxy`` is whether the machine
+    has a proxy of its own to the API servers, ``kubeadm_runs`` whether kubeadm of a run is at work at this moment, and
+    ``saved_etcd`` whether data of etcd that had to make way are still kept.
     """
 
     files: frozenset[str] = frozenset()
+    backups: dict[str, str] = field(default_factory=dict, hash=False)
     rotating: bool = False
     ca_certificate: str = ""
     client_certificate: str = ""
+    server: str = ""
+    cluster_name: str = ""
     api: str = ""
     machine_id: str = ""
     local_proxy: bool = False
+    kubeadm_runs: bool = False
+    saved_etcd: bool = False
 
     @property
     def is_control_plane(self) -> bool:
-        """Whether an API server is to run here."""
-        return "manifests/kube-apiserver.yaml" in self.files
+        """Whether an API server is to run here. One file does not decide: a manifest may be missing for a moment."""
+        if "manifests/kube-apiserver.yaml" in self.files or "kube-apiserver" in self.backups:
+            return True
+        return len(self.files & _CONTROL_PLANE_FILES) > 1
+
+    @property
+    def missing_manifests(self) -> tuple[str, ...]:
+        """The static pods whose manifest is not there."""
+        return tuple(name for name in MANIFESTS if f"manifests/{name}.yaml" not in self.files)
+
+    @property
+    def has_joined(self) -> bool:
+        """Whether kubeadm's files look as they do when it has finished."""
+        return "kubelet.conf" in self.files and self.rotating and "bootstrap-kubelet.conf" not in self.files
+
+    @property
+    def has_cluster(self) -> bool:
+        """Whether this control plane may hold a cluster's data: only without them nothing can be lost here."""
+        return self.is_control_plane and ("etcd" in self.files or self.has_joined or self.api == "ok")
 
     @property
     def has_etcd_of_others(self) -> bool:
@@ -80,8 +139,6 @@ class KubeadmNodeState:
 class KubeadmNode(FactBase[KubeadmNodeState]):
     """kubeadm's traces on a machine, in one command; nothing secret is read."""
 
-    default = KubeadmNodeState
-
     @override
     def command(self) -> str:
         return _SCRIPT
@@ -91,31 +148,40 @@ class KubeadmNode(FactBase[KubeadmNodeState]):
         values = lines.parse(output)
         return KubeadmNodeState(
             files=frozenset(lines.by_prefix(values, "have:")),
+            backups=lines.by_prefix(values, "backup:"),
             rotating="rotating" in values,
             ca_certificate=base64.b64decode(values.get("ca", "")).decode(),
             client_certificate=base64.b64decode(values.get("client", "")).decode(),
+            server=values.get("server", ""),
+            cluster_name=values.get("cluster-name", "").strip("\"'"),
             api=values.get("api", ""),
             machine_id=values.get("machine-id", ""),
             local_proxy="local-proxy" in values,
+            kubeadm_runs="kubeadm-runs" in values,
+            saved_etcd="saved-etcd" in values,
         )
 
 
 def node_state(found: KubeadmNodeState, *, cluster_ca: str = "") -> NodeState:
-    """Decide what a machine is from what was found on it.
+    """Decide from a machine's files alone what it is; ``membership.standing`` asks the cluster as well.
 
     ``cluster_ca`` is the CA certificate of the cluster that it should belong to; without one, the machine
     itself says which cluster that is (the first control plane).
     """
-    if not found.files and not found.ca_certificate:
+    if not found.files and not found.ca_certificate and not found.backups:
         return NodeState.ABSENT
-    if cluster_ca and found.ca_certificate and found.ca_certificate.strip() != cluster_ca.strip():
+    if is_of_another_cluster(found, cluster_ca=cluster_ca) or found.has_etcd_of_others:
         return NodeState.FOREIGN
-    if cluster_ca and found.client_certificate and not _is_issued(found.client_certificate, ca=cluster_ca):
-        return NodeState.FOREIGN
-    if found.has_etcd_of_others:
-        return NodeState.FOREIGN
-    joined = "kubelet.conf" in found.files and found.rotating and "bootstrap-kubelet.conf" not in found.files
-    return NodeState.MEMBER if joined else NodeState.HALF
+    return NodeState.MEMBER if found.has_joined else NodeState.HALF
+
+
+def is_of_another_cluster(found: KubeadmNodeState, *, cluster_ca: str) -> bool:
+    """Whether a machine's CA, or the one that issued its kubelet's certificate, is another one than the cluster's."""
+    if not cluster_ca:
+        return False
+    if found.ca_certificate and found.ca_certificate.strip() != cluster_ca.strip():
+        return True
+    return bool(found.client_certificate) and not _is_issued(found.client_certificate, ca=cluster_ca)
 
 
 def _is_issued(certificate: str, *, ca: str) -> bool:

@@ -35,8 +35,6 @@ class LocalProxyState:
 class LocalProxy(FactBase[LocalProxyState]):
     """Package, unit and files in one command."""
 
-    default = LocalProxyState
-
     @override
     def command(self, unit: str, paths: tuple[str, ...]) -> StringCommand:
         return StringCommand(

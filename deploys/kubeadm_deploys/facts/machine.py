@@ -6,12 +6,14 @@ import itertools
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 from pyinfra.api import FactBase
 from pyinfra.api.command import QuoteString, StringCommand
 from typing_extensions import override
 
 from kubeadm_deploys.facts import lines
+from kubeadm_deploys.facts.kubeadm_node import SAVED_ETCD
 
 PORTS = (6443, 2379, 2380, 10250, 10257, 10259)
 """Ports that a node's own programs listen on: API server, etcd's two, kubelet, controller manager, scheduler."""
@@ -90,7 +92,7 @@ if [ -r /var/lib/docker/containers ]; then echo "docker $(ls /var/lib/docker/con
 for path in /run/containerd/io.containerd.runtime.v2.task/*; do
   if [ -d "$path" ]; then echo "tasks:${{path##*/}} $(ls "$path" | wc -l)"; fi
 done
-ls -A /var/lib/etcd 2> /dev/null | grep -vx lost+found | sed 's/^/etcd-entry:/'
+ls -A /var/lib/etcd 2> /dev/null | grep -vxF -e lost+found -e {PurePosixPath(SAVED_ETCD).name} | sed 's/^/etcd-entry:/'
 
 kubelet=$(dpkg-query --show --showformat '${{db:Status-Status}} ${{Version}}' kubelet 2> /dev/null)
 case $kubelet in 'installed '*) echo "kubelet ${{kubelet#installed }}" ;; esac
@@ -220,8 +222,6 @@ class Machine(FactBase[MachineState]):
     The machine's clock is compared with this one's. Each reading of it lies between the moments at which the command
     left and its answer came, so the difference is known to within what the connection took.
     """
-
-    default = MachineState
 
     def __init__(self) -> None:
         self._asked = 0.0

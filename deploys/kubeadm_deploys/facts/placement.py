@@ -19,8 +19,6 @@ _JSONPATH = (
 class NodeMarks(FactBase[dict[str, MarkedNode]]):
     """Every Node object by name with its marks, in one command; empty where no API server answers."""
 
-    default = dict
-
     @override
     def command(self) -> StringCommand:
         return StringCommand(

@@ -78,8 +78,6 @@ class Provisioning(FactBase[ProvisioningState]):
     A fact, although it takes its time: waiting changes nothing, and what is read after it has to be true.
     """
 
-    default = ProvisioningState
-
     @override
     def command(self, timeout: int, node_ip: str, mac: str) -> StringCommand:
         return StringCommand(

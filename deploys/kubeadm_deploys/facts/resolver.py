@@ -21,8 +21,6 @@ class ResolverState:
 class Resolver(FactBase[ResolverState]):
     """Resolver configurations, in one command."""
 
-    default = ResolverState
-
     @override
     def command(self, sources: tuple[str, ...], paths: tuple[str, ...]) -> StringCommand:
         return StringCommand(

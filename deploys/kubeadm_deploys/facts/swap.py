@@ -44,8 +44,6 @@ class Swap(FactBase[SwapState]):
     memory (zram) from the services of three packages: ``swap.target`` starts them all at boot.
     """
 
-    default = SwapState
-
     @override
     def command(self) -> str:
         return _SCRIPT

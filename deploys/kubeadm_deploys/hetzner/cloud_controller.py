@@ -13,6 +13,7 @@ from pyinfra.api import deploy
 from kubeadm_deploys import artifacts
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.facts.cloud_controller import CloudController, CloudControllerState
+from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.hetzner import names
 from kubeadm_deploys.hetzner.cloud import HetznerCloud
 from kubeadm_deploys.kubeadm_documents import API_PORT
@@ -51,6 +52,13 @@ def refuse_unknown_token(*, found: CloudControllerState, cloud: HetznerCloud) ->
     Raises:
         InputError: neither is so.
     """
+    if not cloud.token and found.token_sha256 is None:
+        raise InputError(
+            [
+                "HCLOUD_TOKEN: is not set, and the cluster does not answer, so it is not known whether it has a token; "
+                "export one of the servers' project, or run again when the API answers"
+            ]
+        )
     if not cloud.token and (not found.token_sha256 or found.network != cloud.network):
         raise InputError(
             [
@@ -75,7 +83,7 @@ def install_cloud_controller(
         str(PurePosixPath(FOLDER, name)): file for name, file in artifacts.hcloud_manifests().items()
     }
     kustomization_path = str(PurePosixPath(FOLDER, "kustomization.yaml"))
-    found = host.get_fact(CloudController, paths=(*manifests, kustomization_path))
+    found = read(host, CloudController, paths=(*manifests, kustomization_path))
     refuse_unknown_token(found=found, cloud=cloud)
 
     for path, file in manifests.items():
@@ -88,7 +96,7 @@ def install_cloud_controller(
                 dest=path,
                 mode="0644",
             )
-    token_sha256 = sha256(cloud.token) if cloud.token else found.token_sha256
+    token_sha256 = sha256(cloud.token) if cloud.token else found.token_sha256 or ""
     write_files(
         wanted={kustomization_path: kustomization(options=options, cloud=cloud, token_sha256=token_sha256)},
         found=found.files,

@@ -8,7 +8,9 @@ from pyinfra.api.command import QuoteString, StringCommand
 
 from kubeadm_deploys import cluster_run, hosts_file
 from kubeadm_deploys.facts.api_endpoint import HOSTS_FILE, ApiEndpoint, ApiEndpointState
+from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.nodes import Topology
+from kubeadm_deploys.operations.failure import fails_clearly
 from kubeadm_deploys.operations.text_files import write_command
 
 # A pod on the node's network keeps the /etc/hosts that its container was started with. These reach the API by the
@@ -22,6 +24,7 @@ if [ -n "$containers" ]; then runtime stop $containers > /dev/null; fi
 
 
 @operation()
+@fails_clearly
 def resolved(
     *, topology: Topology, endpoint: str, address_for: Callable[..., str]
 ) -> Generator[StringCommand, None, None]:
@@ -31,7 +34,7 @@ def resolved(
     + endpoint: name of the API endpoint
     + address_for: gives the address from ``control_planes``, ``current`` and ``serves_api``
     """
-    found = host.get_fact(ApiEndpoint)
+    found = read(host, ApiEndpoint)
     address = address_for(
         control_planes=cluster_run.CURRENT.usable(topology),
         current=hosts_file.address_of(found.hosts_files.get(HOSTS_FILE, ""), name=endpoint),

@@ -11,11 +11,13 @@ from pyinfra.api.command import QuoteString, StringCommand
 from kubeadm_deploys import cluster_run
 from kubeadm_deploys.facts.calico import LoadBalancerAddresses, LoadBalancerAddressesState
 from kubeadm_deploys.facts.cluster_health import KUBECTL
+from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.nodes import Topology
-from kubeadm_deploys.operations.failure import failed
+from kubeadm_deploys.operations.failure import failed, fails_clearly
 
 
 @operation()
+@fails_clearly
 def load_balancer_pool(
     *, topology: Topology, pool: str, spec: Mapping[str, Any]
 ) -> Generator[StringCommand, None, None]:
@@ -28,7 +30,11 @@ def load_balancer_pool(
     if not cluster_run.CURRENT.leads(host, topology):
         host.noop("another control plane does it")
         return
-    commands = pool_commands(state=host.get_fact(LoadBalancerAddresses), pool=pool, spec=spec)
+    if not cluster_run.CURRENT.api_answers(topology):
+        if spec:
+            yield StringCommand(f"{KUBECTL} apply")
+        return
+    commands = pool_commands(state=read(host, LoadBalancerAddresses), pool=pool, spec=spec)
     if not commands:
         host.noop(
             f"Services have addresses of {spec['cidr']}" if spec else "Calico gives Services no addresses"

@@ -11,12 +11,15 @@ from pyinfra.api.command import StringCommand
 from kubeadm_deploys import cluster_run
 from kubeadm_deploys.facts.cloud_controller import CloudController
 from kubeadm_deploys.facts.cluster_health import KUBECTL
+from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.hetzner.cloud import HetznerCloud
 from kubeadm_deploys.nodes import Topology
+from kubeadm_deploys.operations.failure import failed, fails_clearly
 from kubeadm_deploys.text import sha256
 
 
 @operation()
+@fails_clearly
 def secret_applied(*, topology: Topology, cloud: HetznerCloud) -> Generator[StringCommand, None, None]:
     """Keep the token and the network in the cluster; without a token what is there stays.
 
@@ -26,7 +29,10 @@ def secret_applied(*, topology: Topology, cloud: HetznerCloud) -> Generator[Stri
     if not cluster_run.CURRENT.leads(host, topology):
         host.noop("another control plane does it")
         return
-    found = host.get_fact(CloudController)
+    found = read(host, CloudController)
+    if found.token_sha256 is None and host.state.is_executing:
+        yield failed("the cluster did not say whether it has the Secret hcloud")
+        return
     if not cloud.token or (found.token_sha256, found.network) == (sha256(cloud.token), cloud.network):
         host.noop("the cluster has it already")
         return

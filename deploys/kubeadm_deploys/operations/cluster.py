@@ -1,6 +1,6 @@
 """The cluster as a whole, before anything is done to it."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 from pyinfra import host
 from pyinfra.api import operation
@@ -8,15 +8,21 @@ from pyinfra.api.command import StringCommand
 
 from kubeadm_deploys import cluster_run
 from kubeadm_deploys.nodes import Topology
-from kubeadm_deploys.operations.failure import failed
+from kubeadm_deploys.operations.failure import failed, fails_clearly
 
 
 @operation()
-def found(*, topology: Topology) -> Generator[StringCommand, None, None]:
+@fails_clearly
+def found(*, topology: Topology, check: Callable[[], None]) -> Generator[StringCommand, None, None]:
     """Go on only with a cluster whose API answers, or where there is no cluster yet.
 
     + topology: the cluster as the inventory has it
+    + check: raises when the cluster that answers is not to be changed; it could not be asked before
     """
     problem = cluster_run.CURRENT.election(topology).problem
-    if problem and host.state.is_executing:
+    if not host.state.is_executing:
+        return
+    if problem:
         yield failed(problem)
+        return
+    check()

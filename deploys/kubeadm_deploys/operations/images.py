@@ -7,6 +7,8 @@ from pyinfra.api import operation
 from pyinfra.api.command import QuoteString, StringCommand
 
 from kubeadm_deploys.facts.images import Images
+from kubeadm_deploys.facts.reading import read
+from kubeadm_deploys.operations.failure import fails_clearly
 
 _UNIT = "kubeadm-deploys-pull"
 
@@ -21,6 +23,7 @@ systemctl is-active --quiet {_UNIT} || systemd-run --quiet --collect --unit={_UN
 
 
 @operation()
+@fails_clearly
 def pulling(*, images: list[str]) -> Generator[StringCommand, None, None]:
     """Start to pull the images that are missing, without waiting for them.
 
@@ -29,7 +32,7 @@ def pulling(*, images: list[str]) -> Generator[StringCommand, None, None]:
     + images: full names with tag
     """
     # Read when containerd runs, not while the deploy is prepared: before, no image is known to be there.
-    present = host.get_fact(Images)
+    present = read(host, Images)
     missing = [image for image in images if image not in present]
     if not missing:
         host.noop("all of them are there")

@@ -1,7 +1,7 @@
 """``kubeadm join``: workers as soon as they can, control planes one after the other.
 
 A member is left alone, a machine on which kubeadm did not finish is cleaned and joined again, one that belongs to
-another cluster is refused.
+another cluster is refused. Which of them a machine is, is read again right before it is acted on.
 """
 
 import shlex
@@ -16,18 +16,27 @@ from pyinfra.api.command import QuoteString, StringCommand
 
 from kubeadm_deploys import cluster_run
 from kubeadm_deploys.facts.api_endpoint import ApiEndpoint
-from kubeadm_deploys.facts.cluster_health import KUBECTL
+from kubeadm_deploys.facts.cluster_health import KUBECTL, KUBECTL_WAIT
+from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.etcd import ETCDCTL, EtcdHealth, EtcdMembers
-from kubeadm_deploys.facts.kubeadm_node import NodeState, node_state
+from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState, NodeState
+from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.mark_checks import ROLE_PREFIX
 from kubeadm_deploys.marks import taint_argument, wanted_taints
-from kubeadm_deploys.membership import join_refusal, orphan_members, standing, unready_members
+from kubeadm_deploys.membership import (
+    join_refusal,
+    needs_registration,
+    orphan_members,
+    quorum_refusal,
+    standing,
+    unready_members,
+)
 from kubeadm_deploys.nodes import EXCLUDED_FROM_LOAD_BALANCERS, Node, Topology
 from kubeadm_deploys.operations import direct
 from kubeadm_deploys.operations.api_endpoint import resolve_commands
-from kubeadm_deploys.operations.failure import failed
-from kubeadm_deploys.operations.kubeadm import kubeadm
-from kubeadm_deploys.operations.reset import CLEAN
+from kubeadm_deploys.operations.failure import failed, fails_clearly
+from kubeadm_deploys.operations.kubeadm import CHECKED_BY_US, kubeadm
+from kubeadm_deploys.operations.reset import cleaning
 
 _ETCD_SECONDS = 60
 """How long etcd has to be whole again, for example after the control plane that joined before."""
@@ -35,7 +44,7 @@ _ETCD_SECONDS = 60
 # The API's own health is public; its certificate is checked by kubeadm against the CA's hash.
 _WAIT_FOR_API = """
 deadline=$(($(date +%s) + 120))
-until seen=$(curl --insecure --silent --show-error --max-time 5 "https://$1/readyz" 2>&1) && [ "$seen" = ok ]; do
+until seen=$(curl --insecure --silent --show-error --noproxy '*' --max-time 5 "https://$1/readyz" 2>&1) && [ "$seen" = ok ]; do
   if [ "$(date +%s)" -gt "$deadline" ]; then
     echo "the API server at https://$1 is not ready as seen from here: ${seen:-no answer}" >&2
     exit 1
@@ -50,8 +59,12 @@ _UNPACK_PKI = (
     "tar --extract --no-same-owner --directory /etc/kubernetes/pki"
 )
 
+# A kubelet makes its Node object when it starts, and at no other time.
+_REGISTER = f"systemctl restart kubelet && {KUBECTL_WAIT} wait --for=create --timeout=120s"
+
 
 @operation()
+@fails_clearly
 def joined(
     *,
     topology: Topology,
@@ -71,58 +84,124 @@ def joined(
     + token_document: makes the document that creates a token
     """
     run = cluster_run.CURRENT
-    if run.leads(host, topology):
-        host.noop("the cluster is joined through this machine")
-        return
-    election = run.election(topology)
-    if host.state.is_executing and not election.exists:
-        yield failed("there is no cluster to join, see above why none was made")
-        return
-    members = run.members(topology)
-    found = run.found(host)
     control_plane = node in topology.control_planes
-    if refusal := join_refusal(topology, node=node, found=found, election=election, members=members):
-        yield failed(refusal)
+    if not host.state.is_executing:
+        if run.leads(host, topology):
+            host.noop("the cluster is joined through this machine")
+        elif is_member(run, topology, node=node, found=run.found(host)):
+            host.noop("this machine is a member of the cluster already")
+        else:
+            # The plan wants to know only that there is something to do; what follows acts on other hosts too.
+            yield StringCommand("kubeadm join")
         return
+
+    if not run.election(topology).exists:
+        yield failed("there is no cluster to join; see above why none was created")
+        return
+    found, members = run.found(host), run.members(topology)
+    if is_member(run, topology, node=node, found=found) and members is not None and not found.kubeadm_runs:
+        yield from _completed(node=node, control_plane=control_plane, found=found, members=members)
+        return
+    with run.control_plane_turn if control_plane else nullcontext():
+        found, members = run.found_now(host), run.members(topology, anew=True)
+        if members is None:
+            yield failed(
+                "the cluster's API does not answer, so it is not known what this machine is in the cluster"
+            )
+            return
+        election = run.election(topology)
+        if refusal := join_refusal(topology, node=node, found=found, election=election, members=members):
+            yield failed(f"{refusal}; no changes were made to it")
+            return
+        state = standing(
+            found, node=node, control_plane=control_plane, cluster_ca=election.ca_certificate, members=members
+        )
+        if state is NodeState.MEMBER:
+            yield from _completed(node=node, control_plane=control_plane, found=found, members=members)
+        elif run.leads(host, topology):
+            yield failed(
+                "leads the cluster, yet the cluster does not count it as a member; no changes were made to it; look at "
+                "'kubectl get nodes' and 'etcdctl member list' there"
+            )
+        else:
+            yield from _join(
+                topology=topology,
+                node=node,
+                endpoint=endpoint,
+                port=port,
+                clean=state is not NodeState.ABSENT,
+                found=found,
+                members=members,
+                document=document,
+                token_document=token_document,
+            )
+
+
+def is_member(
+    run: cluster_run.ClusterRun, topology: Topology, *, node: Node, found: KubeadmNodeState
+) -> bool:
+    """Whether a machine was a member of the cluster when that was last read."""
     state = standing(
         found,
         node=node,
-        control_plane=control_plane,
-        cluster_ca=election.ca_certificate,
-        members=members,
+        control_plane=node in topology.control_planes,
+        cluster_ca=run.election(topology).ca_certificate,
+        members=run.members(topology),
     )
-    if state is NodeState.MEMBER:
-        host.noop("this machine is a member of the cluster already")
-        return
-    if not host.state.is_executing:
-        # The plan wants to know only that there is something to do; what follows acts on other hosts too.
-        yield StringCommand("kubeadm join")
-        return
+    return state is NodeState.MEMBER
 
-    with run.control_plane_turn if control_plane else nullcontext():
-        members = run.members(topology, anew=True)
-        only_unmarked = members.votes(node.ip) and node.name in members.nodes
-        if control_plane and only_unmarked and node_state(found) is NodeState.MEMBER:
-            yield mark_command(node)
-            return
-        if control_plane and (problem := _make_room_in_etcd(node=node, topology=topology)):
-            yield failed(problem)
-        if state is not NodeState.ABSENT:
-            yield CLEAN
-            if control_plane:
-                # It took its own API server, which is gone, for the cluster's.
-                yield from resolve_commands(
-                    host.get_fact(ApiEndpoint), endpoint=endpoint, address=run.usable(topology)[0].ip
-                )
-        if node.name in members.nodes and (problem := _delete_node_object(node=node, topology=topology)):
-            yield failed(problem)
-        api = QuoteString(f"{endpoint}:{port}")
-        yield StringCommand("sh", "-c", QuoteString(_WAIT_FOR_API), "wait-for-api", api)
-        leader = run.leader(topology)
-        token = run.ensure_token(leader, document=token_document(run.token))
+
+def _completed(
+    *, node: Node, control_plane: bool, found: KubeadmNodeState, members: ClusterMembersState
+) -> Generator[StringCommand, None, None]:
+    """What a member may lack: its Node object, which somebody has deleted, and kubeadm's last step."""
+    if needs_registration(node=node, found=found, members=members):
+        yield StringCommand(_REGISTER, QuoteString(f"node/{node.name}"), _timeout=180)
+        yield mark_command(node)
+        return
+    if control_plane and not members.nodes[node.name].control_plane:
+        yield mark_command(node)
+        return
+    host.noop("this machine is a member of the cluster already")
+
+
+def _join(
+    *,
+    topology: Topology,
+    node: Node,
+    endpoint: str,
+    port: int,
+    clean: bool,
+    found: KubeadmNodeState,
+    members: ClusterMembersState,
+    document: Callable[..., str],
+    token_document: Callable[[str], str],
+) -> Generator[StringCommand, None, None]:
+    run = cluster_run.CURRENT
+    control_plane = node in topology.control_planes
+    if control_plane and (
+        problem := _make_room_in_etcd(node=node, topology=topology, has_data="etcd" in found.files)
+    ):
+        yield failed(problem)
+    # Before the machine is cleaned: one that is cleaned in part is then still one that the cluster does not count.
+    if node.name in members.nodes and (problem := _delete_node_object(node=node, topology=topology)):
+        yield failed(problem)
+    if clean:
+        yield from cleaning(host, keep=True)
         if control_plane:
-            yield StringCommand(_UNPACK_PKI, _stdin=run.shared_pki(leader))
-        yield kubeadm("join", stdin=document(token=token, ca_certificate=election.ca_certificate))
+            # It took its own API server, which is gone, for the cluster's.
+            yield from resolve_commands(
+                read(host, ApiEndpoint), endpoint=endpoint, address=run.usable(topology)[0].ip
+            )
+    api = QuoteString(f"{endpoint}:{port}")
+    yield StringCommand("sh", "-c", QuoteString(_WAIT_FOR_API), "wait-for-api", api)
+    leader = run.leader(topology)
+    token = run.ensure_token(leader, document=token_document(run.token))
+    if control_plane:
+        yield StringCommand(_UNPACK_PKI, _stdin=run.shared_pki(leader))
+    checked = (f"--ignore-preflight-errors={CHECKED_BY_US}",) if control_plane else ()
+    ca_certificate = run.election(topology).ca_certificate
+    yield kubeadm("join", *checked, stdin=document(token=token, ca_certificate=ca_certificate))
 
 
 def mark_command(node: Node) -> StringCommand:
@@ -142,15 +221,23 @@ def mark_command(node: Node) -> StringCommand:
     )
 
 
-def _make_room_in_etcd(*, node: Node, topology: Topology) -> str:
+def _make_room_in_etcd(*, node: Node, topology: Topology, has_data: bool) -> str:
     """Take out what earlier joins left behind, and wait until etcd is whole; returns what is wrong with it at last."""
     leader = cluster_run.CURRENT.leader(topology)
-    for orphan in orphan_members(leader.get_fact(EtcdMembers), node=node, topology=topology):
+    etcd = read(leader, EtcdMembers)
+    for orphan in orphan_members(etcd, node=node, topology=topology, has_data=has_data):
+        if orphan.joined and (
+            refusal := quorum_refusal(etcd, name=orphan.name, healthy=read(leader, EtcdHealth))
+        ):
+            return f"its member {orphan.name} of etcd, whose data are not on this machine any more, {refusal}"
         removed, output = direct.run(leader, f"{ETCDCTL} member remove {orphan.id}")
         if not removed:
-            return f"{leader.name}: etcd member {orphan.name or orphan.peer_ip} of a join that stopped is still there: {output.stderr}"
+            return (
+                f"{leader.name}: could not remove etcd member {orphan.name or orphan.peer_ip}, left by an interrupted "
+                f"join: {output.stderr}"
+            )
     deadline = time.monotonic() + _ETCD_SECONDS
-    while reasons := unready_members(leader.get_fact(EtcdMembers), healthy=leader.get_fact(EtcdHealth)):
+    while reasons := unready_members(read(leader, EtcdMembers), healthy=read(leader, EtcdHealth)):
         if time.monotonic() > deadline:
             return (
                 f"etcd can take no further member while {', '.join(reasons)}; start that machine, or remove it with "
@@ -167,5 +254,5 @@ def _delete_node_object(*, node: Node, topology: Topology) -> str:
     return (
         ""
         if deleted
-        else f"{leader.name}: node {node.name} of a join that stopped is still there: {output.stderr}"
+        else f"{leader.name}: could not delete the Node object {node.name}, left by an interrupted join: {output.stderr}"
     )

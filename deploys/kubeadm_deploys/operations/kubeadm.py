@@ -1,28 +1,56 @@
 """``kubeadm init`` and what it leaves to be done.
 
-A cluster that exists is left alone, a machine on which kubeadm did not finish is cleaned and done again.
+A cluster that exists is left alone. An init that was interrupted is begun again where nothing was stored yet, and
+finished where something was.
 """
 
 import shlex
 from collections.abc import Generator
 
-from pyinfra import host
+from pyinfra import host, logger
 from pyinfra.api import Host, State, operation
 from pyinfra.api.command import FunctionCommand, QuoteString, StringCommand
 
 from kubeadm_deploys import cluster_run
-from kubeadm_deploys.facts.cluster_health import KUBECTL, ClusterHealth, MissingAddons
-from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, NodeState, node_state
+from kubeadm_deploys.facts.cluster_health import KUBECTL, MissingOfInit
+from kubeadm_deploys.facts.kubeadm_node import (
+    KUBEADM_UNIT,
+    MANIFESTS,
+    KubeadmNode,
+    KubeadmNodeState,
+    NodeState,
+    node_state,
+)
+from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
-from kubeadm_deploys.operations.failure import failed
-from kubeadm_deploys.operations.reset import CLEAN
+from kubeadm_deploys.operations.failure import failed, fails_clearly
+from kubeadm_deploys.operations.reset import cleaning
 
-# kubeadm prints the bootstrap token among its progress messages; a log must not hold it.
-_RUN_KUBEADM = """
-output=$(kubeadm "$@" --config /dev/stdin 2>&1)
+SECONDS = 1200
+"""How long kubeadm may take: more than the limits of all that it waits for itself."""
+
+# kubeadm is at work in a unit of its own, which outlives the connection of whoever started it: a machine on which it
+# was cut off in the middle is the worst of all. The document goes to it on its stdin, since it may hold a token, and
+# through a pipe, since /dev/stdin of a socket cannot be opened. Its output waits in a file, because a program that
+# writes to a connection which has ended is killed; kubeadm prints the bootstrap token among its progress messages, and
+# a log must not hold it. kubeadm hands the proxies of its environment on to the static pods.
+_RUN_KUBEADM = f"""
+set -u
+output=/run/kubeadm-deploys-kubeadm.log
+document=$(cat)
+proxies=
+for name in HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy; do
+  eval "value=\\${{$name-}}"
+  if [ -n "$value" ]; then proxies="$proxies --setenv=$name"; fi
+done
+printf '%s\\n' "$document" | systemd-run --quiet --collect --wait --pipe --unit={KUBEADM_UNIT} --setenv=PATH="$PATH" \\
+  $proxies sh -c 'umask 077; log=$1; shift; exec kubeadm "$@" --config /dev/stdin > "$log" 2>&1' kubeadm "$output" "$@"
 status=$?
-printf '%s\\n' "$output" | sed -E 's/[a-z0-9]{6}\\.[a-z0-9]{16}/<token>/g'
+if [ -e "$output" ]; then
+  sed -E 's/[a-z0-9]{{6}}\\.[a-z0-9]{{16}}/<token>/g' "$output"
+  rm "$output"
+fi
 if [ $status -ne 0 ]; then
   echo "kubeadm $1 failed; what the kubelet said last:" >&2
   journalctl --unit kubelet --lines 15 --no-pager --output cat >&2
@@ -30,8 +58,24 @@ fi
 exit $status
 """
 
+CHECKED_BY_US = "DirAvailable--var-lib-etcd"
+"""kubeadm's check that etcd's folder is empty. Ours looks at what is in it: a filesystem of its own has a lost+found,
+and data that had to make way are kept there.
+"""
+
+# What is there of an init that was interrupted after it had stored something: kubeadm goes on from it when it does not
+# mind that it is there.
+_LEFT_BY_INIT = ",".join(
+    (
+        CHECKED_BY_US,
+        *(f"FileAvailable--etc-kubernetes-manifests-{name}.yaml" for name in MANIFESTS),
+        *("Port-6443", "Port-10250", "Port-10257", "Port-10259", "Port-2379", "Port-2380"),
+    )
+)
+
 
 @operation()
+@fails_clearly
 def initialized(*, topology: Topology, node_name: str, document: str) -> Generator[StringCommand, None, None]:
     """Make this machine the first control plane of a new cluster, where there is none.
 
@@ -43,29 +87,99 @@ def initialized(*, topology: Topology, node_name: str, document: str) -> Generat
     if not run.leads(host, topology):
         host.noop("another control plane leads")
         return
-    if run.election(topology).exists:
-        if host.get_fact(MissingAddons):
-            # What an init does last: one that was killed before looks finished by everything else.
-            yield kubeadm("init", "phase", "addon", "all", stdin=document)
-        else:
-            host.noop("the cluster is there")
-        return
-    if node_state(host.get_fact(KubeadmNode)) is NodeState.HALF:
-        # An init that did not finish leaves a cluster of one node at most.
-        others = host.get_fact(ClusterHealth).nodes.keys() - {node_name}
-        if others:
+    if not run.election(topology).exists:
+        yield from _create(topology=topology, document=document)
+    elif host.state.is_executing or run.api_answers(topology):
+        yield from _finish(topology=topology, node_name=node_name, document=document)
+
+
+def _create(*, topology: Topology, document: str) -> Generator[StringCommand, None, None]:
+    run = cluster_run.CURRENT
+    if host.state.is_executing:
+        found = read(host, KubeadmNode)
+        state = node_state(found)
+        if state is NodeState.FOREIGN or (found.has_cluster and not run.election(topology).stored_nothing):
             yield failed(
-                f"kubeadm did not finish here, yet its cluster has the nodes {', '.join(sorted(others))}; nothing was "
-                "changed; repair it by hand, or run 'kubeadm reset' on it to give the cluster up"
+                "has data of a cluster that were not there a moment ago; no cluster was created; run again"
             )
             return
-        yield CLEAN
-    yield kubeadm("init", "--skip-token-print", stdin=document)
+        if state is not NodeState.ABSENT:
+            yield from cleaning(host, keep=True)
+    yield kubeadm("init", "--skip-token-print", f"--ignore-preflight-errors={CHECKED_BY_US}", stdin=document)
     run.token_exists = True
-    run.created(topology, ca_certificate=host.get_fact(KubeadmNode).ca_certificate)
+    run.created(topology, found=read(host, KubeadmNode))
+
+
+def _finish(*, topology: Topology, node_name: str, document: str) -> Generator[StringCommand, None, None]:
+    """Do what an interrupted init has left to be done; nothing on a finished cluster, however its files look."""
+    missing = read(host, MissingOfInit)
+    if not missing:
+        host.noop("the cluster is there")
+        return
+    run = cluster_run.CURRENT
+    if run.found(host).has_joined:
+        # Only what an init does last: what it does before would take the changes that were made since for errors.
+        yield kubeadm("init", "phase", "addon", "all", stdin=document)
+        return
+    others = _others(run, topology, node_name=node_name)
+    if others:
+        yield failed(
+            f"kubeadm init did not finish here ({', '.join(missing)} missing), yet the cluster has the nodes "
+            f"{', '.join(others)}; no changes were made to it; find out who removed them, and put them back"
+        )
+        return
+    logger.info(
+        f"--> {host.name}: finishing a kubeadm init that was interrupted ({', '.join(missing)} missing)"
+    )
+    yield kubeadm("init", "--skip-token-print", f"--ignore-preflight-errors={_LEFT_BY_INIT}", stdin=document)
+    run.token_exists = True
+    run.created(topology, found=read(host, KubeadmNode))
+
+
+def _others(run: cluster_run.ClusterRun, topology: Topology, *, node_name: str) -> list[str]:
+    members = run.members(topology, anew=True)
+    return sorted(members.nodes.keys() - {node_name}) if members else []
 
 
 @operation()
+@fails_clearly
+def manifests_restored(*, topology: Topology) -> Generator[StringCommand, None, None]:
+    """Put back the static pods' manifests that only kubeadm's backup has: it was killed between its two renames.
+
+    Source: kubeadm's upgrade, phases/upgrade/staticpods.go, which moves each manifest to
+    /etc/kubernetes/tmp/kubeadm-backup-manifests-* before it moves the new one in.
+
+    + topology: the cluster; each of its control planes does it for itself
+    """
+    if topology.node(host.name) not in topology.control_planes:
+        host.noop("workers have no static pods of kubeadm")
+        return
+    found = read(host, KubeadmNode)
+    commands = restore_commands(found)
+    if not commands:
+        host.noop("no manifest is missing, or none has a backup")
+    yield from commands
+
+
+def restore_commands(found: KubeadmNodeState) -> list[StringCommand]:
+    """What puts the manifests back; nothing while kubeadm is at work, and nothing where no cluster is."""
+    if found.kubeadm_runs or not found.has_cluster:
+        return []
+    return [
+        StringCommand(
+            "cp --preserve",
+            QuoteString(backup),
+            QuoteString(f"/etc/kubernetes/tmp/{name}.yaml.kubeadm-deploys"),
+            "&& mv --force",
+            QuoteString(f"/etc/kubernetes/tmp/{name}.yaml.kubeadm-deploys"),
+            QuoteString(f"/etc/kubernetes/manifests/{name}.yaml"),
+        )
+        for name, backup in found.backups.items()
+    ]
+
+
+@operation()
+@fails_clearly
 def join_tokens_deleted(*, topology: Topology) -> Generator[FunctionCommand, None, None]:
     """Delete the token that this run made, if it made one, and those of runs that were killed before they did.
 
@@ -73,7 +187,8 @@ def join_tokens_deleted(*, topology: Topology) -> Generator[FunctionCommand, Non
     """
     run = cluster_run.CURRENT
     own = [f"bootstrap-token-{run.token.partition('.')[0]}"] if run.token_exists else []
-    secrets = list(dict.fromkeys([*own, *run.members(topology).tokens]))
+    members = run.members(topology)
+    secrets = list(dict.fromkeys([*own, *(members.tokens if members else ())]))
     if not (secrets and run.speaks(host, topology)):
         host.noop("no token was made, or another host deletes it")
         return
@@ -92,4 +207,12 @@ def _delete_tokens(state: State, host: Host, leader: Host, secrets: list[str]) -
 
 def kubeadm(*arguments: str, stdin: str) -> StringCommand:
     """A command that runs kubeadm with a document, and prints no token."""
-    return StringCommand("sh", "-c", QuoteString(_RUN_KUBEADM), "kubeadm", *arguments, _stdin=stdin)
+    return StringCommand(
+        "sh",
+        "-c",
+        QuoteString(_RUN_KUBEADM),
+        "kubeadm",
+        *(QuoteString(argument) for argument in arguments),
+        _stdin=stdin,
+        _timeout=SECONDS,
+    )

@@ -17,11 +17,14 @@ from kubeadm_deploys.facts.cluster_health import (
     crowded_dns_pods,
 )
 from kubeadm_deploys.facts.kustomization import KustomizationDiffers
+from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
+from kubeadm_deploys.operations.failure import fails_clearly
 
 
 @operation()
+@fails_clearly
 def kustomization_applied(
     *, topology: Topology, folder: str, workload: str
 ) -> Generator[StringCommand, None, None]:
@@ -34,7 +37,9 @@ def kustomization_applied(
     if not cluster_run.CURRENT.leads(host, topology):
         host.noop("another control plane does it")
         return
-    if not host.get_fact(KustomizationDiffers, folder=folder, workload=workload):
+    # Before there is a cluster to ask, all of it is still to be applied.
+    asked = cluster_run.CURRENT.api_answers(topology)
+    if asked and not read(host, KustomizationDiffers, folder=folder, workload=workload):
         host.noop("the cluster has all of it already")
         return
     yield StringCommand(
@@ -44,6 +49,7 @@ def kustomization_applied(
 
 
 @operation()
+@fails_clearly
 def cluster_ready(
     *, topology: Topology, workloads: list[str], timeout: int
 ) -> Generator[FunctionCommand, None, None]:
@@ -61,15 +67,17 @@ def cluster_ready(
     if not run.speaks(host, topology):
         host.noop("another host waits for it")
         return
+    if not run.api_answers(topology):
+        return
     leader = run.leader(topology)
-    health = leader.get_fact(ClusterHealth)
+    health = read(leader, ClusterHealth)
     nodes = [node.name for node in topology.nodes if inventory.get_host(node.host) in host.state.active_hosts]
     if host.state.is_executing and not all(health.nodes.get(node) for node in nodes):
-        leader.get_fact(NodesReady, nodes=tuple(nodes), timeout=timeout)
-        health = leader.get_fact(ClusterHealth)
+        read(leader, NodesReady, seconds=timeout + 60, nodes=tuple(nodes), timeout=timeout)
+        health = read(leader, ClusterHealth)
     if host.state.is_executing and health.uninitialized:
-        leader.get_fact(NodesInitialized, timeout=timeout)
-        health = leader.get_fact(ClusterHealth)
+        read(leader, NodesInitialized, seconds=timeout + 60, timeout=timeout)
+        health = read(leader, ClusterHealth)
     down = sorted(node for node, ready in health.nodes.items() if not ready and node not in nodes)
     if down and host.state.is_executing:
         logger.warning(
@@ -80,7 +88,13 @@ def cluster_ready(
     if crowded:
         yield FunctionCommand(_delete_pods, (leader, crowded), {})
     if host.state.is_executing and (crowded or not all(health.workloads.get(name) for name in workloads)):
-        leader.get_fact(WorkloadsAvailable, workloads=tuple(workloads), timeout=timeout)
+        read(
+            leader,
+            WorkloadsAvailable,
+            seconds=timeout * len(workloads) + 60,
+            workloads=tuple(workloads),
+            timeout=timeout,
+        )
 
 
 def _delete_pods(state: State, host: Host, leader: Host, pods: list[str]) -> bool:

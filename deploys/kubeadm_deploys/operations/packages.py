@@ -10,6 +10,8 @@ from pyinfra.api.exceptions import OperationValueError
 
 from kubeadm_deploys import openpgp
 from kubeadm_deploys.facts.kube_packages import AptRepositoryKey
+from kubeadm_deploys.facts.reading import read
+from kubeadm_deploys.operations.failure import fails_clearly
 from kubeadm_deploys.operations.text_files import write_command
 
 # On a fresh machine unattended upgrades hold apt's locks for minutes. apt waits for dpkg's lock by itself when
@@ -52,6 +54,7 @@ apt_get install "$@"
 
 
 @operation()
+@fails_clearly
 def repository_key(*, url: str, fingerprint: str, dest: str) -> Generator[StringCommand, None, None]:
     """Put the key of an apt repository into a keyring, when it is the expected one.
 
@@ -60,7 +63,7 @@ def repository_key(*, url: str, fingerprint: str, dest: str) -> Generator[String
     + dest: path of the keyring, written in binary form
     """
     try:
-        key = openpgp.dearmor(host.get_fact(AptRepositoryKey, url=url))
+        key = openpgp.dearmor(read(host, AptRepositoryKey, url=url))
         found, expiry = openpgp.fingerprint(key), openpgp.expiry(key)
     except ValueError as error:
         raise OperationValueError(f"{host.name}: {url} is {error}; check the URL or the mirror") from None

@@ -14,6 +14,7 @@ from pyinfra.api.command import FunctionCommand, StringCommand
 from kubeadm_deploys import cluster_run
 from kubeadm_deploys.facts.cluster_health import KUBECTL
 from kubeadm_deploys.facts.placement import NodeMarks
+from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.marks import (
     RECORD,
     Difference,
@@ -41,7 +42,7 @@ def nodes_marked(*, topology: Topology) -> Generator[FunctionCommand | StringCom
         host.noop("another host does it")
         return
     leader = run.leader(topology)
-    nodes = leader.get_fact(NodeMarks)
+    nodes = read(leader, NodeMarks)
     if host.state.is_executing and not nodes:
         yield failed(f"{leader.name}: the API server does not tell its nodes: {KUBECTL} get nodes")
         return

@@ -15,15 +15,17 @@ from pyinfra.api.exceptions import PyinfraError
 from kubeadm_deploys import hosts_file
 from kubeadm_deploys.endpoints import local_proxy
 from kubeadm_deploys.facts.api_endpoint import HOSTS_FILE, ApiEndpoint
-from kubeadm_deploys.facts.cluster_health import KUBECTL
+from kubeadm_deploys.facts.cluster_health import KUBECTL, KUBECTL_WAIT
 from kubeadm_deploys.facts.cluster_members import ClusterMembers
-from kubeadm_deploys.facts.etcd import ETCDCTL, EtcdMembers
+from kubeadm_deploys.facts.etcd import ETCDCTL, EtcdHealth, EtcdMembers
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode
 from kubeadm_deploys.facts.local_proxy import LocalProxy
+from kubeadm_deploys.facts.reading import read
+from kubeadm_deploys.membership import quorum_refusal
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
 from kubeadm_deploys.operations.api_endpoint import resolve_commands
-from kubeadm_deploys.operations.failure import failed
+from kubeadm_deploys.operations.failure import failed, fails_clearly
 from kubeadm_deploys.operations.text_files import write_command
 from kubeadm_deploys.text import sha256
 
@@ -45,6 +47,7 @@ done
 
 
 @operation()
+@fails_clearly
 def others_moved(
     *, topology: Topology, endpoint: str, address: str, leaving: str
 ) -> Generator[FunctionCommand, None, None]:
@@ -71,14 +74,14 @@ def others_moved(
 def _moves(
     machine: Host, *, topology: Topology, endpoint: str, address: str, leaving: str
 ) -> list[StringCommand]:
-    found = machine.get_fact(ApiEndpoint)
+    found = read(machine, ApiEndpoint)
     current = hosts_file.address_of(found.hosts_files.get(HOSTS_FILE, ""), name=endpoint)
     if current == leaving:
         return resolve_commands(found, endpoint=endpoint, address=address)
     if current != local_proxy.ADDRESS:
         return []
     wanted = local_proxy.configuration(topology)
-    loaded = machine.get_fact(LocalProxy, unit=local_proxy.UNIT, paths=(local_proxy.LOADED_FILE,)).files
+    loaded = read(machine, LocalProxy, unit=local_proxy.UNIT, paths=(local_proxy.LOADED_FILE,)).files
     if loaded.get(local_proxy.LOADED_FILE) == sha256(wanted):
         return []
     return [
@@ -88,61 +91,88 @@ def _moves(
 
 
 @operation()
+@fails_clearly
 def drained(*, through: Host, node: str, timeout: int) -> Generator[FunctionCommand, None, None]:
     """Have a node take no new pods and its pods go elsewhere, as their disruption budgets allow.
 
-    A node that is not Ready is only cordoned: nobody there could stop a pod.
+    A node that the API has as not Ready is only cordoned: nobody there could stop a pod.
 
     + through: a control plane that stays
     + node: name of the node
     + timeout: seconds for all of it
     """
-    if node not in through.get_fact(ClusterMembers).nodes:
+    registered = read(through, ClusterMembers).nodes.get(node)
+    if registered is None:
         host.noop("the node is gone already")
         return
-    yield FunctionCommand(_drain, (through, node, timeout), {})
+    yield FunctionCommand(_drain, (through, node, timeout, registered.ready), {})
 
 
 @operation()
-def api_server_stopped(*, machine: Host) -> Generator[FunctionCommand, None, None]:
+@fails_clearly
+def api_server_stopped(
+    *, machine: Host, through: Host, node: str, ip: str
+) -> Generator[FunctionCommand | StringCommand, None, None]:
     """Stop the API server of a control plane, and what depends on it there, before its etcd goes.
 
+    The majority of etcd is looked at once more: from here on the cluster does without this control plane.
+
     + machine: the control plane that leaves
+    + through: a control plane that stays
+    + node: name of the node
+    + ip: its address
     """
-    if not machine.get_fact(KubeadmNode).is_control_plane:
-        host.noop("none is to run there")
+    if not read(machine, KubeadmNode).is_control_plane:
+        host.noop("no API server is to run there")
+        return
+    etcd, healthy = read(through, EtcdMembers), read(through, EtcdHealth)
+    if refusal := quorum_refusal(etcd, name=node, ip=ip, healthy=healthy):
+        yield failed(f"{node}: {refusal}; its API server was left running")
         return
     yield FunctionCommand(_run, (machine, StringCommand("sh", "-c", QuoteString(_STOP_API_SERVER))), {})
 
 
 @operation()
-def etcd_member_removed(*, through: Host, node: str) -> Generator[FunctionCommand, None, None]:
+@fails_clearly
+def etcd_member_removed(
+    *, through: Host, node: str, ids: tuple[str, ...]
+) -> Generator[FunctionCommand | StringCommand, None, None]:
     """Take a control plane out of etcd.
 
     + through: a control plane that stays
     + node: name of the node
+    + ids: of its members, as they were when the run was prepared
     """
-    members = [member for member in through.get_fact(EtcdMembers) if member.name == node]
+    etcd = read(through, EtcdMembers)
+    members = [member for member in etcd if member.id in ids]
     if not members:
-        host.noop("it is no member of etcd")
+        host.noop("it is not a member of etcd")
         return
-    yield FunctionCommand(_run, (through, f"{ETCDCTL} member remove {members[0].id}"), {})
+    for member in members:
+        if member.joined and (
+            refusal := quorum_refusal(etcd, name=member.name, healthy=read(through, EtcdHealth))
+        ):
+            yield failed(f"{node}: {refusal}; it was left in etcd")
+            return
+        yield FunctionCommand(_run, (through, f"{ETCDCTL} member remove {member.id}"), {})
 
 
 @operation()
+@fails_clearly
 def node_deleted(*, through: Host, node: str) -> Generator[FunctionCommand, None, None]:
     """Delete a Node object, and with it the pods that are bound to it.
 
     + through: a control plane that stays
     + node: name of the node
     """
-    if node not in through.get_fact(ClusterMembers).nodes:
+    if node not in read(through, ClusterMembers).nodes:
         host.noop("the node is gone already")
         return
     yield FunctionCommand(_run, (through, f"{KUBECTL} delete node {shlex.quote(node)}"), {})
 
 
 @operation()
+@fails_clearly
 def gone(*, through: Host, node: str) -> Generator[StringCommand, None, None]:
     """Let a machine go on only when its node has left: another host may have failed to take it out.
 
@@ -151,24 +181,20 @@ def gone(*, through: Host, node: str) -> Generator[StringCommand, None, None]:
     """
     if not host.state.is_executing:
         return
-    members = through.get_fact(ClusterMembers)
-    if not members.known:
-        yield failed(f"{through.name} does not say whether {node} has left; its machine was left as it is")
-    elif node in members.nodes or any(member.name == node for member in members.etcd):
+    members = read(through, ClusterMembers)
+    if node in members.nodes or any(member.name == node for member in members.etcd):
         yield failed(f"{node} is still in the cluster, see above; its machine was left as it is")
 
 
-def _drain(state: State, host: Host, through: Host, node: str, timeout: int) -> bool:
+def _drain(state: State, host: Host, through: Host, node: str, timeout: int, ready: bool) -> bool:
     name = shlex.quote(node)
-    ready = 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'
-    _, answer = direct.run(through, f"{KUBECTL} get node {name} --output '{ready}'")
-    if answer.stdout.strip() != "True":
+    if not ready:
         host.log(f"{node} is not Ready, so its pods are not waited for")
         return _run(state, host, through, f"{KUBECTL} cordon {name}")
     host.log(f"Draining {node}, for {timeout} s at most")
     done, output = direct.run(
         through,
-        f"{KUBECTL} drain {name} --ignore-daemonsets --delete-emptydir-data --timeout={timeout}s",
+        f"{KUBECTL_WAIT} drain {name} --ignore-daemonsets --delete-emptydir-data --timeout={timeout}s",
     )
     if not done:
         for line in refusals(output.stderr):

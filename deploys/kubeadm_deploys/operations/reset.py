@@ -1,15 +1,22 @@
 """A machine without its cluster: what the node's sections prepared stays, what the cluster made of it goes."""
 
 from collections.abc import Generator, Sequence
+from datetime import UTC, datetime
 
-from pyinfra import host
-from pyinfra.api import operation
+from pyinfra import host, logger
+from pyinfra.api import Host, operation
 from pyinfra.api.command import QuoteString, StringCommand
 
 from kubeadm_deploys import hosts_file
 from kubeadm_deploys.facts.api_endpoint import ApiEndpoint
 from kubeadm_deploys.facts.cluster_traces import FILES, INTERFACES, MOUNTS, RULES, ClusterTraces
+from kubeadm_deploys.facts.kubeadm_node import SAVED_ETCD, KubeadmNode
+from kubeadm_deploys.facts.reading import read
+from kubeadm_deploys.operations.failure import fails_clearly
 from kubeadm_deploys.operations.text_files import write_command
+
+_SECONDS = 600
+"""How long cleaning may take; pods are killed and not waited for."""
 
 # kubeadm stops the kubelet and the pods and deletes its own files; it leaves the network and what the pods wrote. Its
 # phase for etcd asks the other members, which in a cluster that is given up wait for each other: whoever takes one
@@ -32,7 +39,13 @@ if [ -n "$(pods containers list --quiet)" ]; then
   for each in $(pods containers list --quiet); do pods containers delete "$each"; done
   systemctl restart containerd
 fi
-rm --recursive --force /var/lib/etcd/member
+# $1 is where data of etcd are kept; when it is empty they are deleted. Within etcd's folder, so that it is a rename
+# also where that is a filesystem of its own.
+if [ -n "$1" ] && [ -e /var/lib/etcd/member ]; then
+  mkdir --parents --mode=0700 {SAVED_ETCD} "$1"
+  mv /var/lib/etcd/member "$1/member"
+fi
+if [ -z "$1" ]; then rm --recursive --force {SAVED_ETCD} /var/lib/etcd/member; fi
 rm --recursive --force /etc/kubernetes/pki
 
 for each in $({INTERFACES}); do ip link delete "$each" 2> /dev/null || [ ! -e "/sys/class/net/$each" ]; done
@@ -62,24 +75,50 @@ fi
 rm --recursive --force {" ".join(FILES)}
 """
 
-CLEAN = StringCommand("sh", "-c", QuoteString(_CLEAN), "clean-machine")
-"""The command that takes everything of a cluster from a machine, however far it had come; needs no API server."""
+
+def clean_command(*, saved: str = "") -> StringCommand:
+    """The command that takes everything of a cluster from a machine, however far it had come; needs no API server.
+
+    ``saved`` is a folder below ``SAVED_ETCD`` where data of etcd are kept; when it is empty they are deleted, and with
+    them those that were kept before.
+    """
+    return StringCommand(
+        "sh", "-c", QuoteString(_CLEAN), "clean-machine", QuoteString(saved), _timeout=_SECONDS
+    )
+
+
+def cleaning(machine: Host, *, keep: bool) -> Generator[StringCommand, None, None]:
+    """Clean a machine while operations run; with ``keep`` data of etcd are kept, and the operator reads where."""
+    if not keep:
+        yield clean_command()
+        return
+    found = read(machine, KubeadmNode)
+    saved = f"{SAVED_ETCD}/{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    yield clean_command(saved=saved)
+    if "etcd" in found.files:
+        logger.warning(
+            f"--> Warning: {machine.name}: the etcd data that were there are kept in {saved}, until deploys/reset.py "
+            "cleans the machine"
+        )
 
 
 @operation()
+@fails_clearly
 def cleaned(
-    *, endpoint: str, units: Sequence[str], paths: Sequence[str]
+    *, endpoint: str, units: Sequence[str], paths: Sequence[str], keep_etcd: bool
 ) -> Generator[StringCommand, None, None]:
     """Take everything of a cluster from this machine.
 
     + endpoint: name of the cluster's API, to be forgotten
     + units: systemd units to stop and disable
     + paths: files and folders of ours to delete, the units' too
+    + keep_etcd: whether data of etcd are renamed and kept
     """
-    if not host.get_fact(ClusterTraces, endpoint=endpoint, paths=tuple(paths)):
+    given_up = () if keep_etcd else (SAVED_ETCD,)
+    if not read(host, ClusterTraces, endpoint=endpoint, paths=(*paths, *given_up)):
         host.noop("nothing of a cluster is here")
         return
-    yield CLEAN
+    yield from cleaning(host, keep=keep_etcd)
     for unit in units:
         name = QuoteString(unit)
         yield StringCommand(
@@ -90,7 +129,7 @@ def cleaned(
             "; fi",
         )
     yield StringCommand("rm --recursive --force", *map(QuoteString, paths), "&& systemctl daemon-reload")
-    texts = host.get_fact(ApiEndpoint).hosts_files
+    texts = read(host, ApiEndpoint).hosts_files
     without = {path: hosts_file.without_name(text, name=endpoint) for path, text in texts.items()}
     if differing := {path: text for path, text in without.items() if text != texts[path]}:
         yield write_command({path: text.encode(errors="surrogateescape") for path, text in differing.items()})

@@ -1,0 +1,147 @@
+"""The one way in which a machine is asked: an answer is read as a whole, or it is an error that says why not.
+
+pyinfra's own ``get_fact`` gives a fact's default for a connection that was lost, for a time-out and for a command that
+failed. A machine that reboots would then be taken for an empty one. So nothing in this package calls it.
+"""
+
+import re
+from typing import TypeVar
+
+from paramiko import SSHException
+from pyinfra.api import FactBase, StringCommand
+from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
+from pyinfra.api.exceptions import ConnectError, DeployError
+from pyinfra.api.host import Host
+from pyinfra.connectors.ssh import SSHConnector
+from pyinfra.connectors.util import CommandOutput
+
+T = TypeVar("T")
+
+SECONDS = 120
+"""How long a machine has to answer, unless a reading says otherwise."""
+
+_LONGEST_REASON = 400
+"""Characters of a machine's own words that an error repeats."""
+
+
+class NotRead(DeployError):
+    """What a machine was asked is not known.
+
+    ``host`` is pyinfra's name of the machine, ``what`` was asked, ``reason`` says why there is no answer, and
+    ``reached`` whether the machine could be reached at all.
+    """
+
+    def __init__(self, *, host: str, what: str, reason: str, reached: bool) -> None:
+        self.host = host
+        self.what = what
+        self.reason = reason
+        self.reached = reached
+        super().__init__(f"{host}: could not read {what}: {reason}")
+
+
+def read(host: Host, fact: type[FactBase[T]], *, seconds: int = SECONDS, **arguments: object) -> T:
+    """Ask a machine, now.
+
+    Raises:
+        NotRead: it cannot be reached, did not answer within ``seconds``, its command failed, or the answer is not
+            whole.
+    """
+    question = fact()
+    what = _in_words(fact.__name__)
+    try:
+        if not host.connected:
+            host.connect(reason=f"to read {what}", show_errors=False, raise_exceptions=True)
+        succeeded, output = host.run_shell_command(
+            framed_command(fact.__name__, question.command(**arguments)),
+            **_connector_arguments(host, seconds=seconds),
+        )
+    except (ConnectError, OSError, EOFError, SSHException) as error:
+        # A TimeoutError is an OSError too.
+        _forget_connection(host)
+        said = str(error) or type(error).__name__
+        reason = (
+            f"no answer within {seconds} s" if isinstance(error, TimeoutError) and not str(error) else said
+        )
+        raise NotRead(host=host.name, what=what, reason=reason, reached=False) from None
+    lines = framed_lines(fact.__name__, output.stdout_lines)
+    if not succeeded or lines is None:
+        reached = lines is not None or not _is_broken(host)
+        if not reached:
+            _forget_connection(host)
+        reason = _reason(output, succeeded=succeeded)
+        raise NotRead(host=host.name, what=what, reason=reason, reached=reached)
+    try:
+        return question.process(lines)
+    except (ValueError, KeyError, IndexError) as error:
+        reason = f"the answer cannot be understood ({type(error).__name__}: {error})"
+        raise NotRead(host=host.name, what=what, reason=reason[:_LONGEST_REASON], reached=True) from None
+
+
+def framed_command(name: str, command: str | StringCommand) -> StringCommand:
+    """A command whose output stands between two marks, the second one with its exit status.
+
+    What a login shell or sudo prints stands outside of them, and an answer that was cut off has no second one.
+    """
+    return StringCommand(
+        f"echo; echo '{_begin(name)}'; (",
+        command,
+        f"); status=$?; echo; echo '{_end(name)}'; exit $status",
+        _separator="\n",
+    )
+
+
+def framed_lines(name: str, output: list[str]) -> list[str] | None:
+    """What stands between the marks of ``framed_command``; None when the answer is not whole."""
+    lines = [line.rstrip("\r") for line in output]
+    if _begin(name) not in lines or _end(name) not in lines:
+        return None
+    first = lines.index(_begin(name))
+    last = len(lines) - 1 - lines[::-1].index(_end(name))
+    if last < first:
+        return None
+    # The mark begins a line of its own, also after output that ends without a newline.
+    found = lines[first + 1 : last]
+    return found[:-1] if found and not found[-1] else found
+
+
+def _begin(name: str) -> str:
+    return f"<<< {name}"
+
+
+def _end(name: str) -> str:
+    return f">>> {name}"
+
+
+def _connector_arguments(host: Host, *, seconds: int) -> dict[str, object]:
+    """The host's own sudo and shell settings, those of the operation that asks first."""
+    given = dict(host.current_op_global_arguments or {})
+    arguments = dict(pop_global_arguments(host.state, host, given)[0])
+    chosen = {key: arguments[key] for key in CONNECTOR_ARGUMENT_KEYS if key in arguments}
+    return {**chosen, "_stdin": None, "_timeout": seconds}
+
+
+def _is_broken(host: Host) -> bool:
+    """Whether the connection ended while the command ran: paramiko then only lacks its exit status."""
+    client = host.connector.client if isinstance(host.connector, SSHConnector) else None
+    transport = client.get_transport() if client else None
+    return transport is not None and not transport.is_active()
+
+
+def _forget_connection(host: Host) -> None:
+    """Have the next question connect again: a connection over SSH that broke stays broken."""
+    if isinstance(host.connector, SSHConnector):
+        if host.connector.client is not None:
+            host.connector.client.close()
+        host.connected = False
+
+
+def _reason(output: CommandOutput, *, succeeded: bool) -> str:
+    said = " ".join((output.stderr or output.stdout).split())[-_LONGEST_REASON:]
+    if succeeded:
+        return f"the answer is not whole{f' ({said})' if said else ''}"
+    return said or "the command failed and printed nothing"
+
+
+def _in_words(name: str) -> str:
+    """The name of a class in words: ClusterMembers, cluster members."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
