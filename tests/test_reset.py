@@ -5,7 +5,7 @@ import pytest
 from kubeadm_deploys import hosts_file
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.facts.cluster_traces import FILES, ClusterTraces
-from kubeadm_deploys.operations.reset import CLEAN
+from kubeadm_deploys.operations.reset import clean_command
 from kubeadm_deploys.options import ClusterOptions
 from kubeadm_deploys.reset import PATHS, refuse_unconfirmed
 
@@ -37,7 +37,7 @@ def test_a_bare_machine_has_no_traces() -> None:
 
 
 def test_etcds_data_go_before_the_ca_that_says_whose_they_are() -> None:
-    script = CLEAN.get_raw_value()
+    script = clean_command().get_raw_value()
     kubeadm, data, certificates, everything = (
         script.index(words)
         for words in (
