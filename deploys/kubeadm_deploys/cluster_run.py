@@ -24,7 +24,7 @@ from kubeadm_deploys.facts.etcd import EtcdKeys, EtcdMembers
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState
 from kubeadm_deploys.facts.machine import Machine, MachineState
 from kubeadm_deploys.facts.reading import NotRead, read
-from kubeadm_deploys.membership import Election, elect, quorum_lost
+from kubeadm_deploys.membership import QUORUM_FIX, Election, elect, quorum_lost
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations import direct
 
@@ -256,6 +256,13 @@ class ClusterRun:
                 self._machines = in_parallel(machine, [inventory.get_host(name) for name in urls])
             return self._machines
 
+    def lost_quorum(self, topology: Topology) -> str:
+        """That a cluster whose API does not answer will not answer in this run, empty when it may: machines that
+        cannot be reached do not come back.
+        """
+        election = self.planned(topology)
+        return "" if not election.exists or election.healthy else self._lost_quorum(election, topology)
+
     def _elect(self, topology: Topology, *, before: Election | None = None) -> Election:
         hosts = [inventory.get_host(node.host) for node in topology.control_planes]
         found = in_parallel(read_kubeadm, hosts)
@@ -273,7 +280,7 @@ class ClusterRun:
             if empty := self._stored_nothing(election, topology):
                 return empty
             if lost := self._lost_quorum(election, topology):
-                return replace(election, problem=f"{election.problem}; {lost}")
+                return replace(election, problem=f"{election.problem}; {lost}; {QUORUM_FIX}")
             if time.monotonic() > deadline:
                 return election
             sleep(2)
@@ -285,7 +292,6 @@ class ClusterRun:
             await_kubeadm(inventory.get_host(node.host))
 
     def _lost_quorum(self, election: Election, topology: Topology) -> str:
-        """Why waiting is in vain, empty when it is not: machines that cannot be reached do not come back in this run."""
         try:
             members = read(inventory.get_host(election.leader), EtcdMembers)
         except NotRead:

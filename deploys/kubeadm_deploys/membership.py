@@ -138,7 +138,7 @@ def fingerprint(certificate: str) -> str:
 
 
 def quorum_lost(*, members: tuple[EtcdMember, ...], there: Collection[str]) -> str:
-    """What to do when etcd has lost its majority, empty when it has not.
+    """That etcd has lost its majority, empty when it has not; see ``QUORUM_FIX``.
 
     ``there`` are the addresses of the machines that can be reached, whether or not their etcd answers.
     """
@@ -148,10 +148,14 @@ def quorum_lost(*, members: tuple[EtcdMember, ...], there: Collection[str]) -> s
     if not gone or len(voters) - len(gone) >= needed:
         return ""
     return (
-        f"etcd has {len(voters)} members and needs {needed} of them, but {', '.join(gone)} cannot be reached; no changes "
-        "were made; start the machines that are down, then run again; if a majority of them is lost for good, etcd has "
-        "to be restored from a backup"
+        f"etcd has {len(voters)} members and needs {needed} of them, but {', '.join(gone)} cannot be reached"
     )
+
+
+QUORUM_FIX = (
+    "start the machines that are down, then run again; if a majority of them is lost for good, etcd has to be restored "
+    "from a backup"
+)
 
 
 def unlisted_members(topology: Topology, *, found: ClusterMembersState) -> list[str]:
@@ -161,16 +165,23 @@ def unlisted_members(topology: Topology, *, found: ClusterMembersState) -> list[
 
 
 def membership_findings(
-    topology: Topology, *, election: Election, found: Found, members: ClusterMembersState | None
+    topology: Topology,
+    *,
+    election: Election,
+    found: Found,
+    members: ClusterMembersState | None,
+    lost: str = "",
 ) -> Iterator[Finding]:
     """What the inventory's control planes say of the cluster as a whole.
 
-    ``members`` is None while there is no cluster, or none whose API answers.
+    ``members`` is None while the cluster cannot be asked, ``lost`` what ``quorum_lost`` says.
     """
     of_cluster = partial(Finding, check="control-planes", host="")
     if not election.exists and election.problem:
         said = election.problem.removesuffix(f"; {_UNREACHABLE_CURE}")
         yield of_cluster(severity=Severity.DANGER, found=said, cure=_UNREACHABLE_CURE)
+    if lost:
+        yield of_cluster(severity=Severity.DANGER, found=lost, cure=QUORUM_FIX)
     yield from _manifest_findings(topology, found=found)
     if different := _different_clusters(
         [n for n in topology.control_planes if _has_cluster(found[n.host])], found

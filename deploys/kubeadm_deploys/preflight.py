@@ -77,11 +77,12 @@ def preflight_findings(
     election: Election,
     members: ClusterMembersState | None,
     kubeconfig_ca: str | None = None,
+    lost: str = "",
 ) -> tuple[Finding, ...]:
     """Everything that is wrong, but for waived checks: the cluster's first, then each machine's.
 
     ``machines`` and ``found`` are what was read on the hosts of this run, ``control_planes`` on every control plane of
-    the inventory; ``members`` is None while the cluster cannot be asked.
+    the inventory; ``members`` is None while the cluster cannot be asked, and ``lost`` says that it never will be.
     """
     subjects = subjects_of(
         topology, machines=machines, found=found, cluster_ca=election.ca_certificate, members=members
@@ -93,7 +94,7 @@ def preflight_findings(
             kubeconfig=options.kubeconfig_path,
             kubeconfig_ca=kubeconfig_ca,
         ),
-        *membership_findings(topology, election=election, found=control_planes, members=members),
+        *membership_findings(topology, election=election, found=control_planes, members=members, lost=lost),
         *cluster_findings(subjects, options=options, members=members or ClusterMembersState()),
     ]
     for subject in subjects:
@@ -164,6 +165,7 @@ def _findings_now(
         election=election,
         members=run.members_planned(topology),
         kubeconfig_ca=kubeconfig_ca(options),
+        lost=run.lost_quorum(topology),
     )
 
 
