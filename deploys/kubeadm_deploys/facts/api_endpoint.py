@@ -18,7 +18,7 @@ echo "hosts:{HOSTS_FILE} $(base64 -w 0 {HOSTS_FILE})"
 if grep -qs manage_etc_hosts {HOSTS_FILE} && [ -f {HOSTS_TEMPLATE} ]; then
   echo "hosts:{HOSTS_TEMPLATE} $(base64 -w 0 {HOSTS_TEMPLATE})"
 fi
-if grep -qs kubelet-client-current.pem /etc/kubernetes/kubelet.conf; then
+if [ -e /etc/kubernetes/kubelet.conf ] && [ ! -e /etc/kubernetes/bootstrap-kubelet.conf ]; then
   echo joined
   if [ -e /etc/kubernetes/manifests/kube-apiserver.yaml ]; then echo serves; fi
 fi
