@@ -93,8 +93,8 @@ class ClusterHealth(FactBase[ClusterHealthState]):
         return state
 
 
-class MissingOfInit(FactBase[list[str]]):
-    """What the last phases of ``kubeadm init`` make and the cluster does not have: none of it on a finished one."""
+class InitRemainder(FactBase[list[str]]):
+    """What the last phases of ``kubeadm init`` make and the cluster does not have: nothing on a finished one."""
 
     @override
     def command(self) -> str:
@@ -103,11 +103,11 @@ class MissingOfInit(FactBase[list[str]]):
 set -eu
 kubeconfig=/etc/kubernetes/super-admin.conf
 [ -e "$kubeconfig" ] || kubeconfig={ADMIN_CONF}
-get() {{ {kubectl('"$kubeconfig"')} --ignore-not-found --output name --namespace "$@"; }}
-found="$(get kube-system get configmap/kubeadm-config deployment/coredns daemonset/kube-proxy)
-$(get kube-public get configmap/cluster-info)"
+get() {{ {kubectl('"$kubeconfig"')} get --ignore-not-found --output name --namespace "$@"; }}
+system=$(get kube-system configmap/kubeadm-config deployment/coredns daemonset/kube-proxy)
+public=$(get kube-public configmap/cluster-info)
 for name in kubeadm-config cluster-info coredns kube-proxy; do
-  case $found in *"/$name"*) ;; *) echo $name ;; esac
+  case "$system $public" in *"/$name"*) ;; *) echo $name ;; esac
 done
 """
 

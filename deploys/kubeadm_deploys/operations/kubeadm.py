@@ -12,7 +12,7 @@ from pyinfra.api import Host, State, operation
 from pyinfra.api.command import FunctionCommand, QuoteString, StringCommand
 
 from kubeadm_deploys import cluster_run
-from kubeadm_deploys.facts.cluster_health import KUBECTL, MissingOfInit
+from kubeadm_deploys.facts.cluster_health import KUBECTL, InitRemainder
 from kubeadm_deploys.facts.kubeadm_node import (
     KUBEADM_UNIT,
     MANIFESTS,
@@ -112,7 +112,7 @@ def _create(*, topology: Topology, document: str) -> Generator[StringCommand, No
 
 def _finish(*, topology: Topology, node_name: str, document: str) -> Generator[StringCommand, None, None]:
     """Do what an interrupted init has left to be done; nothing on a finished cluster, however its files look."""
-    missing = read(host, MissingOfInit)
+    missing = read(host, InitRemainder)
     if not missing:
         host.noop("the cluster is there")
         return
