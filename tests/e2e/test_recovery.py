@@ -30,7 +30,10 @@ CONTROL_PLANE_STAGES = {
     "etcd's manifest": "test -e /etc/kubernetes/manifests/etcd.yaml",
     "kubelet's configuration": "test -e /var/lib/kubelet/config.yaml",
     "data of etcd": "test -e /var/lib/etcd/member/wal",
-    "an API that answers": "curl --insecure --silent https://127.0.0.1:6443/readyz | grep -qx ok",
+    "an API that answers": (
+        "systemctl is-active --quiet kubeadm-deploys-kubeadm && "
+        "curl --insecure --silent https://127.0.0.1:6443/readyz | grep -qx ok"
+    ),
     "add-ons": "grep -qs kubelet-client-current /etc/kubernetes/kubelet.conf",
 }
 WORKER_STAGES = {
@@ -102,8 +105,10 @@ def test_power_cuts_in_the_middle_of_kubeadm_are_got_over(cluster: Cluster, offs
     for host, stages in ((cluster.control_plane, CONTROL_PLANE_STAGES), (cluster.worker, WORKER_STAGES)):
         for stage, reached in list(stages.items())[offset::2]:
             with start(cluster) as run:
-                # What an earlier try left is cleaned before this one begins: only what is new counts.
-                await_on(cluster, host, run, what=stage, reached=f"test ! -e {_CUT} && {{ {reached}; }}")
+                # What an earlier try left is cleaned before this one begins, so that only what is new counts; but
+                # never data of etcd, from which kubeadm goes on.
+                new = f"{{ test ! -e {_CUT} || test -e /var/lib/etcd/member/wal; }}"
+                await_on(cluster, host, run, what=stage, reached=f"{new} && {reached}")
                 power_cut(cluster, host)
             cluster.shell(host, f"mkdir -p $(dirname {_CUT}) && touch {_CUT}")
     cluster.converge()

@@ -159,10 +159,16 @@ def _completed(
         yield StringCommand(_REGISTER, QuoteString(f"node/{node.name}"), _timeout=180)
         yield mark_command(node)
         return
+    done = False
     if control_plane and not members.nodes[node.name].control_plane:
+        done = True
         yield mark_command(node)
-        return
-    host.noop("this machine is a member of the cluster already")
+    if "bootstrap-kubelet.conf" in found.files and "kubelet.conf" in found.files:
+        # kubeadm was killed when all was done but this: the file holds the token that it joined with.
+        done = True
+        yield StringCommand("rm --force /etc/kubernetes/bootstrap-kubelet.conf")
+    if not done:
+        host.noop("this machine is a member of the cluster already")
 
 
 def _join(
