@@ -10,7 +10,7 @@ Layers, from the edge to the middle; each uses only those below it:
   used alone;
 - ``operations``: what changes machines; ``facts``: what is there, one command each;
 - pure functions and values: ``options``, ``nodes``, ``marks``, ``artifacts``, ``kubeadm_documents``, ``hosts_file``,
-  ``openpgp``, ``run_lock``, ``failure_report``, ``redaction``, ``text``; ``membership``, ``machine_checks``,
+  ``apt_key``, ``run_lock``, ``failure_report``, ``redaction``, ``text``; ``membership``, ``machine_checks``,
   ``cluster_checks`` and ``foreign_checks``, which make ``findings``;
 - ``verification``: suites that check a cluster by looking at it, independent of all above.
 """

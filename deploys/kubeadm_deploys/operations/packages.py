@@ -8,7 +8,7 @@ from pyinfra.api import operation
 from pyinfra.api.command import QuoteString, StringCommand
 from pyinfra.api.exceptions import OperationValueError
 
-from kubeadm_deploys import openpgp
+from kubeadm_deploys import apt_key
 from kubeadm_deploys.facts.kube_packages import AptRepositoryKey
 from kubeadm_deploys.operations.text_files import write_command
 
@@ -53,27 +53,19 @@ apt_get install "$@"
 
 @operation()
 def repository_key(*, url: str, fingerprint: str, dest: str) -> Generator[StringCommand, None, None]:
-    """Put the key of an apt repository into a keyring, when it is the expected one.
+    """Put the key of an apt repository into a keyring, when it is the expected one, alone and valid.
 
     + url: where the repository publishes its armoured key
     + fingerprint: the 40 hexadecimal digits that the key must have
     + dest: path of the keyring, written in binary form
     """
+    published = host.get_fact(AptRepositoryKey, url=url).encode(errors="replace")
     try:
-        key = openpgp.dearmor(host.get_fact(AptRepositoryKey, url=url))
-        found, expiry = openpgp.fingerprint(key), openpgp.expiry(key)
+        key = apt_key.pinned_key(published, fingerprint=fingerprint, now=datetime.now(UTC))
     except ValueError as error:
-        raise OperationValueError(f"{host.name}: {url} is {error}; check the URL or the mirror") from None
-    if found != fingerprint:
         raise OperationValueError(
-            f"{host.name}: the key at {url} has fingerprint {found}, expected {fingerprint}; "
-            "it was not installed"
-        )
-    if expiry and expiry < datetime.now(UTC):
-        raise OperationValueError(
-            f"{host.name}: the key at {url} expired on {expiry:%Y-%m-%d}; it was not installed; have the mirror fetch "
-            "the repository's renewed key"
-        )
+            f"{host.name}: the key at {url} {error}; it was not installed; check the URL, or what the mirror serves there"
+        ) from None
     yield write_command({dest: key})
 
 
