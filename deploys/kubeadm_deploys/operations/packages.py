@@ -20,10 +20,12 @@ from kubeadm_deploys.operations.text_files import write_command
 # journal, before which apt refuses to begin, and configures what is whole; apt gets the dependencies that had not come
 # yet, for which it must not be given names of packages; then it unpacks again what dpkg says it must ("reinstreq").
 # Each of the first two fails on what is for the next, and what is left after the third makes the installation fail.
-# Nothing may be removed for it: other packages are not ours.
+#
+# Nothing is ever removed: other packages are not ours. needrestart, which Ubuntu has, would restart services of others
+# after an installation, or wait for an answer.
 _INSTALL = """
 set -eu
-export DEBIAN_FRONTEND=noninteractive
+export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
 deadline=$(($(date +%s) + 600))
 unlocked() {
   until problem=$("$@" 2>&1); do
@@ -32,22 +34,28 @@ unlocked() {
     sleep 2
   done
 }
-apt_get() {
-  apt-get --quiet=2 --yes --no-install-recommends --allow-downgrades --allow-change-held-packages \\
-    -o DPkg::Lock::Timeout=600 -o Dpkg::Options::=--force-confold "$@"
-}
+options='--quiet=2 --yes --no-install-recommends --allow-downgrades --allow-change-held-packages
+  -o DPkg::Lock::Timeout=600 -o Dpkg::Options::=--force-confold'
+apt_get() { apt-get $options --no-remove "$@"; }
 interrupted=$(dpkg --audit)$(ls /var/lib/dpkg/updates)
 if [ -n "$interrupted" ]; then
   unlocked dpkg --force-confold --configure --pending || echo 'dpkg could not finish; apt goes on' >&2
 fi
 unlocked apt-get --quiet=2 -o APT::Update::Error-Mode=any update
 if [ -n "$interrupted" ]; then
-  apt_get --fix-broken --no-remove install || echo 'apt could not finish; what is to be unpacked again follows' >&2
+  apt_get --fix-broken install || echo 'apt could not finish; what is to be unpacked again follows' >&2
   states='${db:Status-Want} ${db:Status-Eflag} ${binary:Package}\\n'
   again=$(dpkg-query --show --showformat "$states" | sed -n -E 's/^(install|hold) reinstreq //p')
-  if [ -n "$again" ]; then apt_get --reinstall --no-remove install $again; fi
+  if [ -n "$again" ]; then apt_get --reinstall install $again; fi
 fi
-apt_get install "$@"
+if ! apt_get install "$@"; then
+  plan=$(apt-get $options --simulate install "$@" 2> /dev/null) || plan=
+  removed=$(echo "$plan" | sed -n 's/^Remv \\([^ ]*\\).*/\\1/p' | paste -s -d ' ')
+  if [ -n "$removed" ]; then
+    echo "for $*, apt would have to remove $removed, so nothing was installed; if nothing needs it, remove it by hand" >&2
+  fi
+  exit 1
+fi
 """
 
 
@@ -75,5 +83,9 @@ def installed(*, packages: list[str]) -> Generator[StringCommand, None, None]:
 
     + packages: names, with ``=version`` or ``=pattern*`` where the version matters
     """
-    arguments = (QuoteString(package) for package in packages)
-    yield StringCommand("sh", "-c", QuoteString(_INSTALL), "install-packages", *arguments)
+    yield install_command(packages)
+
+
+def install_command(packages: list[str]) -> StringCommand:
+    """The command that installs packages; see ``installed``. It removes none."""
+    return StringCommand("sh", "-c", QuoteString(_INSTALL), "install-packages", *map(QuoteString, packages))
