@@ -23,7 +23,7 @@ from kubeadm_deploys.mark_checks import ROLE_PREFIX
 from kubeadm_deploys.marks import taint_argument, wanted_taints
 from kubeadm_deploys.membership import join_refusal, orphan_members, standing, unready_members
 from kubeadm_deploys.nodes import EXCLUDED_FROM_LOAD_BALANCERS, Node, Topology
-from kubeadm_deploys.operations import direct
+from kubeadm_deploys.operations import direct, shared_pki
 from kubeadm_deploys.operations.api_endpoint import resolve_commands
 from kubeadm_deploys.operations.failure import failed
 from kubeadm_deploys.operations.kubeadm import kubeadm
@@ -43,12 +43,6 @@ until seen=$(curl --insecure --silent --show-error --max-time 5 "https://$1/read
   sleep 1
 done
 """
-
-# Over our own connection, so that no key is kept in the cluster for the next control plane to fetch.
-_UNPACK_PKI = (
-    "mkdir -p /etc/kubernetes/pki && base64 --decode | "
-    "tar --extract --no-same-owner --directory /etc/kubernetes/pki"
-)
 
 
 @operation()
@@ -121,7 +115,7 @@ def joined(
         leader = run.leader(topology)
         token = run.ensure_token(leader, document=token_document(run.token))
         if control_plane:
-            yield StringCommand(_UNPACK_PKI, _stdin=run.shared_pki(leader))
+            yield shared_pki.write_command(run.shared_pki(leader))
         yield kubeadm("join", stdin=document(token=token, ca_certificate=election.ca_certificate))
 
 

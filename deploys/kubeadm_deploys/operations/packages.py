@@ -44,8 +44,8 @@ fi
 unlocked apt-get --quiet=2 -o APT::Update::Error-Mode=any update
 if [ -n "$interrupted" ]; then
   apt_get --fix-broken install || echo 'apt could not finish; what is to be unpacked again follows' >&2
-  states='${db:Status-Want} ${db:Status-Eflag} ${binary:Package}\\n'
-  again=$(dpkg-query --show --showformat "$states" | sed -n -E 's/^(install|hold) reinstreq //p')
+  states=$(dpkg-query --show --showformat '${db:Status-Want} ${db:Status-Eflag} ${binary:Package}\\n')
+  again=$(echo "$states" | sed -n -E 's/^(install|hold) reinstreq //p')
   if [ -n "$again" ]; then apt_get --reinstall install $again; fi
 fi
 if ! apt_get install "$@"; then
