@@ -33,6 +33,7 @@ from pyinfra.api.state import BaseStateCallback, State
 
 from kubeadm_deploys import cluster_run, diagnosis
 from kubeadm_deploys.failure_report import Failure, file_name, report
+from kubeadm_deploys.local_files import write_private
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
 from kubeadm_deploys.options import ClusterOptions
@@ -139,8 +140,7 @@ class FailureReport(BaseStateCallback):
             secrets=_secrets(state),
         )
         path = Path.cwd() / file_name(cluster_name=self._options.cluster_name, now=now)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(text)
+        write_private(path, text)
         # pyinfra has its own error still to print.
         atexit.register(logger.warning, f"--> What a maintainer would ask for is in {path}")
 
