@@ -10,12 +10,14 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class GpgKey:
-    """The only key of a gpg home: armoured, binary, and gpg's own reading of it."""
+    """The only primary key of a gpg home: armoured, binary, and gpg's own reading of it."""
 
     home: Path
     armoured: str
     binary: bytes
     fingerprint: str
+    subkeys: tuple[str, ...]
+    """Fingerprints."""
     expiry: datetime | None
 
     def renewed(self, *, at: datetime, valid: str) -> "GpgKey":
@@ -23,37 +25,107 @@ class GpgKey:
         _gpg(self.home, "--quick-set-expire", self.fingerprint, valid, at=at)
         return _read(self.home)
 
+    def with_subkey(self) -> "GpgKey":
+        """The same key with a subkey that signs."""
+        _gpg(self.home, "--quick-add-key", self.fingerprint, "ed25519", "sign", "never")
+        return _read(self.home)
+
+    def revoked(self) -> "GpgKey":
+        """The same key, revoked with the certificate that gpg has put by."""
+        certificate = (self.home / f"openpgp-revocs.d/{self.fingerprint}.rev").read_text()
+        # gpg guards it against use by accident.
+        usable = certificate.replace(":-----BEGIN", "-----BEGIN")
+        _gpg(self.home, "--import", stdin=usable.encode())
+        return _read(self.home)
+
+    def private(self) -> bytes:
+        """The armoured private key."""
+        return _gpg(self.home, "--armor", "--export-secret-keys")
+
+    def signature(self, data: bytes, *, by: str | None = None) -> bytes:
+        """A detached signature, by the (sub)key with a fingerprint."""
+        return _gpg(self.home, "--local-user", f"{by or self.fingerprint}!", "--detach-sign", stdin=data)
+
 
 @contextmanager
 def new_key(
-    home: Path, *, kind: str = "ed25519", made: datetime | None = None, valid: str = "never"
+    home: Path,
+    *,
+    kind: str = "ed25519",
+    made: datetime | None = None,
+    valid: str = "never",
+    digest: str = "SHA512",
 ) -> Iterator[GpgKey]:
-    """A key in an empty folder; ``valid`` is gpg's notation, like ``1y``, counted from when it was ``made``."""
+    """A key in an empty folder; ``valid`` is gpg's notation, like ``1y``, counted from when it was ``made``.
+
+    ``digest`` is what the key's signature about itself is made with.
+    """
+    home.mkdir(exist_ok=True)
     home.chmod(0o700)
     try:
-        _gpg(home, "--quick-generate-key", "test", kind, "sign", valid, at=made)
+        _gpg(
+            home,
+            "--cert-digest-algo",
+            digest,
+            "--quick-generate-key",
+            "test",
+            kind,
+            "sign",
+            valid,
+            at=made,
+        )
         yield _read(home)
     finally:
         # gpg starts an agent for each home, which would outlive the tests.
         subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "gpg-agent"], check=True)
 
 
+def apt_accepts(keyring: bytes, *, signature: bytes, data: bytes, folder: Path) -> bool:
+    """Whether gpgv, with which apt verifies, takes a detached signature by a key of this keyring."""
+    for name, content in {"keyring": keyring, "signature": signature, "data": data}.items():
+        (folder / name).write_bytes(content)
+    command = ["gpgv", "--homedir", str(folder), "--keyring", str(folder / "keyring")]
+    verified = subprocess.run(
+        [*command, str(folder / "signature"), str(folder / "data")], capture_output=True
+    )
+    return verified.returncode == 0
+
+
 def _read(home: Path) -> GpgKey:
-    rows = [row.split(":") for row in _gpg(home, "--with-colons", "--fingerprint").decode().splitlines()]
+    rows = [
+        row.split(":")
+        for row in _gpg(home, "--with-colons", "--fingerprint", "--with-subkey-fingerprint")
+        .decode()
+        .splitlines()
+    ]
     expiry = next(row[6] for row in rows if row[0] == "pub")
+    fingerprint, *subkeys = (row[9] for row in rows if row[0] == "fpr")
     return GpgKey(
         home=home,
         armoured=_gpg(home, "--armor", "--export").decode(),
         binary=_gpg(home, "--export"),
-        fingerprint=next(row[9] for row in rows if row[0] == "fpr"),
+        fingerprint=fingerprint,
+        subkeys=tuple(subkeys),
         expiry=datetime.fromtimestamp(int(expiry), tz=UTC) if expiry else None,
     )
 
 
-def _gpg(home: Path, *arguments: str, at: datetime | None = None) -> bytes:
+def _gpg(home: Path, *arguments: str, at: datetime | None = None, stdin: bytes = b"") -> bytes:
     moment = ("--faked-system-time", at.strftime("%Y%m%dT%H%M%S!")) if at else ()
     return subprocess.run(
-        ["gpg", "--homedir", str(home), "--batch", "--passphrase", "", *moment, *arguments],
+        [
+            "gpg",
+            "--homedir",
+            str(home),
+            "--batch",
+            "--pinentry-mode",
+            "loopback",
+            "--passphrase",
+            "",
+            *moment,
+            *arguments,
+        ],
         check=True,
         capture_output=True,
+        input=stdin,
     ).stdout

@@ -94,7 +94,8 @@ _CHECKS = st.sampled_from(
 )
 _WAIVABLE = st.sampled_from(["clock", "disk-space", "other-runtime", "ports"])
 _PATHS = st.text(st.characters(categories=("L", "N")) | st.sampled_from(" .-_/~$'\"#"), max_size=20).map(
-    lambda text: f"{text}/one.kubeconfig"
+    # A "~" at the beginning is a home, and most names have none.
+    lambda text: f"{text.lstrip('~')}/one.kubeconfig"
 )
 
 _SPOILERS = [
@@ -309,7 +310,19 @@ FIELDS: dict[str, Field] = {
         wrong=NOT_TEXT
         | spoilt(_PATHS, _UNPRINTABLE)
         | st.sampled_from(
-            [".", "..", "a/..", "/", "a/", "x" * 256, f"{'x' * 256}/a", "é" * 200, "a/" * 3000 + "a"]
+            [
+                "~",
+                "~no-such-user/a",
+                ".",
+                "..",
+                "a/..",
+                "/",
+                "a/",
+                "x" * 256,
+                f"{'x' * 256}/a",
+                "é" * 200,
+                "a/" * 3000 + "a",
+            ]
         ),
     ),
     "kubeconfig_address": text_field(

@@ -17,7 +17,7 @@ from kubeadm_deploys.diagnosis import DIAGNOSE
 from kubeadm_deploys.failure_report import Failure, file_name, report
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.options import ClusterOptions
-from kubeadm_deploys.redaction import MASK, redacted
+from kubeadm_deploys.redaction import MASK, redacted, secret_values
 
 TOKEN = "abcdef.0123456789abcdef"
 CERTIFICATE_KEY = "9a08f1e2d3c4b5a69788796a5b4c3d2e1f00112233445566778899aabbccddee"
@@ -48,6 +48,32 @@ PEM = f"-----BEGIN RSA PRIVATE KEY-----\n{KEY_LINE}\nc2hvcnQ=\n-----END RSA PRIV
         ("ssh_password: 'hunter2x'", "hunter2x"),
         ("mirror = 'http://me:pa55word@10.0.0.9:8080'", "pa55word"),
         ("http://:pa55word@10.0.0.9", "pa55word"),
+        ("http://me:pa55@word@10.0.0.9", "word"),
+        ("http_proxy=http://bob:pa/ssw0rd@proxy:3128", "pa/ssw0rd"),
+        ("https://ghp_16C7e42F292c6912E7710c838347Ae178B4a@github.com/x", "ghp_16C7e42F"),
+        ("fatal: ghp_16C7e42F292c6912E7710c838347Ae178B4a was refused", "ghp_16C7e42F"),
+        ("password: correct horse battery staple", "horse"),
+        ("  - password: it's correct horse", "horse"),
+        ("Nov 25 cp-1 vpn[7]: password: correct horse", "horse"),
+        ("export DB_PASS=correct horse", "horse"),
+        ("ssh_password=abc12", "abc12"),
+        ("password=a", "=a"),
+        ("password='a;Sup3rS3cret'", "Sup3rS3cret"),
+        ("password='a'\\''Sup3rS3cret'", "Sup3rS3cret"),
+        ('{"password": "a\\"Sup3rS3cret"}', "Sup3rS3cret"),
+        (r'msg="{\"password\":\"Sup3r S3cret\"}"', "S3cret"),
+        ('{"password":12345,"user":"bob"}', "12345"),
+        ('password="Sup3rS3cret and cut off', "S3cret"),
+        ("//nas/x /mnt cifs username=svc,password=abc12,vers=3.0 0 0", "abc12"),
+        ("passphrase: hunter2hunter2", "hunter2hunter2"),
+        ("curl --user x --password hunter22222", "hunter22222"),
+        ("curl --proxy-password 'hunter 22222'", "22222"),
+        ("k3s agent --token K10abcdefabcdefabcdef::server:0123456789", "0123456789"),
+        ("found K10abcdefabcdefabcdef::server:0123456789 there", "0123456789"),
+        ("AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "wJalrXUtnFEMI"),
+        ("secretKey: zuf+tfteSlswRu7BJ86wekitnifILbZam1KYY3TG", "zuf+tfte"),
+        ('{"auths":{"quay.io":{"auth":"Ym90OnN1cGVyc2VjcmV0cHc="}}}', "Ym90OnN1cGVyc2VjcmV0cHc="),
+        ("machine 10.0.0.9 login me password abc12", "abc12"),
     ],
 )
 def test_what_has_the_form_of_a_secret_is_taken_out(text: str, secret: str) -> None:
@@ -74,6 +100,14 @@ def test_a_token_as_this_project_makes_them_is_taken_out() -> None:
         "the bearer of this, see http://10.0.0.9:8080/a:b/c@d",
         "kubernetes_apt_key_fingerprint = 'DE15B14486CD377B9E876E1A234654DA9A296436'",
         "2026-11-25T14:03:05+0000 cp-1 kubelet[123]: E1125 14:03:05.123456     123 kubelet.go:2352] node not found",
+        "ssh://root@10.0.0.1:22 and docker://localhost:5000/team/app:v1@sha256:" + CERTIFICATE_KEY,
+        "http://10.0.0.9:8080 has no user",
+        "automountServiceAccountToken: false",
+        '{"password": null, "token": ""}',
+        "Accepted password for root from 10.0.0.7 port 50122 ssh2",
+        "sudo: a password is required",
+        "--token-ttl 24h0m0s --tls-private-key-file=/etc/kubernetes/pki/apiserver.key",
+        "secret/hcloud created, 3 tokens: all expired",
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:
@@ -89,9 +123,78 @@ def test_known_secrets_are_taken_out_whatever_their_form() -> None:
     assert redacted("secret-long", known=["cret", "secret-long"]) == MASK
 
 
+def test_a_known_secret_is_taken_out_as_other_programs_write_it() -> None:
+    secret = "pass w'o\"rd/ü"
+    text = "; ".join(
+        (
+            json.dumps(secret),
+            repr(secret),
+            shlex.quote(secret),
+            "pass%20w%27o%22rd%2F%C3%BC",
+            "cGFzcyB3J28icmQvw7w=",
+        )
+    )
+    clean = redacted(text, known=[secret])
+    assert [part for part in ("pass", "w'o", "rd/", "cGFz") if part in clean] == []
+    assert redacted("    one two\n    three", known=["one two\nthree\n"]) == f"    {MASK}\n    {MASK}"
+
+
+def test_a_short_known_secret_is_taken_out_where_it_is_a_word_of_its_own() -> None:
+    assert redacted("pin 4711, port 14711", known=["4711"]) == f"pin {MASK}, port 14711"
+
+
+def test_what_is_taken_out_by_value_is_not_looked_at_again() -> None:
+    assert redacted("password: red horse", known=["red"]) == f"password: {MASK}"
+    assert redacted("a b red", known=["red", "redacted"]) == f"a b {MASK}"
+
+
+def test_secrets_are_found_in_data_by_their_names() -> None:
+    data = {
+        "ssh_password": "p one",
+        "_sudo_password": 12345678,
+        "x_registry": {"user": "bob", "passphrase": "p two", "tokens": ["p three", {"deep": 4.5}]},
+        "mirror": "http://me:p%20four@10.0.0.9:8080",
+        "AWS_SECRET_ACCESS_KEY": "p five",
+        "PGPASS": "not by this name",
+        "db_pass": "p six",
+        # No secrets.
+        "node_ip": "10.0.0.1",
+        "ssh_key": "~/.ssh/id_ed25519",
+        "kubernetes_apt_key_fingerprint": "DE15B14486CD377B9E876E1A234654DA9A296436",
+        "_use_sudo_password": True,
+        "PASSWORD_STORE_DIR": "/home/bob",
+        "AWS_ACCESS_KEY_ID": "AKIA",
+        "SSH_AUTH_SOCK": "/tmp/agent",
+        "secretName": "hcloud",
+    }
+    assert secret_values(data) == {
+        *("p one", "12345678", "p two", "p three", "4.5", "p%20four", "p five", "p six"),
+    }
+    assert redacted("logged in with 12345678 or p four", known=secret_values(data)) == (
+        f"logged in with {MASK} or {MASK}"
+    )
+
+
+def test_a_flag_that_is_named_after_a_secret_takes_no_word_out() -> None:
+    known = secret_values({"TOKENIZERS_PARALLELISM": "true", "x_token": ""})
+    assert redacted("it is true", known=known) == "it is true"
+
+
 def test_a_long_line_takes_no_long_time() -> None:
     begin = time.monotonic()
-    for part in ("a", "aB3", "token", "-----BEGIN RSA PRIVATE KEY-----", "://", "a:"):
+    parts = (
+        "a",
+        "aB3",
+        "token",
+        "-----BEGIN RSA PRIVATE KEY-----",
+        "://",
+        "a:",
+        "http://a:",
+        "a.",
+        "\\",
+        "'",
+    )
+    for part in (*parts, "password: ", "password='", '"auth":"', "login x password "):
         redacted(part * (60_000 // len(part)))
     assert time.monotonic() - begin < 5
 
@@ -110,11 +213,12 @@ def test_the_report_has_everything_and_no_secret() -> None:
         deploy="deploys/cluster.py",
         versions={"pyinfra": "3.10.0"},
         options=ClusterOptions(
-            cluster_name="demo", kubelet_configuration={"staticPodURL": "http://me:pa55word@10.0.0.9"}
+            cluster_name="demo",
+            kubelet_configuration={"staticPodURL": "http://me:pa55word@10.0.0.9", "x-password": 4711},
         ),
         topology=Topology(control_planes=(nodes[0],), workers=(nodes[1],)),
         failures=[Failure(host="host-b", operation="Join the cluster", error=f"one\ntoken {TOKEN}")],
-        output=["Starting", "sesame"],
+        output=["Starting", "sesame", "pin 4711"],
         machines={"host-b": "$ date\nnow", "host-a": "does not answer any more: gone"},
         secrets=["sesame"],
     )
@@ -130,7 +234,11 @@ def test_the_report_has_everything_and_no_secret() -> None:
         "Machine host-a ====\ndoes not answer any more: gone",
     ):
         assert words in text
-    assert [secret for secret in ("pa55word", TOKEN, "sesame") if secret in text] == []
+    assert [secret for secret in ("pa55word", TOKEN, "sesame", "4711") if secret in text] == []
+    assert (
+        "best-effort" in text.splitlines()[0]
+        and "Review this file before you share it" in text.splitlines()[1]
+    )
 
 
 def test_a_machine_without_kubernetes_is_described_quickly_and_in_ascii() -> None:
@@ -217,6 +325,16 @@ def test_a_failed_run_ends_with_the_path_of_its_report(tmp_path: Path) -> None:
     assert "cluster_name = 'demo'" in text
     assert "open-sesame" not in text
     assert list((tmp_path / "lock").iterdir()) == []
+
+
+def test_no_value_that_the_run_was_given_as_a_secret_is_in_the_report(tmp_path: Path) -> None:
+    data = {"x_registry": {"password": "two words"}, "x_token": 4711, "x_user": "bob"}
+    inventory = tmp_path / "inventory.py"
+    inventory.write_text(f'hosts = [("@local", {data!r})]\n')
+    said = "bob logs in with two words or 4711, or open-sesame"
+    code, _, stderr = run(tmp_path, SHELL.format(f"echo {said} >&2; exit 3"), inventory=str(inventory))
+    assert code == 1
+    assert f"    bob logs in with {MASK} or {MASK}, or {MASK}\n" in the_report(tmp_path, stderr)
 
 
 def test_json_stays_json(tmp_path: Path) -> None:

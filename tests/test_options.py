@@ -112,6 +112,8 @@ def test_defaults_make_a_cluster() -> None:
         ),
         ({"ready_timeout": 0}, ["ready_timeout", "0", "1 to 3600"]),
         ({"kubeconfig": "folder/"}, ["kubeconfig", "'folder/'", "path of a file"]),
+        ({"kubeconfig": "~"}, ["kubeconfig", "'~'", "path of a folder"]),
+        ({"kubeconfig": "~no-such-user/a"}, ["kubeconfig", "'~no-such-user/a'", "user that does not exist"]),
         ({"kubeconfig": "."}, ["kubeconfig", "'.'", "path of a folder"]),
         ({"kubeconfig": "a\nb"}, ["kubeconfig", r"'a\nb'", "path of a file"]),
         ({"kubeconfig": "é" * 200}, ["kubeconfig", "too long"]),

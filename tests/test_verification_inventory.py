@@ -248,6 +248,34 @@ def test_one_section_runs_alone_on_a_machine_that_is_in_no_cluster(tmp_path: Pat
     assert "1 failed" if swap_is_used else "1 passed" in run.stdout
 
 
+SECRETS = {"_sudo_password": "S3cretOfSudo", "x_registry_password": "S3cretOfTheRegistry"}
+
+LOOKS_AT_DATA = f"""
+from pathlib import Path
+from {SUITES}.inventory import read_machines
+
+def test_data(tmp_path: Path) -> None:
+    (machine,) = machines = read_machines("nodes.py", ssh_config=tmp_path / "config")
+    data = machine.data
+    assert data.get("node_ip") == machine.data.get("swap", machines)
+"""
+
+
+def test_a_suite_that_fails_shows_no_value_of_the_inventory_that_it_does_not_judge(tmp_path: Path) -> None:
+    data = {"node_ip": "10.0.0.1", "kubernetes_version": "0.0.1", **SECRETS}
+    (tmp_path / "nodes.py").write_text(f"control_plane = [('@local', {data!r})]\n")
+    (tmp_path / "test_own.py").write_text(LOOKS_AT_DATA)
+    runs = (
+        run_suites(tmp_path, "-vv", "--inventory", "nodes.py", suites=f"{SUITES}.test_kube_packages"),
+        run_suites(tmp_path, "-vv", "--showlocals", suites="test_own.py"),
+    )
+    for run in runs:
+        assert run.returncode == 1, run.stdout + run.stderr
+        # Proof that pytest shows the machine at all.
+        assert "Machine(name='local'" in run.stdout
+        assert [secret for secret in SECRETS.values() if secret in run.stdout + run.stderr] == []
+
+
 def test_help_shows_the_options(tmp_path: Path) -> None:
     run = run_suites(tmp_path, "--help")
     assert run.returncode == 0

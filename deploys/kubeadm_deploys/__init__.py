@@ -10,8 +10,9 @@ Layers, from the edge to the middle; each uses only those below it:
   used alone;
 - ``operations``: what changes machines; ``facts``: what is there, one command each;
 - pure functions and values: ``options``, ``nodes``, ``marks``, ``artifacts``, ``kubeadm_documents``, ``hosts_file``,
-  ``openpgp``, ``run_lock``, ``failure_report``, ``redaction``, ``text``; ``membership``, ``machine_checks``,
-  ``cluster_checks`` and ``foreign_checks``, which make ``findings``;
+  ``apt_key``, ``run_lock``, ``failure_report``, ``redaction``, ``text``; ``membership``, ``machine_checks``,
+  ``cluster_checks`` and ``foreign_checks``, which make ``findings``; beside them ``kubeconfig_file`` and
+  ``local_files``, which read and write the operator's own files;
 - ``verification``: suites that check a cluster by looking at it, independent of all above.
 """
 

@@ -6,6 +6,7 @@ sentence that begins with the field and the value ("pod_subnet: '10.0/16' is not
 
 import ipaddress
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -208,7 +209,11 @@ def path_or_empty(value: object) -> str:
     # What is not printable includes what no file system can store.
     if not isinstance(value, str) or not value.isprintable() or value.endswith("/"):
         raise ValueError("is not the path of a file; write it like clusters/one.kubeconfig")
-    if value.rpartition("/")[2] in (".", ".."):
+    if value.startswith("~") and os.path.expanduser(value).startswith("~"):
+        raise ValueError(
+            "is in the home of a user that does not exist; write it like ~/clusters/one.kubeconfig"
+        )
+    if value.rpartition("/")[2] in (".", "..", "~"):
         raise ValueError("is the path of a folder; add the file's name, like clusters/one.kubeconfig")
     longest = max(len(name.encode()) for name in value.split("/"))
     if longest > _LONGEST_FILE_NAME or len(value.encode()) > _LONGEST_PATH:

@@ -26,7 +26,7 @@ from kubeadm_deploys.facts.machine import Machine, MachineState
 from kubeadm_deploys.facts.reading import NotRead, read
 from kubeadm_deploys.membership import QUORUM_FIX, Election, elect, quorum_lost
 from kubeadm_deploys.nodes import Node, Topology
-from kubeadm_deploys.operations import direct
+from kubeadm_deploys.operations import direct, shared_pki
 
 T = TypeVar("T")
 
@@ -43,10 +43,6 @@ _KUBEADM_SECONDS = 600
 def new_token() -> str:
     """A bootstrap token in kubeadm's form: six characters of id, a dot, sixteen of secret."""
     return ".".join("".join(secrets.choice(_ALPHABET) for _ in range(length)) for length in (6, 16))
-
-
-# What control planes share, as kubeadm's documentation lists it ("Manual certificate distribution").
-_SHARED_PKI = "ca.crt ca.key sa.key sa.pub front-proxy-ca.crt front-proxy-ca.key etcd/ca.crt etcd/ca.key"
 
 
 @dataclass
@@ -339,15 +335,13 @@ class ClusterRun:
         return self.token
 
     def shared_pki(self, control_plane: Host) -> str:
-        """The certificates and keys that every control plane has, as a base64 tar archive.
+        """The certificates and keys that every control plane has, for ``shared_pki.write_command``.
 
         Raises:
-            DeployError: they cannot be read.
+            DeployError: they cannot be read, or some are missing.
         """
-        archived, output = direct.run(
-            control_plane, f"tar --create --directory /etc/kubernetes/pki {_SHARED_PKI} | base64"
-        )
-        if not archived:
+        complete, output = direct.run(control_plane, shared_pki.read_command())
+        if not complete:
             raise DeployError(f"{control_plane.name}: the cluster's keys cannot be read: {output.stderr}")
         return output.stdout
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.options import ClusterOptions
-from kubeadm_deploys.redaction import redacted
+from kubeadm_deploys.redaction import redacted, secret_values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ def report(
     """The text of the report.
 
     ``output`` are the last lines that the run printed, ``machines`` what each host that was asked said, ``secrets``
-    those that are known by value.
+    those that are known by value, beside those in the options.
     """
     roles = {"control plane": topology.control_planes, "worker": topology.workers}
     sections = {
@@ -68,7 +68,9 @@ def report(
     }
     text = "\n\n".join("\n".join((f"==== {title} ====", *said)) for title, said in sections.items())
     introduction = (
-        "What a maintainer would ask for. What has the form of a secret is left out; look through it before you "
-        "share it."
+        "Diagnostics of a failed run. Secrets are taken out on a best-effort basis: values that the run knows, and what "
+        "looks like\na password, token or key. Review this file before you share it: a secret in another form may still "
+        "be in it."
     )
-    return redacted(f"{introduction}\n\n{text}\n", known=secrets)
+    known = {*secrets, *secret_values(dataclasses.asdict(options))}
+    return redacted(f"{introduction}\n\n{text}\n", known=known)

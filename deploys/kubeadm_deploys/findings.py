@@ -100,8 +100,8 @@ CHECKS = {
         cure="open the way to it, or set `mirror`",
     ),
     "apt-key": Check(
-        danger="the key that the apt repository publishes is expired, or not the expected one, and packages are to be fetched",
-        cure="have the mirror fetch the renewed key, or set `kubernetes_apt_key_fingerprint`",
+        danger="the key that the apt repository publishes is expired, not the expected one or not the only one, and packages are to be fetched",
+        cure="have the mirror serve the key that the repository publishes now, and no other; or set `kubernetes_apt_key_fingerprint`",
     ),
     "ports": Check(
         danger="something else has a port of Kubernetes, like 6443 or 10250",

@@ -11,7 +11,7 @@ from pyinfra import host
 from pyinfra.api import deploy
 from pyinfra.operations import server
 
-from kubeadm_deploys import artifacts, openpgp
+from kubeadm_deploys import apt_key, artifacts
 from kubeadm_deploys.facts.kube_packages import KubePackages, KubePackagesState
 from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.managed_files import write_files
@@ -65,17 +65,17 @@ def wanted_packages(*, found: KubePackagesState, options: ClusterOptions) -> lis
 
 
 def key_is_right(*, found: KubePackagesState, options: ClusterOptions) -> bool:
-    """Whether the keyring holds the key that was asked for, and apt still accepts it.
+    """Whether the keyring holds the key that was asked for and no other, and apt still accepts it.
 
     Repositories renew their key before it expires; the fingerprint stays, so what has expired is fetched anew.
     """
     try:
-        if openpgp.fingerprint(found.keyring) != options.kubernetes_apt_key_fingerprint:
-            return False
-        expiry = openpgp.expiry(found.keyring)
+        apt_key.pinned_key(
+            found.keyring, fingerprint=options.kubernetes_apt_key_fingerprint, now=datetime.now(UTC)
+        )
     except ValueError:
         return False
-    return expiry is None or expiry > datetime.now(UTC)
+    return True
 
 
 def kubelet_fails(*, found: KubePackagesState) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
-from kubeadm_deploys import artifacts, openpgp
+from kubeadm_deploys import apt_key, artifacts
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState, NodeState
 from kubeadm_deploys.facts.machine import MachineState, Route
 from kubeadm_deploys.findings import CHECKS, Finding, Severity
@@ -312,23 +312,18 @@ def _servers(subject: Subject) -> Iterator[Finding]:
 def _repository_key(subject: Subject, options: ClusterOptions) -> Iterator[Finding]:
     if not subject.machine.published_key:
         return
-    renew = "have the mirror fetch the key that the repository publishes now"
     try:
-        key = openpgp.dearmor(subject.machine.published_key)
-        found, expiry = openpgp.fingerprint(key), openpgp.expiry(key)
+        apt_key.pinned_key(
+            subject.machine.published_key.encode(),
+            fingerprint=options.kubernetes_apt_key_fingerprint,
+            now=datetime.now(UTC),
+        )
     except ValueError as error:
-        yield subject.danger("apt-key", found=f"gets {error} as key of the apt repository", cure=renew)
-        return
-    if found != options.kubernetes_apt_key_fingerprint:
         yield subject.danger(
             "apt-key",
-            found=(
-                f"gets a key of the apt repository with the fingerprint {found}, expected "
-                f"{options.kubernetes_apt_key_fingerprint}"
+            found=f"gets a key of the apt repository that {error}",
+            cure=(
+                "have the mirror serve the key that the repository publishes now, and no other; set "
+                "kubernetes_apt_key_fingerprint only if you sign the repository yourself"
             ),
-            cure="look at what mirror serves, or set kubernetes_apt_key_fingerprint if this key is yours",
-        )
-    elif expiry and expiry < datetime.now(UTC):
-        yield subject.danger(
-            "apt-key", found=f"gets a key of the apt repository that expired on {expiry:%Y-%m-%d}", cure=renew
         )

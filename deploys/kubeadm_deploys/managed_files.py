@@ -15,7 +15,7 @@ def differing_files(*, wanted: Mapping[str, str], found: Mapping[str, str]) -> s
 
 
 def write_files(*, wanted: Mapping[str, str], found: Mapping[str, str]) -> set[str]:
-    """Write the files that differ, mode 0644, and say which they are. Call it inside a deploy."""
+    """Write the files that differ, and say which they are. Call it inside a deploy."""
     differing = differing_files(wanted=wanted, found=found)
     if differing:
         first, *others = sorted(differing)

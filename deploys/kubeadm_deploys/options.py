@@ -6,6 +6,7 @@ Nothing here reads a machine or a file. The entry scripts build ``ClusterOptions
 
 import dataclasses
 import ipaddress
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -160,7 +161,8 @@ class ClusterOptions:
     kubeconfig: str = _option(
         "",
         checks.path_or_empty,
-        "Where the administrator's kubeconfig goes on the operator's machine; empty: `<cluster_name>.kubeconfig`.",
+        "Where the administrator's kubeconfig goes on the operator's machine; empty: `<cluster_name>.kubeconfig`. A file "
+        "that holds other clusters too is never touched.",
     )
     kubeconfig_address: str = _option(
         "",
@@ -240,8 +242,8 @@ class ClusterOptions:
 
     @property
     def kubeconfig_path(self) -> str:
-        """Where the administrator's kubeconfig is written on the operator's machine."""
-        return self.kubeconfig or f"{self.cluster_name}.kubeconfig"
+        """Where the administrator's kubeconfig is written on the operator's machine; ``~`` is the operator's home."""
+        return os.path.expanduser(self.kubeconfig) or f"{self.cluster_name}.kubeconfig"
 
     @property
     def max_nodes(self) -> int:

@@ -23,6 +23,7 @@ from kubeadm_deploys.facts.reading import NotRead
 from kubeadm_deploys.findings import Finding, dangers, table, unwaived
 from kubeadm_deploys.foreign_checks import foreign_findings
 from kubeadm_deploys.kube_packages import wanted_key_url
+from kubeadm_deploys.kubeconfig_file import cluster_ca_of_kubeconfig
 from kubeadm_deploys.locking import check_under_lock
 from kubeadm_deploys.machine_checks import Subject, machine_findings, urls_to_try
 from kubeadm_deploys.membership import (
@@ -33,7 +34,6 @@ from kubeadm_deploys.membership import (
     standing,
 )
 from kubeadm_deploys.nodes import Topology
-from kubeadm_deploys.operations.kubeconfig import cluster_ca_of_kubeconfig
 from kubeadm_deploys.options import ClusterOptions
 
 _told: set[tuple[Finding, ...]] = set()

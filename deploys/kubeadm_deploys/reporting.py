@@ -17,7 +17,7 @@ import signal
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -33,18 +33,17 @@ from pyinfra.api.state import BaseStateCallback, State
 
 from kubeadm_deploys import cluster_run, diagnosis
 from kubeadm_deploys.failure_report import Failure, file_name, report
+from kubeadm_deploys.local_files import write_private
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
 from kubeadm_deploys.options import ClusterOptions
+from kubeadm_deploys.redaction import secret_values
 
 _ANSWER_SECONDS = 10
 """How long a machine has to show that it still answers."""
 
 _OUTPUT_LINES = 400
 """How much of the run's own output the report repeats."""
-
-_SECRET_DATA = re.compile(r"password|token|secret", re.IGNORECASE)
-"""Names of pyinfra's data, like ssh_password, whose values are secrets."""
 
 
 class _Output(logging.Handler):
@@ -141,8 +140,7 @@ class FailureReport(BaseStateCallback):
             secrets=_secrets(state),
         )
         path = Path.cwd() / file_name(cluster_name=self._options.cluster_name, now=now)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(text)
+        write_private(path, text)
         # pyinfra has its own error still to print.
         atexit.register(logger.warning, f"--> What a maintainer would ask for is in {path}")
 
@@ -193,15 +191,12 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _secrets(state: State) -> list[str]:
-    """The secrets that this process knows: the run's own, and those that the operator gave it."""
-    given = [
-        value
-        for each in state.inventory
-        for key, value in each.data.dict().items()
-        if _SECRET_DATA.search(key) and isinstance(value, str)
-    ]
-    return [cluster_run.CURRENT.token, os.environ.get("HCLOUD_TOKEN", ""), *given]
+def _secrets(state: State) -> set[str]:
+    """The secrets that this process knows: the run's own, and those that it was given or has asked for."""
+    given: list[Mapping[str, object]] = [os.environ, {"SUDO_PASSWORD": state.config.SUDO_PASSWORD}]
+    for each in state.inventory:
+        given += [each.data.dict(), each.connector_data]
+    return {cluster_run.CURRENT.token}.union(*map(secret_values, given))
 
 
 def report_failure(*, options: ClusterOptions, topology: Topology) -> None:

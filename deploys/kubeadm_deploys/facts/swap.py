@@ -8,7 +8,8 @@ from typing_extensions import override
 
 _SCRIPT = r"""
 echo "container $(systemd-detect-virt --container 2>/dev/null)"
-if [ -f /etc/fstab ]; then echo "fstab $(base64 -w 0 /etc/fstab)"; fi
+# What cannot be read must not be taken for empty: it is written back.
+if [ -f /etc/fstab ]; then fstab=$(base64 -w 0 /etc/fstab) || exit 1; echo "fstab $fstab"; fi
 tail -n +2 /proc/swaps | while read -r device rest; do echo "active $device"; done
 systemctl list-unit-files --no-legend --plain 'swap.target' '*.swap' \
   'systemd-zram-setup@.service' 'zramswap.service' 'zram-config.service' |

@@ -1,8 +1,9 @@
 """The inventory's files on the operator's machine: nobody else's to read, and never half written."""
 
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+
+from kubeadm_deploys.local_files import write_private
 
 SSH_CONFIG = "ssh_config"
 """The cluster's ssh_config(5), in its state folder."""
@@ -24,11 +25,9 @@ def private_folder(path: Path) -> Path:
 
 
 def write_private_file(path: Path, text: str) -> None:
-    """Write a whole file at once, mode 0600: whoever reads it meanwhile sees the old one or the new one."""
+    """Write a whole file at once, mode 0600, in a folder that only the operator can enter."""
     private_folder(path.parent)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as partial:
-        partial.write(text)
-    Path(partial.name).replace(path)
+    write_private(path, text)
 
 
 def prepare_known_hosts(path: Path, *, entry: str = "") -> None:

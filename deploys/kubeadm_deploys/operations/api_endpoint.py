@@ -60,4 +60,4 @@ def resolve_commands(found: ApiEndpointState, *, endpoint: str, address: str) ->
         return [write]
     # One command that outlives its connection: what was written would keep a later run from restarting anything.
     restart = StringCommand("sh", "-c", QuoteString(_RESTART_CLIENTS), "restart-clients")
-    return [StringCommand("trap '' HUP;", write, "&&", restart)]
+    return [StringCommand("trap '' HUP;", write, "&&", restart, **write.connector_arguments)]

@@ -32,7 +32,7 @@ from kubeadm_deploys.membership import (
     unready_members,
 )
 from kubeadm_deploys.nodes import EXCLUDED_FROM_LOAD_BALANCERS, Node, Topology
-from kubeadm_deploys.operations import direct
+from kubeadm_deploys.operations import direct, shared_pki
 from kubeadm_deploys.operations.api_endpoint import resolve_commands
 from kubeadm_deploys.operations.failure import failed, fails_clearly
 from kubeadm_deploys.operations.kubeadm import CHECKED_BY_US, kubeadm
@@ -52,12 +52,6 @@ until seen=$(curl --insecure --silent --show-error --noproxy '*' --max-time 5 "h
   sleep 1
 done
 """
-
-# Over our own connection, so that no key is kept in the cluster for the next control plane to fetch.
-_UNPACK_PKI = (
-    "mkdir -p /etc/kubernetes/pki && base64 --decode | "
-    "tar --extract --no-same-owner --directory /etc/kubernetes/pki"
-)
 
 # A kubelet makes its Node object when it starts, and at no other time.
 _REGISTER = f"systemctl restart kubelet && {KUBECTL_WAIT} wait --for=create --timeout=120s"
@@ -204,7 +198,7 @@ def _join(
     leader = run.leader(topology)
     token = run.ensure_token(leader, document=token_document(run.token))
     if control_plane:
-        yield StringCommand(_UNPACK_PKI, _stdin=run.shared_pki(leader))
+        yield shared_pki.write_command(run.shared_pki(leader))
     checked = (f"--ignore-preflight-errors={CHECKED_BY_US}",) if control_plane else ()
     ca_certificate = run.election(topology).ca_certificate
     yield kubeadm("join", *checked, stdin=document(token=token, ca_certificate=ca_certificate))

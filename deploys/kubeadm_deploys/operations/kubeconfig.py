@@ -1,6 +1,5 @@
 """The administrator's kubeconfig on the operator's machine."""
 
-import os
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -8,12 +7,14 @@ from typing import Any
 import yaml
 from pyinfra import host, inventory
 from pyinfra.api import Host, State, operation
-from pyinfra.api.command import FunctionCommand
+from pyinfra.api.command import FunctionCommand, StringCommand
 
 from kubeadm_deploys import cluster_run
+from kubeadm_deploys.kubeconfig_file import refusal, user_name
+from kubeadm_deploys.local_files import write_private
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
-from kubeadm_deploys.operations.failure import fails_clearly
+from kubeadm_deploys.operations.failure import failed, fails_clearly
 from kubeadm_deploys.text import yaml_text
 
 _ADMIN_CONF = "/etc/kubernetes/admin.conf"
@@ -25,7 +26,7 @@ def operator_kubeconfig(admin_conf: str, *, cluster_name: str, server: str, tls_
     The certificate is checked against ``tls_server_name``, which the operator's machine need not resolve.
     """
     document: dict[str, Any] = yaml.safe_load(admin_conf)
-    user = f"{cluster_name}-admin"
+    user = user_name(cluster_name)
     cluster = {**document["clusters"][0]["cluster"], "server": server, "tls-server-name": tls_server_name}
     document["clusters"] = [{"name": cluster_name, "cluster": cluster}]
     document["users"] = [{"name": user, "user": document["users"][0]["user"]}]
@@ -43,13 +44,14 @@ def server_url(address: str, *, port: int) -> str:
 @fails_clearly
 def fetched(
     *, topology: Topology, path: str, cluster_name: str, address: str, port: int, tls_server_name: str
-) -> Generator[FunctionCommand, None, None]:
+) -> Generator[FunctionCommand | StringCommand, None, None]:
     """Keep a kubeconfig of this cluster on the operator's machine, readable by the operator only.
 
-    A file that names any control plane whose API server answers is left alone.
+    A file that names any control plane whose API server answers is left alone. One that holds other clusters, users or
+    contexts too, or is not a kubeconfig, makes the operation fail and stays.
 
     + topology: the cluster; its leader does it
-    + path: where to write it there
+    + path: where to write it there; where it is a link, its file is written
     + cluster_name: name of the cluster and of the context in it
     + address: host or address of the API as the operator reaches it; empty: the leader's
     + port: of the API as the operator reaches it
@@ -58,6 +60,10 @@ def fetched(
     run = cluster_run.CURRENT
     if not run.leads(host, topology):
         host.noop("another control plane does it")
+        return
+    file = Path(path).expanduser().resolve()
+    if problem := refusal(file, cluster_name=cluster_name):
+        yield failed(problem)
         return
     text = ""
     for node in run.usable(topology):
@@ -70,11 +76,11 @@ def fetched(
             server=server_url(address or node.address, port=port),
             tls_server_name=tls_server_name,
         )
-        if _is_private_file(Path(path), its_text):
+        if _is_private_file(file, its_text):
             host.noop(f"{path} is up to date")
             return
         text = text or its_text
-    yield FunctionCommand(_write, (Path(path), text), {})
+    yield FunctionCommand(_write, (file, text), {})
 
 
 def _is_private_file(path: Path, text: str) -> bool:
@@ -85,18 +91,11 @@ def _write(state: State, host: Host, path: Path, text: str) -> bool:
     if not text:
         host.log(f"{_ADMIN_CONF} cannot be read")
         return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    # A leftover of a killed run would have kept its own mode.
-    partial.chmod(0o600)
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_private(path, text)
+    except OSError as error:
+        host.log(f"{path} cannot be written: {error}")
+        return False
     host.log(f"Wrote {path}; use it with: kubectl --kubeconfig {path} get nodes")
     return True
-
-
-def cluster_ca_of_kubeconfig(path: Path, *, cluster_name: str) -> str | None:
-    """STUB"""
-    return None

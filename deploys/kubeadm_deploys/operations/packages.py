@@ -8,7 +8,7 @@ from pyinfra.api import operation
 from pyinfra.api.command import QuoteString, StringCommand
 from pyinfra.api.exceptions import OperationValueError
 
-from kubeadm_deploys import openpgp
+from kubeadm_deploys import apt_key
 from kubeadm_deploys.facts.kube_packages import AptRepositoryKey
 from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.operations.failure import fails_clearly
@@ -22,10 +22,12 @@ from kubeadm_deploys.operations.text_files import write_command
 # journal, before which apt refuses to begin, and configures what is whole; apt gets the dependencies that had not come
 # yet, for which it must not be given names of packages; then it unpacks again what dpkg says it must ("reinstreq").
 # Each of the first two fails on what is for the next, and what is left after the third makes the installation fail.
-# Nothing may be removed for it: other packages are not ours.
+#
+# Nothing is ever removed: other packages are not ours. needrestart, which Ubuntu has, would restart services of others
+# after an installation, or wait for an answer.
 _INSTALL = """
 set -eu
-export DEBIAN_FRONTEND=noninteractive
+export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
 deadline=$(($(date +%s) + 600))
 unlocked() {
   until problem=$("$@" 2>&1); do
@@ -34,49 +36,47 @@ unlocked() {
     sleep 2
   done
 }
-apt_get() {
-  apt-get --quiet=2 --yes --no-install-recommends --allow-downgrades --allow-change-held-packages \\
-    -o DPkg::Lock::Timeout=600 -o Dpkg::Options::=--force-confold "$@"
-}
+options='--quiet=2 --yes --no-install-recommends --allow-downgrades --allow-change-held-packages
+  -o DPkg::Lock::Timeout=600 -o Dpkg::Options::=--force-confold'
+apt_get() { apt-get $options --no-remove "$@"; }
 interrupted=$(dpkg --audit)$(ls /var/lib/dpkg/updates)
 if [ -n "$interrupted" ]; then
   unlocked dpkg --force-confold --configure --pending || echo 'dpkg could not finish; apt goes on' >&2
 fi
 unlocked apt-get --quiet=2 -o APT::Update::Error-Mode=any update
 if [ -n "$interrupted" ]; then
-  apt_get --fix-broken --no-remove install || echo 'apt could not finish; what is to be unpacked again follows' >&2
-  states='${db:Status-Want} ${db:Status-Eflag} ${binary:Package}\\n'
-  again=$(dpkg-query --show --showformat "$states" | sed -n -E 's/^(install|hold) reinstreq //p')
-  if [ -n "$again" ]; then apt_get --reinstall --no-remove install $again; fi
+  apt_get --fix-broken install || echo 'apt could not finish; what is to be unpacked again follows' >&2
+  states=$(dpkg-query --show --showformat '${db:Status-Want} ${db:Status-Eflag} ${binary:Package}\\n')
+  again=$(echo "$states" | sed -n -E 's/^(install|hold) reinstreq //p')
+  if [ -n "$again" ]; then apt_get --reinstall install $again; fi
 fi
-apt_get install "$@"
+if ! apt_get install "$@"; then
+  plan=$(apt-get $options --simulate install "$@" 2> /dev/null) || plan=
+  removed=$(echo "$plan" | sed -n 's/^Remv \\([^ ]*\\).*/\\1/p' | paste -s -d ' ')
+  if [ -n "$removed" ]; then
+    echo "for $*, apt would have to remove $removed, so nothing was installed; if nothing needs it, remove it by hand" >&2
+  fi
+  exit 1
+fi
 """
 
 
 @operation()
 @fails_clearly
 def repository_key(*, url: str, fingerprint: str, dest: str) -> Generator[StringCommand, None, None]:
-    """Put the key of an apt repository into a keyring, when it is the expected one.
+    """Put the key of an apt repository into a keyring, when it is the expected one, alone and valid.
 
     + url: where the repository publishes its armoured key
     + fingerprint: the 40 hexadecimal digits that the key must have
     + dest: path of the keyring, written in binary form
     """
+    published = read(host, AptRepositoryKey, url=url).encode(errors="replace")
     try:
-        key = openpgp.dearmor(read(host, AptRepositoryKey, url=url))
-        found, expiry = openpgp.fingerprint(key), openpgp.expiry(key)
+        key = apt_key.pinned_key(published, fingerprint=fingerprint, now=datetime.now(UTC))
     except ValueError as error:
-        raise OperationValueError(f"{host.name}: {url} is {error}; check the URL or the mirror") from None
-    if found != fingerprint:
         raise OperationValueError(
-            f"{host.name}: the key at {url} has fingerprint {found}, expected {fingerprint}; "
-            "it was not installed"
-        )
-    if expiry and expiry < datetime.now(UTC):
-        raise OperationValueError(
-            f"{host.name}: the key at {url} expired on {expiry:%Y-%m-%d}; it was not installed; have the mirror fetch "
-            "the repository's renewed key"
-        )
+            f"{host.name}: the key at {url} {error}; it was not installed; check the URL, or what the mirror serves there"
+        ) from None
     yield write_command({dest: key})
 
 
@@ -86,5 +86,9 @@ def installed(*, packages: list[str]) -> Generator[StringCommand, None, None]:
 
     + packages: names, with ``=version`` or ``=pattern*`` where the version matters
     """
-    arguments = (QuoteString(package) for package in packages)
-    yield StringCommand("sh", "-c", QuoteString(_INSTALL), "install-packages", *arguments)
+    yield install_command(packages)
+
+
+def install_command(packages: list[str]) -> StringCommand:
+    """The command that installs packages; see ``installed``. It removes none."""
+    return StringCommand("sh", "-c", QuoteString(_INSTALL), "install-packages", *map(QuoteString, packages))

@@ -58,16 +58,18 @@ for tables in iptables ip6tables iptables-legacy ip6tables-legacy; do
   command -v $tables-save > /dev/null || continue
   saved=$($tables-save --counters 2> /dev/null) || continue
   if printf '%s\n' "$saved" | grep --quiet --extended-regexp '{RULES}'; then
-    printf '%s\n' "$saved" | grep --invert-match --extended-regexp '{RULES}' | $tables-restore --counters
+    kept=$(printf '%s\n' "$saved" | grep --invert-match --extended-regexp '{RULES}')
+    printf '%s\n' "$kept" | $tables-restore --counters
   fi
 done
-if command -v nft > /dev/null; then
-  nft list tables | while read -r _ family table; do
+# A kernel that has none of them cannot be asked.
+if command -v nft > /dev/null && found=$(nft list tables 2> /dev/null); then
+  printf '%s\n' "$found" | while read -r _ family table; do
     case $table in kube-proxy|calico) nft delete table "$family" "$table" ;; esac
   done
 fi
-if command -v ipset > /dev/null; then
-  ipset list --name | while read -r name; do
+if command -v ipset > /dev/null && found=$(ipset list --name 2> /dev/null); then
+  printf '%s\n' "$found" | while read -r name; do
     case $name in cali*|KUBE-*) ipset destroy "$name" ;; esac
   done
 fi

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,13 @@ class InventoryProblem(Exception):
     """Why an inventory cannot be verified, in one sentence for the operator."""
 
 
+class HostData(dict[str, Any]):
+    """pyinfra's data of a host, whose repr has names and no values: pytest prints what a failed test was given."""
+
+    def __repr__(self) -> str:
+        return f"<data: {', '.join(self)}>"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Machine:
     """One host of the inventory.
@@ -32,7 +39,7 @@ class Machine:
     name: str
     connection: str
     groups: tuple[str, ...]
-    data: Mapping[str, Any]
+    data: Mapping[str, Any] = field(repr=False)
 
     @property
     def node_name(self) -> str:
@@ -201,5 +208,4 @@ def _read(inventory: str) -> list[dict[str, Any]]:
         raise InventoryProblem(f"inventory {inventory} cannot be read: {' '.join(answer['error'].split())}")
     # Such as that the machines are those of an hour ago.
     sys.stderr.write(process.stderr)
-    hosts: list[dict[str, Any]] = answer["hosts"]
-    return hosts
+    return [{**host, "data": HostData(host["data"])} for host in answer["hosts"]]

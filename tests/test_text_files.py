@@ -1,0 +1,185 @@
+"""Files written by the real shell: what they were stays, and what they hold is nowhere else."""
+
+import os
+import shlex
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+from pyinfra.api import Config, Host, Inventory, State
+from pyinfra.api.command import StringCommand
+from pyinfra.api.connect import connect_all
+
+from kubeadm_deploys.facts.api_endpoint import HOSTS_FILE, ApiEndpointState
+from kubeadm_deploys.operations import direct
+from kubeadm_deploys.operations.api_endpoint import resolve_commands
+from kubeadm_deploys.operations.text_files import write_command
+
+FSTAB = b"//nas/x /mnt cifs username=svc,password=hunter2 0 0\n"
+# Nobody but root can give a file away.
+OTHER_USER, OTHER_GROUP = (4711, 4712) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+
+
+def write(
+    contents: dict[Path, bytes], *, path: str = os.environ["PATH"], cut: int | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command as a connector does; ``cut`` is after how many bytes of stdin the connection is lost."""
+    command = write_command({str(file): content for file, content in contents.items()})
+    stdin = command.connector_arguments["_stdin"]
+    assert isinstance(stdin, str)
+    return subprocess.run(
+        ["sh", "-c", command.get_raw_value()],
+        input=stdin[:cut],
+        env={"PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def written(contents: dict[Path, bytes]) -> None:
+    done = write(contents)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {path: path.read_bytes() for path in contents} == contents
+
+
+def identity(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid
+
+
+def test_several_files_are_written_with_any_content_and_their_folders(tmp_path: Path) -> None:
+    contents = {
+        tmp_path / "a": b"",
+        tmp_path / "new/deep/it's a name": bytes(range(256)),
+        tmp_path / "big": b"x" * 300_000,
+        tmp_path / "c": "ü\n\n".encode(),
+    }
+    written(contents)
+    assert {identity(path) for path in contents} == {(0o644, os.geteuid(), os.getegid())}
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a", "big", "c", "new"]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o400, 0o755])
+def test_a_file_keeps_its_mode_owner_and_group(tmp_path: Path, mode: int) -> None:
+    fstab = tmp_path / "fstab"
+    fstab.write_bytes(b"before")
+    os.chown(fstab, OTHER_USER, OTHER_GROUP)
+    fstab.chmod(mode)
+    written({fstab: FSTAB})
+    assert identity(fstab) == (mode, OTHER_USER, OTHER_GROUP)
+
+
+def test_a_link_stays_and_its_file_is_renamed_into_place(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "real").mkdir()
+    real, link = tmp_path / "real/hosts", tmp_path / "etc/hosts"
+    real.write_bytes(b"before")
+    real.chmod(0o600)
+    (tmp_path / "etc/second").symlink_to("../real/hosts")
+    link.symlink_to("second")
+    inode = real.stat().st_ino
+    written({link: b"after"})
+    assert (link.is_symlink(), real.is_symlink(), real.read_bytes()) == (True, False, b"after")
+    assert identity(real)[0] == 0o600
+    assert real.stat().st_ino != inode
+    assert list((tmp_path / "real").iterdir()) == [real]
+
+
+def test_a_link_to_a_file_that_is_not_there_makes_it(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to("file")
+    written({link: b"x"})
+    assert link.is_symlink() and identity(tmp_path / "file")[0] == 0o644
+
+
+def test_what_cannot_be_written_stays_and_is_named(tmp_path: Path) -> None:
+    (tmp_path / "dangling").symlink_to(tmp_path / "no/file")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "masked").symlink_to(tmp_path / "pipe")
+    for name, sentence in {
+        "dangling": f"{tmp_path}/dangling is a link to a place that does not exist",
+        "folder": f"{tmp_path}/folder leads to {tmp_path}/folder, which is not a regular file",
+        "masked": f"{tmp_path}/masked leads to {tmp_path}/pipe, which is not a regular file",
+    }.items():
+        done = write({tmp_path / name: b"x"})
+        assert done.returncode == 1
+        assert sentence in done.stderr
+    assert sorted(each.name for each in tmp_path.rglob("*")) == ["dangling", "folder", "masked", "pipe"]
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_connection_that_is_lost_leaves_whole_files(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    second.write_bytes(b"before")
+    # The first line has 13 bytes.
+    done = write({first: b"one line\n", second: b"another line\n"}, cut=20)
+    assert done.returncode == 1
+    assert f"the content of {second} did not arrive" in done.stderr
+    assert (first.read_bytes(), second.read_bytes()) == (b"one line\n", b"before")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_a_killed_run_left_is_cleared_away(tmp_path: Path) -> None:
+    for left in (".file.kubeadm-deploys", ".file.kubeadm-deploys.aB3xYz"):
+        (tmp_path / left).write_text("half")
+    (tmp_path / ".other.kubeadm-deploys.aB3xYz").write_text("theirs")
+    written({tmp_path / "file": b"x"})
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".other.kubeadm-deploys.aB3xYz", "file"]
+
+
+def test_no_argument_of_any_process_has_the_content(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("base64", "cp", "mktemp", "mv", "sync"):
+        program = programs / name
+        program.write_text(
+            f'#!/bin/sh\ncat /proc/[0-9]*/cmdline >> {seen} 2> /dev/null\nexec /usr/bin/{name} "$@"\n'
+        )
+        program.chmod(0o755)
+    done = write({tmp_path / "fstab": FSTAB}, path=f"{programs}:/usr/bin:/bin")
+    assert done.returncode == 0, done.stderr
+    arguments = seen.read_bytes()
+    # Proof that the shell was seen.
+    assert b"write-files" in arguments
+    assert [part for part in (b"hunter2", b"Ly9uYXMveCAv") if part in arguments] == []
+    assert (tmp_path / "fstab").read_bytes() == FSTAB
+
+
+def test_files_are_on_the_disk_before_they_are_renamed_and_folders_after(tmp_path: Path) -> None:
+    programs, log = tmp_path / "bin", tmp_path / "log"
+    programs.mkdir()
+    for name in ("mv", "sync"):
+        program = programs / name
+        program.write_text(f'#!/bin/sh\necho {name} "$@" >> {log}\nexec /usr/bin/{name} "$@"\n')
+        program.chmod(0o755)
+    file = tmp_path / "folder/file"
+    done = write({file: b"x"}, path=f"{programs}:/usr/bin:/bin")
+    assert done.returncode == 0, done.stderr
+    (first, partial), moved, last = [shlex.split(line) for line in log.read_text().splitlines()]
+    assert (first, moved[-2:], last) == ("sync", [partial, str(file)], ["sync", str(file.parent)])
+
+
+# The ways in which the command gets to a machine.
+
+
+def test_stdin_stays_with_the_command_that_goes_on_after_the_files() -> None:
+    found = ApiEndpointState(hosts_files={HOSTS_FILE: "127.0.0.1 localhost\n"}, joined=True)
+    (command,) = resolve_commands(found, endpoint="api.internal", address="10.0.0.1")
+    assert "restart-clients" in command.get_raw_value()
+    alone = write_command({HOSTS_FILE: b"127.0.0.1 localhost\n10.0.0.1 api.internal\n"})
+    assert command.connector_arguments == alone.connector_arguments
+
+
+def test_stdin_reaches_the_connector_outside_of_operations_too(tmp_path: Path) -> None:
+    state = State(inventory=Inventory((["@local"], {})), config=Config())
+    host: Host = state.inventory.get_host("@local")
+    connect_all(state)
+    done, output = direct.run(host, StringCommand("cat", _stdin="from the command"))
+    assert (done, output.stdout) == (True, "from the command")
+    done, output = direct.run(host, write_command({str(tmp_path / "file"): b"x"}))
+    assert (done, (tmp_path / "file").read_bytes()) == (True, b"x"), output.stderr
+    assert direct.run(host, "cat", stdin="given")[1].stdout == "given"
