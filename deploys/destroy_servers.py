@@ -7,6 +7,7 @@ Without the confirmation it only lists what it would delete, detach and keep.
 
 from pyinfra import host, logger
 
+from kubeadm_deploys.entry import host_data
 from kubeadm_deploys.hetzner.client import connect
 from kubeadm_deploys.hetzner.description_file import load_description
 from kubeadm_deploys.hetzner.destroy import (
@@ -26,7 +27,7 @@ with stopping_at_interrupt():
 
 logger.info(f"--> Deletion of cluster {description.cluster_name}:")
 tell(doomed.plan)
-refuse_unconfirmed(doomed, confirmation=host.data.get("confirm"))
+refuse_unconfirmed(doomed, confirmation=host_data(host).get("confirm"))
 refuse_protected(doomed)
 
 do(

@@ -311,7 +311,7 @@ def refuse_unconfirmed(found: Doomed, *, confirmation: object) -> None:
     Raises:
         InputError: saying how to confirm.
     """
-    if found.lines and str(confirmation) != found.cluster_name:
+    if found.lines and confirmation != found.cluster_name:
         given = "is missing" if confirmation is None else f"{confirmation!r} is not the cluster's name"
         raise InputError(
             [
