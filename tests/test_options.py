@@ -47,6 +47,7 @@ def test_defaults_make_a_cluster() -> None:
             {"containerd_version": "1.6.9", "checksums": {OLD_CONTAINERD: "0" * 64}},
             ["containerd_version", "1.6.9", "1.7 or newer"],
         ),
+        ({"containerd_version": "1.6.0"}, ["containerd_version", "'1.6.0'", "1.7 or newer"]),
         (
             {"containerd_version": "2.3.99"},
             ["containerd_version", "2.3.99", "no known checksum", "checksums"],
