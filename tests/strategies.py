@@ -284,7 +284,10 @@ FIELDS: dict[str, Field] = {
     "dns_domain": _ANY_NAME,
     "control_plane_endpoint": _OPTIONAL_NAME,
     "certificate_sans": list_field(_SAN, most=3),
-    "encapsulation": _one_of("VXLAN", "IPIP", "None"),
+    "encapsulation": Field(
+        right=_one_of("VXLAN", "IPIP", "None").right | st.none(),
+        wrong=_one_of("VXLAN", "IPIP", "None").wrong.filter(lambda value: value is not None),
+    ),
     "pod_mtu": _number(st.just(0) | st.integers(576, 9000), -1, 1, 575, 9001, 10**4000),
     "swap": _one_of("off", "keep"),
     "mirror": text_field(URLS, *_NO_URL, optional=True),

@@ -71,6 +71,7 @@ def test_defaults_make_a_cluster() -> None:
         ({"certificate_sans": ["exa mple"]}, ["certificate_sans", "DNS name"]),
         ({"certificate_sans": ["fe80::1%eth0"]}, ["certificate_sans", "'fe80::1%eth0'", "DNS name"]),
         ({"encapsulation": "GRE"}, ["encapsulation", "'GRE'", "VXLAN or IPIP or None"]),
+        ({"swap": None}, ["swap", "None", "off or keep"]),
         ({"pod_mtu": 100}, ["pod_mtu", "100", "576"]),
         ({"pod_mtu": True}, ["pod_mtu", "True", "not an MTU"]),
         ({"swap": "on"}, ["swap", "'on'", "off or keep"]),
@@ -194,6 +195,10 @@ def test_values_take_their_normal_form() -> None:
     assert options.mirror == "http://10.0.0.9:8080"
     assert options.kubernetes_apt_key_fingerprint == "DE15B14486CD377B9E876E1A234654DA9A296436"
     assert options.certificate_sans == ("203.0.113.7", "k8s.example.com")
+
+
+def test_the_offered_none_is_pythons_too() -> None:
+    assert ClusterOptions(encapsulation=None).encapsulation == "None"  # type: ignore[arg-type]
 
 
 def test_options_cannot_be_changed_afterwards() -> None:

@@ -243,9 +243,11 @@ def one_of(*choices: str) -> Callable[[object], str]:
     """One of the given words."""
 
     def check(value: object) -> str:
-        if value not in choices:
+        # Whoever writes None into a Python file, as the message offers it, means the word.
+        word = "None" if value is None else value
+        if word not in choices:
             raise ValueError(f"is not known; choose {' or '.join(filter(None, choices))}")
-        return str(value)
+        return str(word)
 
     return check
 
