@@ -44,7 +44,8 @@ ANYTHING: SearchStrategy[Any] = st.recursive(
     max_leaves=6,
 )
 NOT_TEXT = ANYTHING.filter(lambda value: not isinstance(value, str))
-NO_LIST = ANYTHING.filter(lambda value: not isinstance(value, list | tuple))
+NO_LIST = ANYTHING.filter(lambda value: not isinstance(value, list | tuple | str))
+"""Text is a list too: of what stands between its commas."""
 
 _LETTERS, _DIGITS = string.ascii_lowercase, string.digits
 NUMBER_LIKE = [
@@ -167,7 +168,11 @@ def _one_of(*words: str) -> Field:
 def list_field(item: Field, *, most: int) -> Field:
     lists = st.lists(item.right.filter(bool), max_size=most)
     broken = st.builds(lambda start, wrong: [*start, wrong], st.lists(item.right, max_size=1), item.wrong)
-    return Field(right=lists | lists.map(tuple), wrong=NO_LIST | broken)
+    one_wrong = item.wrong.filter(
+        lambda wrong: isinstance(wrong, str) and wrong and wrong == wrong.strip() and "," not in wrong
+    )
+    broken_text = st.builds(lambda start, wrong: ", ".join([*start, wrong]), lists, one_wrong)
+    return Field(right=lists | lists.map(tuple), wrong=NO_LIST | broken | broken_text)
 
 
 def _number(right: SearchStrategy[int], *wrong: int) -> Field:

@@ -2,8 +2,15 @@
 
 import pytest
 
-from kubeadm_deploys.entry import options_from_data, typed_data, with_typed_texts
+from kubeadm_deploys.entry import (
+    options_from_data,
+    topology_from_inventory,
+    typed_data,
+    with_typed_texts,
+)
 from kubeadm_deploys.errors import InputError
+from kubeadm_deploys.options import ClusterOptions
+from tests.generated_clusters import inventory
 
 HETZNER_HOST = {
     "ssh_hostname": "203.0.113.10",
@@ -96,3 +103,10 @@ def test_names_that_are_numbers_in_a_file_stay_as_they_are() -> None:
         "cluster_name": 2024,
         "confirm": "007",
     }
+
+
+def test_a_text_with_commas_is_a_list_of_taints_or_roles() -> None:
+    data = {"node_ip": "10.0.0.1", "node_taints": "a:NoSchedule, b=c:NoExecute", "node_roles": "gpu"}
+    (node,) = topology_from_inventory(inventory([data], workers=0), options=ClusterOptions()).nodes
+    assert node.taints == ("a:NoSchedule", "b=c:NoExecute")
+    assert node.roles == ("gpu",)

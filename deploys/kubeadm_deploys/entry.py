@@ -227,8 +227,8 @@ def _as_text(value: object) -> str:
 
 
 def _as_tuple(value: Any) -> Any:
-    """A list as a tuple; anything else is as it was, to be refused with all that is wrong with the nodes."""
-    return tuple(value) if isinstance(value, list) else value
+    """A list, or text with commas, as a tuple; anything else is as it was, to be refused with all that is wrong."""
+    return checks.items(value) if isinstance(value, list | str) else value
 
 
 def _as_address(value: object) -> str:
