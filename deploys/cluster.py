@@ -30,14 +30,14 @@ from kubeadm_deploys import (
     wait_for_provisioning,
     wait_until_ready,
 )
-from kubeadm_deploys.entry import options_from_data, topology_from_inventory
+from kubeadm_deploys.entry import host_data, options_from_data, topology_from_inventory
 from kubeadm_deploys.hetzner.cloud import cloud_from_data
 from kubeadm_deploys.locking import one_run_at_a_time
 from kubeadm_deploys.reporting import report_failure
 
-options = options_from_data(host.data.dict())
+options = options_from_data(host_data(host))
 topology = topology_from_inventory(inventory, options=options)
-cloud = cloud_from_data(host.data.dict(), options=options)
+cloud = cloud_from_data(host_data(host), options=options)
 
 report_failure(options=options, topology=topology)
 one_run_at_a_time(topology=topology)

@@ -1,12 +1,13 @@
-"""Delete the servers of a cluster on Hetzner Cloud, and everything else there that belongs to it.
+"""Delete the servers of a cluster on Hetzner Cloud, and what else there is known to belong to it.
 
 Usage: HCLOUD_TOKEN=... pyinfra -y @local deploys/destroy_servers.py --data confirm=CLUSTER_NAME \
            [--data description=FILE]
-Without the confirmation it only lists what it would delete.
+Without the confirmation it only lists what it would delete, detach and keep.
 """
 
 from pyinfra import host, logger
 
+from kubeadm_deploys.entry import host_data
 from kubeadm_deploys.hetzner.client import connect
 from kubeadm_deploys.hetzner.description_file import load_description
 from kubeadm_deploys.hetzner.destroy import (
@@ -24,9 +25,9 @@ client = connect()
 with stopping_at_interrupt():
     doomed = read_doomed(client, cluster_name=description.cluster_name)
 
-logger.info(f"--> Of cluster {description.cluster_name}, to be deleted:")
-tell(doomed.lines or ["nothing, nothing of it is there"])
-refuse_unconfirmed(doomed, confirmation=host.data.get("confirm"))
+logger.info(f"--> Deletion of cluster {description.cluster_name}:")
+tell(doomed.plan)
+refuse_unconfirmed(doomed, confirmation=host_data(host).get("confirm"))
 refuse_protected(doomed)
 
 do(

@@ -8,12 +8,12 @@ it again.
 
 from pyinfra import host, inventory
 
-from kubeadm_deploys.entry import flag, options_from_data, seconds, topology_from_inventory
+from kubeadm_deploys.entry import flag, host_data, options_from_data, seconds, topology_from_inventory
 from kubeadm_deploys.locking import one_run_at_a_time
 from kubeadm_deploys.removal import remove_node
 from kubeadm_deploys.reporting import report_failure
 
-data = host.data.dict()
+data = host_data(host)
 options = options_from_data(data, also=("node", "force", "drain_timeout"))
 topology = topology_from_inventory(inventory, options=options)
 report_failure(options=options, topology=topology)

@@ -6,12 +6,12 @@ Without the confirmation it changes nothing. Part of a cluster that goes on is f
 
 from pyinfra import host, inventory
 
-from kubeadm_deploys.entry import flag, options_from_data, topology_from_inventory
+from kubeadm_deploys.entry import flag, host_data, options_from_data, topology_from_inventory
 from kubeadm_deploys.locking import one_run_at_a_time
 from kubeadm_deploys.reporting import report_failure
 from kubeadm_deploys.reset import refuse_unconfirmed, reset_machine
 
-data = host.data.dict()
+data = host_data(host)
 options = options_from_data(data, also=("confirm", "force"))
 topology = topology_from_inventory(inventory, options=options)
 refuse_unconfirmed(options=options, confirmation=data.get("confirm"))

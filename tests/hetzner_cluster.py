@@ -4,7 +4,7 @@ Who takes a fixture imports it and lists it in ``__all__``.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from kubeadm_deploys.hetzner.destroy import delete_cluster, read_doomed
 from kubeadm_deploys.hetzner.plan import Plan
 from kubeadm_deploys.hetzner.servers import make_servers, plan_servers
 from kubeadm_deploys.hetzner.steps import Pace
+from tests.lab.hetzner.records import Resource
 from tests.lab.hetzner.server import Api, running
 
 PUBLIC_KEY = (
@@ -94,6 +95,41 @@ def destroy(api: Api, name: str = "demo", *, pace: Pace = PATIENT, read_timeout:
     delete_cluster(client, read_doomed(client, cluster_name=name), report=lambda _: None, pace=pace)
 
 
+def order(api: Api, path: str, **body: object) -> None:
+    """One call that makes or changes something, as anybody with the token can make it, and its actions' end."""
+    client_of(api).request("POST", path, json=body)
+    wait_for_actions(api)
+
+
+def id_of(things: Mapping[int, Resource], name: str) -> int:
+    """The ID of the only thing with this name."""
+    [found] = [thing.id for thing in things.values() if thing.name == name]
+    return found
+
+
+def order_load_balancer(
+    api: Api, name: str, *, labels: Mapping[str, str], cluster: str = "demo", target: int | None = None
+) -> None:
+    """A load balancer in a cluster's network, perhaps with a server behind it."""
+    private = {"type": "server", "server": {"id": target}, "use_private_ip": True}
+    order(
+        api,
+        "/load_balancers",
+        name=name,
+        load_balancer_type="lb11",
+        location="fsn1",
+        network=id_of(api.state.networks, cluster),
+        targets=[] if target is None else [private],
+        labels=labels,
+    )
+
+
+def attach_by_hand(api: Api) -> None:
+    """What a person does by hand: a volume at a worker of cluster demo, a load balancer in its network."""
+    order(api, "/volumes", name="customers", size=500, server=id_of(api.state.servers, "demo-worker-1"))
+    order_load_balancer(api, "shop", labels={"team": "shop"})
+
+
 def writes(api: Api) -> list[tuple[str, str]]:
     """The writing calls so far, ids replaced by a star, in alphabetical order."""
     return sorted((call.method, starred(call.path)) for call in api.calls if call.write)
@@ -106,25 +142,19 @@ def starred(path: str) -> str:
 
 def cripple(api: Api) -> None:
     """Take away everything that can be, short of deleting servers, load balancer, network and firewall."""
-    client = client_of(api)
-
-    def call(path: str, **body: object) -> None:
-        client.request("POST", path, json=body)
-        wait_for_actions(api)
-
     for wall in api.state.firewalls.values():
-        call(f"/firewalls/{wall.id}/actions/set_rules", rules=[])
-        call(f"/firewalls/{wall.id}/actions/remove_from_resources", remove_from=list(wall.applied_to))
+        order(api, f"/firewalls/{wall.id}/actions/set_rules", rules=[])
+        order(api, f"/firewalls/{wall.id}/actions/remove_from_resources", remove_from=list(wall.applied_to))
     for network in api.state.networks.values():
         for balancer in api.state.load_balancers.values():
             path = f"/load_balancers/{balancer.id}/actions"
             selector = balancer.targets[0]["label_selector"]
-            call(f"{path}/remove_target", type="label_selector", label_selector=selector)
-            call(f"{path}/delete_service", listen_port=6443)
-            call(f"{path}/detach_from_network", network=network.id)
+            order(api, f"{path}/remove_target", type="label_selector", label_selector=selector)
+            order(api, f"{path}/delete_service", listen_port=6443)
+            order(api, f"{path}/detach_from_network", network=network.id)
         for server in api.state.servers.values():
-            call(f"/servers/{server.id}/actions/detach_from_network", network=network.id)
-        call(f"/networks/{network.id}/actions/delete_subnet", ip_range=network.subnets[0]["ip_range"])
+            order(api, f"/servers/{server.id}/actions/detach_from_network", network=network.id)
+        order(api, f"/networks/{network.id}/actions/delete_subnet", ip_range=network.subnets[0]["ip_range"])
     api.calls.clear()
 
 

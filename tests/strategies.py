@@ -44,7 +44,8 @@ ANYTHING: SearchStrategy[Any] = st.recursive(
     max_leaves=6,
 )
 NOT_TEXT = ANYTHING.filter(lambda value: not isinstance(value, str))
-NO_LIST = ANYTHING.filter(lambda value: not isinstance(value, list | tuple))
+NO_LIST = ANYTHING.filter(lambda value: not isinstance(value, list | tuple | str))
+"""Text is a list too: of what stands between its commas."""
 
 _LETTERS, _DIGITS = string.ascii_lowercase, string.digits
 NUMBER_LIKE = [
@@ -168,7 +169,11 @@ def _one_of(*words: str) -> Field:
 def list_field(item: Field, *, most: int) -> Field:
     lists = st.lists(item.right.filter(bool), max_size=most)
     broken = st.builds(lambda start, wrong: [*start, wrong], st.lists(item.right, max_size=1), item.wrong)
-    return Field(right=lists | lists.map(tuple), wrong=NO_LIST | broken)
+    one_wrong = item.wrong.filter(
+        lambda wrong: isinstance(wrong, str) and wrong and wrong == wrong.strip() and "," not in wrong
+    )
+    broken_text = st.builds(lambda start, wrong: ", ".join([*start, wrong]), lists, one_wrong)
+    return Field(right=lists | lists.map(tuple), wrong=NO_LIST | broken | broken_text)
 
 
 def _number(right: SearchStrategy[int], *wrong: int) -> Field:
@@ -285,7 +290,10 @@ FIELDS: dict[str, Field] = {
     "dns_domain": _ANY_NAME,
     "control_plane_endpoint": _OPTIONAL_NAME,
     "certificate_sans": list_field(_SAN, most=3),
-    "encapsulation": _one_of("VXLAN", "IPIP", "None"),
+    "encapsulation": Field(
+        right=_one_of("VXLAN", "IPIP", "None").right | st.none(),
+        wrong=_one_of("VXLAN", "IPIP", "None").wrong.filter(lambda value: value is not None),
+    ),
     "pod_mtu": _number(st.just(0) | st.integers(576, 9000), -1, 1, 575, 9001, 10**4000),
     "swap": _one_of("off", "keep"),
     "mirror": text_field(URLS, *_NO_URL, optional=True),

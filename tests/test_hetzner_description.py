@@ -35,6 +35,13 @@ def test_a_name_is_needed() -> None:
     assert problems({}) == ('cluster_name: is missing; give the cluster a name, like cluster_name = "demo"',)
 
 
+def test_sources_may_be_one_text() -> None:
+    settings = {"ssh_from": "203.0.113.7/32", "api_from": "198.51.100.0/24, 2001:db8::/32"}
+    description = describe({"cluster_name": "demo", "hetzner": settings})
+    assert description.ssh_from == ("203.0.113.7/32",)
+    assert description.api_from == ("198.51.100.0/24", "2001:db8::/32")
+
+
 def test_pools_have_defaults_for_what_is_not_said() -> None:
     description = describe(
         {
@@ -66,7 +73,7 @@ def test_pools_have_defaults_for_what_is_not_said() -> None:
         ({"network": "10.0.0.0/25"}, "hetzner.network: '10.0.0.0/25' is too small"),
         ({"network": "10.244.0.0/16"}, "hetzner.network: 10.244.0.0/16 overlaps pod_subnet 10.244.0.0/16"),
         ({"network": "10.0.0.0/8"}, "hetzner.network: 10.0.0.0/8 overlaps service_subnet 10.96.0.0/12"),
-        ({"ssh_from": "0.0.0.0/0"}, "hetzner.ssh_from: '0.0.0.0/0' is not a list of networks"),
+        ({"ssh_from": "me"}, "hetzner.ssh_from: 'me' is not a list of networks"),
         ({"ssh_from": ["10.0.0.1/8"]}, "hetzner.ssh_from: ['10.0.0.1/8'] is not a list of networks"),
         ({"ssh_from": []}, "hetzner.ssh_from: [] closes SSH, and connect_by is 'public_ipv4'"),
         ({"api_from": [f"10.0.{n}.0/24" for n in range(101)]}, "has 101 networks, a firewall rule takes 100"),

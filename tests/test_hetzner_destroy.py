@@ -6,21 +6,29 @@ import sys
 from pathlib import Path
 
 import pytest
-from hcloud.networks import Network
-from hcloud.servers import Server
 
 from kubeadm_deploys.errors import InputError
-from kubeadm_deploys.hetzner.destroy import read_doomed, refuse_protected, refuse_unconfirmed
+from kubeadm_deploys.hetzner.client import HetznerError
+from kubeadm_deploys.hetzner.destroy import (
+    delete_cluster,
+    read_doomed,
+    refuse_protected,
+    refuse_unconfirmed,
+)
 from kubeadm_deploys.hetzner.names import state_folder
 from tests.hetzner_cluster import (
+    PATIENT,
     api,
+    attach_by_hand,
     client_of,
     described,
     destroy,
+    id_of,
     key,
     make,
+    order,
+    order_load_balancer,
     shape,
-    wait_for_actions,
     writes,
 )
 from tests.lab.hetzner.server import Api
@@ -31,25 +39,40 @@ ROOT = Path(__file__).parents[1]
 
 
 def own_things(api: Api, *, cluster: str = "demo") -> None:
-    """What a cluster makes by itself: a volume at one of its servers, a load balancer in its network."""
-    client = client_of(api)
-    server = next(server for server in api.state.servers.values() if server.name == f"{cluster}-worker-1")
-    network = next(network for network in api.state.networks.values() if network.name == cluster)
-    client.volumes.create(size=10, name=f"pvc-{cluster}", server=Server(id=server.id))
-    client.load_balancers.create(
-        name=f"svc-{cluster}",
-        load_balancer_type=client.load_balancer_types.get_by_name("lb11"),  # type: ignore[arg-type]
-        location=client.locations.get_by_name("fsn1"),
-        network=Network(id=network.id),
+    """What a cluster's controllers make: a volume at one of its servers, a load balancer that leads to it."""
+    worker = id_of(api.state.servers, f"{cluster}-worker-1")
+    labels = {"managed-by": "csi-driver", "kubeadm-deploys/cluster": cluster, "pv-name": f"pvc-{cluster}"}
+    order(api, "/volumes", name=f"pvc-{cluster}", size=10, server=worker, labels=labels)
+    order_load_balancer(
+        api,
+        f"svc-{cluster}",
+        target=worker,
+        cluster=cluster,
+        labels={"hcloud-ccm/service-uid": f"uid-{cluster}"},
     )
-    wait_for_actions(api)
+
+
+def neighbour(api: Api) -> None:
+    """A server that somebody has put into the cluster's network, behind its firewall, into its placement group."""
+    order(
+        api,
+        "/servers",
+        name="shop-1",
+        server_type="cx23",
+        image="debian-13",
+        location="fsn1",
+        networks=[id_of(api.state.networks, "demo")],
+        placement_group=id_of(api.state.placement_groups, "demo-worker-1"),
+    )
+    shop = {"type": "server", "server": {"id": id_of(api.state.servers, "shop-1")}}
+    wall = id_of(api.state.firewalls, "demo")
+    order(api, f"/firewalls/{wall}/actions/apply_to_resources", apply_to=[shop])
 
 
 def test_everything_of_the_cluster_goes_and_nothing_else(api: Api, key: Path) -> None:
     make(api, described(key, name="other", network="10.1.0.0/16"))
     own_things(api, cluster="other")
-    client_of(api).volumes.create(size=10, name="mine", location=client_of(api).locations.get_by_name("fsn1"))
-    wait_for_actions(api)
+    order(api, "/volumes", name="mine", size=10, location="fsn1")
     before = shape(api)
     make(api, described(key, control_plane={"count": 3}))
     own_things(api)
@@ -59,6 +82,112 @@ def test_everything_of_the_cluster_goes_and_nothing_else(api: Api, key: Path) ->
     assert shape(api) == before
     assert {volume.name for volume in api.state.volumes.values()} == {"mine", "pvc-other"}
     assert not state_folder("demo").exists()
+
+
+def test_what_people_attached_by_hand_is_detached_and_kept(api: Api, key: Path) -> None:
+    make(api, described(key))
+    own_things(api)
+    attach_by_hand(api)
+    destroy(api)
+    [volume] = api.state.volumes.values()
+    assert (volume.name, volume.server) == ("customers", None)
+    [balancer] = api.state.load_balancers.values()
+    assert (balancer.name, balancer.networks) == ("shop", {})
+    assert not api.state.servers and not api.state.networks
+    api.calls.clear()
+    destroy(api)
+    assert writes(api) == []
+
+
+def test_what_others_servers_use_is_kept_as_it_is(api: Api, key: Path) -> None:
+    make(api, described(key))
+    own_things(api)
+    neighbour(api)
+    attachment = dict(api.state.servers[id_of(api.state.servers, "shop-1")].networks)
+    said: list[str] = []
+    client = client_of(api)
+    found = read_doomed(client, cluster_name="demo")
+    assert [line.partition(":")[0] for line in found.kept] == [
+        "network demo (10.0.0.0/16)",
+        "firewall demo",
+        "placement group demo-worker-1",
+    ]
+    delete_cluster(client, found, report=said.append, pace=PATIENT)
+
+    [server] = api.state.servers.values()
+    assert (server.name, server.networks) == ("shop-1", attachment)
+    assert server.networks and server.placement_group in api.state.placement_groups
+    assert server.firewalls_in_force[0] == tuple(api.state.firewalls)
+    assert len(api.state.networks) == len(api.state.firewalls) == len(api.state.placement_groups) == 1
+    assert not api.state.load_balancers and not api.state.volumes and not api.state.ssh_keys
+    assert said[-1] == "Nothing of cluster demo is left but what is kept."
+
+    again = read_doomed(client, cluster_name="demo")
+    assert again.kept == found.kept
+    refuse_unconfirmed(again, confirmation=None)
+    api.calls.clear()
+    delete_cluster(client, again, report=said.append, pace=PATIENT)
+    assert writes(api) == []
+
+
+def test_what_ties_things_to_others_is_read(api: Api, key: Path) -> None:
+    make(api, described(key))
+    network, wall = id_of(api.state.networks, "demo"), id_of(api.state.firewalls, "demo")
+    subnet = {"type": "vswitch", "vswitch_id": 7, "ip_range": "10.1.0.0/24", "network_zone": "eu-central"}
+    order(api, f"/networks/{network}/actions/change_ip_range", ip_range="10.0.0.0/15")
+    order(api, f"/networks/{network}/actions/add_subnet", **subnet)
+    prod = {"type": "label_selector", "label_selector": {"selector": "env=prod"}}
+    order(api, f"/firewalls/{wall}/actions/apply_to_resources", apply_to=[prod])
+    order_load_balancer(
+        api, "svc", target=id_of(api.state.servers, "demo-worker-1"), labels={"hcloud-ccm/service-uid": "x"}
+    )
+    balancer = id_of(api.state.load_balancers, "svc")
+    dedicated = {"type": "ip", "ip": {"ip": "203.0.113.9"}}
+    for target in (prod, dedicated, {**prod, "label_selector": {"selector": "a=b"}, "use_private_ip": True}):
+        order(api, f"/load_balancers/{balancer}/actions/add_target", **target)
+    assert read_doomed(client_of(api), cluster_name="demo").kept == (
+        "network demo (10.0.0.0/15): it connects dedicated servers by a vSwitch",
+        "load balancer svc: it leads to servers with the label a=b and servers with the label env=prod and address "
+        "203.0.113.9 outside this cluster",
+        "firewall demo: it protects servers with the label env=prod outside this cluster",
+    )
+
+
+def test_another_clusters_load_balancer_in_the_network_is_kept(api: Api, key: Path) -> None:
+    make(api, described(key))
+    make(api, described(key, name="other", network="10.1.0.0/16"))
+    worker = id_of(api.state.servers, "other-worker-1")
+    network = id_of(api.state.networks, "demo")
+    order(api, f"/servers/{worker}/actions/attach_to_network", network=network)
+    order_load_balancer(api, "svc-other", target=worker, labels={"hcloud-ccm/service-uid": "uid-other"})
+    destroy(api)
+    [balancer] = api.state.load_balancers.values()
+    assert [target["server"]["id"] for target in balancer.targets] == [worker]
+    assert list(balancer.networks) == [network]
+
+
+def test_addresses_of_their_own_are_kept(api: Api, key: Path) -> None:
+    make(api, described(key))
+    worker = id_of(api.state.servers, "demo-worker-1")
+    order(api, "/floating_ips", type="ipv4", name="www", server=worker)
+    for address in api.state.primary_ips.values():
+        if address.assignee_id == worker and address.type == "ipv4":
+            address.name, address.auto_delete = "office", False
+    lines = [one.line for one in read_doomed(client_of(api), cluster_name="demo").detached]
+    assert [line.partition(" (")[0] for line in lines] == ["Primary IP office", "Floating IP www"]
+    destroy(api)
+    assert [(one.name, one.assignee_id) for one in api.state.primary_ips.values()] == [("office", None)]
+    assert [(one.name, one.server) for one in api.state.floating_ips.values()] == [("www", None)]
+
+
+def test_only_what_was_listed_is_deleted(api: Api, key: Path) -> None:
+    make(api, described(key))
+    listed = read_doomed(client_of(api), cluster_name="demo")
+    neighbour(api)
+    api.calls.clear()
+    with pytest.raises(HetznerError, match="has changed since this was listed, so nothing was deleted"):
+        delete_cluster(client_of(api), listed, report=lambda _: None, pace=PATIENT)
+    assert writes(api) == []
 
 
 def test_nothing_is_left_to_delete_after_it(api: Api, key: Path) -> None:
@@ -88,8 +217,8 @@ def test_the_list_names_what_the_cluster_made(api: Api, key: Path) -> None:
     make(api, described(key))
     own_things(api)
     lines = read_doomed(client_of(api), cluster_name="demo").lines
-    assert "volume pvc-demo (10 GB, with its data, made by the cluster)" in lines
-    assert "load balancer svc-demo (made by the cluster)" in lines
+    assert "volume pvc-demo (10 GB, with its data)" in lines
+    assert "load balancer svc-demo (lb11, of a Service in the cluster)" in lines
     assert "server demo-worker-1 (cx23)" in lines
 
 
@@ -121,6 +250,7 @@ def test_many_servers_are_awaited_together(api: Api, key: Path) -> None:
 def test_on_the_command_line(tmp_path: Path, api: Api, key: Path) -> None:
     (tmp_path / "demo.py").write_text(f"cluster_name = 'demo'\nhetzner = {{'ssh_key': {str(key)!r}}}\n")
     make(api, described(key))
+    attach_by_hand(api)
     # A lost key must not keep anybody from deleting.
     key.unlink()
 
@@ -141,12 +271,17 @@ def test_on_the_command_line(tmp_path: Path, api: Api, key: Path) -> None:
     assert listed.returncode == 1
     assert "server demo-worker-1 (cx23)" in listed.stderr
     assert "add: --data confirm=demo" in listed.stderr and "Traceback" not in listed.stderr
+    assert "To be detached, and kept:" in listed.stderr
+    assert (
+        "volume customers (500 GB) from server demo-worker-1: it lacks this cluster's label" in listed.stderr
+    )
     assert len(shape(api)["servers"]) == 2
 
     done = pyinfra("--data", "confirm=demo")
     assert done.returncode == 0, done.stderr
     assert "Nothing of cluster demo is left." in done.stderr
-    assert not any(shape(api).values())
+    assert [balancer.name for balancer in api.state.load_balancers.values()] == ["shop"]
+    assert not api.state.servers and not api.state.networks
 
-    again = pyinfra("--data", "confirm=demo")
-    assert again.returncode == 0 and "nothing of it is there" in again.stderr
+    again = pyinfra()
+    assert again.returncode == 0 and "(nothing to delete)" in again.stderr

@@ -15,6 +15,7 @@ from tests.hetzner_cluster import (
     FAULTS,
     IMPATIENT,
     api,
+    attach_by_hand,
     cripple,
     described,
     destroy,
@@ -68,6 +69,11 @@ DESTROYING = [
     ("DELETE", "/servers/*"),
     ("DELETE", "/ssh_keys/*"),
     ("POST", "/firewalls/*/actions/remove_from_resources"),
+]
+
+DETACHING = [
+    ("POST", "/load_balancers/*/actions/detach_from_network"),
+    ("POST", "/volumes/*/actions/detach"),
 ]
 
 
@@ -133,6 +139,11 @@ def test_the_loops_are_complete(api: Api, cluster: ClusterDescription, whole: di
     destroy(api)
     assert writes(api) == DESTROYING
     assert not any(shape(api).values())
+    make(api, cluster)
+    attach_by_hand(api)
+    api.calls.clear()
+    destroy(api)
+    assert [call for call in writes(api) if "/detach" in call[1]] == DETACHING
 
 
 @pytest.mark.parametrize(("method", "path", "number", "fault"), each_fault_at(MAKING))
@@ -184,6 +195,23 @@ def test_destroying(
     meet(api, lambda **how: destroy(api, **how), calls=DESTROYING, call=(method, path, number), fault=fault)
     destroy(api)
     assert not any(shape(api).values())
+    api.calls.clear()
+    destroy(api)
+    assert writes(api) == []
+
+
+@pytest.mark.parametrize(("method", "path", "number", "fault"), each_fault_at(DETACHING))
+def test_detaching_what_is_kept(
+    api: Api, cluster: ClusterDescription, method: str, path: str, number: int, fault: str
+) -> None:
+    make(api, cluster)
+    attach_by_hand(api)
+    api.calls.clear()
+    meet(api, lambda **how: destroy(api, **how), calls=DETACHING, call=(method, path, number), fault=fault)
+    destroy(api)
+    assert [(volume.name, volume.server) for volume in api.state.volumes.values()] == [("customers", None)]
+    assert [(one.name, one.networks) for one in api.state.load_balancers.values()] == [("shop", {})]
+    assert not api.state.servers and not api.state.networks and not api.state.firewalls
     api.calls.clear()
     destroy(api)
     assert writes(api) == []

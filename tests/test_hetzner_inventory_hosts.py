@@ -148,11 +148,12 @@ def test_labels_that_name_no_group_are_refused(label: str, value: str | None, se
         groups_of([strange], inventory="staging", shared={}, hosts={"demo-worker-5": {}})
 
 
-def test_the_load_balancers_addresses_are_added_to_the_users(demo: ClusterDescription) -> None:
+@pytest.mark.parametrize("names", [("api.example.com",), "api.example.com"])
+def test_the_load_balancers_addresses_are_added_to_the_users(demo: ClusterDescription, names: object) -> None:
     hosts = hosts_of(
         [server()],
         description=demo,
-        variables={"certificate_sans": ("api.example.com",)},
+        variables={"certificate_sans": names},
         balancer=load_balancer(),
         state=STATE,
     )

@@ -47,6 +47,7 @@ def test_defaults_make_a_cluster() -> None:
             {"containerd_version": "1.6.9", "checksums": {OLD_CONTAINERD: "0" * 64}},
             ["containerd_version", "1.6.9", "1.7 or newer"],
         ),
+        ({"containerd_version": "1.6.0"}, ["containerd_version", "'1.6.0'", "1.7 or newer"]),
         (
             {"containerd_version": "2.3.99"},
             ["containerd_version", "2.3.99", "no known checksum", "checksums"],
@@ -66,10 +67,13 @@ def test_defaults_make_a_cluster() -> None:
         ({"cluster_name": "My Cluster"}, ["cluster_name", "'My Cluster'", "lower-case"]),
         ({"control_plane_endpoint": "10.0.0.1"}, ["control_plane_endpoint", "IP address", "use a name"]),
         ({"dns_domain": "-x"}, ["dns_domain", "'-x'", "DNS name"]),
-        ({"certificate_sans": "example.com"}, ["certificate_sans", "not a list"]),
+        ({"certificate_sans": 7}, ["certificate_sans", "7", "not a list"]),
+        ({"certificate_sans": "a.example.com,"}, ["certificate_sans", "'a.example.com,'", "DNS name"]),
+        ({"certificate_sans": "a.example.com;b"}, ["certificate_sans", "DNS name"]),
         ({"certificate_sans": ["exa mple"]}, ["certificate_sans", "DNS name"]),
         ({"certificate_sans": ["fe80::1%eth0"]}, ["certificate_sans", "'fe80::1%eth0'", "DNS name"]),
         ({"encapsulation": "GRE"}, ["encapsulation", "'GRE'", "VXLAN or IPIP or None"]),
+        ({"swap": None}, ["swap", "None", "off or keep"]),
         ({"pod_mtu": 100}, ["pod_mtu", "100", "576"]),
         ({"pod_mtu": True}, ["pod_mtu", "True", "not an MTU"]),
         ({"swap": "on"}, ["swap", "'on'", "off or keep"]),
@@ -105,7 +109,7 @@ def test_defaults_make_a_cluster() -> None:
         ({"waive_checks": ["clocks"]}, ["waive_checks", "'clocks'", "no check", "clock, hostname"]),
         ({"waive_checks": ["another-cluster"]}, ["waive_checks", "'another-cluster'", "cannot be waived"]),
         ({"waive_checks": [["clock"]]}, ["waive_checks", "has ['clock']", "no check", "choose among"]),
-        ({"waive_checks": "clock"}, ["waive_checks", "'clock'", "not a list"]),
+        ({"waive_checks": "clock, all"}, ["waive_checks", "'clock, all'", "one by one"]),
         (
             {"containerd_restrict_oom_score_adj": "yes"},
             ["containerd_restrict_oom_score_adj", "true or false"],
@@ -120,7 +124,9 @@ def test_defaults_make_a_cluster() -> None:
         ({"pod_mtu": 10**5000}, ["pod_mtu", "<int too big to show>", "not an MTU"]),
         ({"swap": [10**5000]}, ["swap", "<list too big to show>", "off or keep"]),
         ({"provisioning_timeout": 0}, ["provisioning_timeout", "0", "1 to 3600"]),
-        ({"nameservers": "9.9.9.9"}, ["nameservers", "'9.9.9.9'", "not a list"]),
+        ({"nameservers": {}}, ["nameservers", "{}", "not a list", "9.9.9.9"]),
+        ({"nameservers": "9.9.9.9,9.9"}, ["nameservers", "'9.9'", "not an IPv4 address"]),
+        ({"nameservers": "1.1.1.1,1.1.1.1,1.1.1.1,1.1.1.1"}, ["nameservers", "more than three"]),
         ({"nameservers": ["127.0.0.53"]}, ["nameservers", "'127.0.0.53'", "the pod itself"]),
         ({"nameservers": ["2620:fe::fe"]}, ["nameservers", "'2620:fe::fe'", "not an IPv4 address"]),
         ({"nameservers": ["9.9.9.9"] * 4}, ["nameservers", "more than three", "at most three"]),
@@ -195,6 +201,35 @@ def test_values_take_their_normal_form() -> None:
     assert options.mirror == "http://10.0.0.9:8080"
     assert options.kubernetes_apt_key_fingerprint == "DE15B14486CD377B9E876E1A234654DA9A296436"
     assert options.certificate_sans == ("203.0.113.7", "k8s.example.com")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("api.example.com", ("api.example.com",)),
+        ("api.example.com,203.0.113.7", ("api.example.com", "203.0.113.7")),
+        (" api.example.com , fd00::1 ", ("api.example.com", "fd00::1")),
+        ("", ()),
+    ],
+)
+def test_text_with_commas_is_a_list(text: str, found: tuple[str, ...]) -> None:
+    assert ClusterOptions(certificate_sans=text).certificate_sans == found  # type: ignore[arg-type]
+
+
+def test_every_list_may_be_one_text() -> None:
+    values = {
+        "ignore_preflight_errors": "Swap",
+        "waive_checks": "clock",
+        "nameservers": "9.9.9.9, 1.1.1.1",
+    }
+    options = ClusterOptions(**values)  # type: ignore[arg-type]
+    assert options.ignore_preflight_errors == ("Swap",)
+    assert options.waive_checks == ("clock",)
+    assert options.nameservers == ("9.9.9.9", "1.1.1.1")
+
+
+def test_the_offered_none_is_pythons_too() -> None:
+    assert ClusterOptions(encapsulation=None).encapsulation == "None"  # type: ignore[arg-type]
 
 
 def test_options_cannot_be_changed_afterwards() -> None:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,15 @@ def host(name: str = "node-1", connector: str = "ssh", **data: Any) -> dict[str,
 
 def machine(name: str, *groups: str) -> Machine:
     return Machine(name=name, connection=f"docker://{name}", groups=groups, data={})
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [(None, []), ((), []), ("", []), (("a", "b"), ["a", "b"]), ("a", ["a"]), ("a, b,c", ["a", "b", "c"])],
+)
+def test_a_list_may_be_written_as_text(value: object, found: list[str]) -> None:
+    assert replace(machine("node-1"), data={"nameservers": value}).listed("nameservers") == found
+    assert machine("node-1").listed("nameservers") == []
 
 
 def read(folder: Path, inventory: str = TWO_GROUPS) -> tuple[Machine, ...]:

@@ -113,11 +113,10 @@ def provider_id_or_empty(value: object) -> str:
 
 def nameservers(value: object) -> tuple[str, ...]:
     """At most three IPv4 addresses of DNS servers, none of them the machine itself: pods have to reach them."""
-    if not isinstance(value, list | tuple):
-        raise ValueError("is not a list; write it like ['10.0.0.53', '9.9.9.9']")
-    if len(value) > 3:
+    found = items(value, example="['10.0.0.53', '9.9.9.9']")
+    if len(found) > 3:
         raise ValueError("has more than three addresses, and a resolver asks no more; write at most three")
-    return tuple(_nameserver(entry) for entry in value)
+    return tuple(_nameserver(entry) for entry in found)
 
 
 def _nameserver(value: object) -> str:
@@ -248,20 +247,29 @@ def one_of(*choices: str) -> Callable[[object], str]:
     """One of the given words."""
 
     def check(value: object) -> str:
-        if value not in choices:
+        # Whoever writes None into a Python file, as the message offers it, means the word.
+        word = "None" if value is None else value
+        if word not in choices:
             raise ValueError(f"is not known; choose {' or '.join(filter(None, choices))}")
-        return str(value)
+        return str(word)
 
     return check
 
 
+def items(value: object, *, example: str = "['a', 'b']") -> tuple[object, ...]:
+    """The items of a list, or those of a text with commas between them, as ``--data`` gives it."""
+    if isinstance(value, str):
+        return tuple(item.strip() for item in value.split(",")) if value.strip() else ()
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"is not a list; write it like {example}")
+    return tuple(value)
+
+
 def tuple_of(item: Callable[[object], str]) -> Callable[[object], tuple[str, ...]]:
-    """A list whose items all pass ``item``."""
+    """A list, or text with commas, whose items all pass ``item``."""
 
     def check(value: object) -> tuple[str, ...]:
-        if not isinstance(value, list | tuple):
-            raise ValueError("is not a list; write it like ['a', 'b']")
-        return tuple(item(entry) for entry in value)
+        return tuple(item(entry) for entry in items(value))
 
     return check
 

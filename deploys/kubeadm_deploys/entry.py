@@ -6,10 +6,12 @@ Only entry scripts use this; everything below them gets the typed values. No rem
 import dataclasses
 import difflib
 import ipaddress
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pyinfra
 from pyinfra import logger
 from pyinfra.api.connectors import get_all_connectors
 from pyinfra.api.host import Host
@@ -39,7 +41,49 @@ _NODE_KEYS = (
 _HETZNER_KEYS = ("hetzner", "hcloud_network", "hcloud_location", "hcloud_endpoint")
 """Data of the Hetzner inventory: the servers' description, and where in the cloud they are."""
 
+_SCRIPT_KEYS = ("confirm", "node", "description")
+"""Names and paths that only ``--data`` gives to a script."""
+
+_TEXTS = frozenset(
+    [
+        *(field.name for field in dataclasses.fields(ClusterOptions) if field.type in (str, tuple[str, ...])),
+        *_NODE_KEYS,
+        *_HETZNER_KEYS,
+        *_SCRIPT_KEYS,
+    ]
+)
+"""Data that are text, or a list of texts."""
+
 _warned: set[str] = set()
+
+
+def host_data(host: Host) -> dict[str, Any]:
+    """A host's merged pyinfra data, in which every name that ``--data`` gives is the text that was typed."""
+    return with_typed_texts(host.data.dict(), typed_data(sys.argv[1:]) if pyinfra.is_cli else {})
+
+
+def typed_data(arguments: Iterable[str]) -> dict[str, str]:
+    """What ``--data KEY=VALUE`` says on pyinfra's command line; the last one of a key counts."""
+    found = {}
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--":
+            break
+        name, equals, value = argument.partition("=")
+        if name == "--data":
+            key, _, text = (value if equals else next(rest, "")).partition("=")
+            found[key] = text
+    return found
+
+
+def with_typed_texts(data: Mapping[str, Any], typed: Mapping[str, str]) -> dict[str, Any]:
+    """Data in which pyinfra has taken no text for a number, a boolean or null, as it does with 007, 1e5 and true."""
+    return {
+        key: typed[key]
+        if key in typed and key in _TEXTS and (value is None or isinstance(value, bool | int | float))
+        else value
+        for key, value in data.items()
+    }
 
 
 def options_from_data(data: Mapping[str, object], *, also: tuple[str, ...] = ()) -> ClusterOptions:
@@ -157,7 +201,7 @@ def topology_from_inventory(inventory: Inventory, *, options: ClusterOptions) ->
 
 def node_of(host: Host) -> Node:
     """Who a machine is: what its data say, and for name and address else what the inventory calls it."""
-    data = host.data.dict()
+    data = host_data(host)
     bare_name = host.name.rpartition("/")[2]
     ip = _as_text(data.get("node_ip", _as_address(data.get("ssh_hostname")) or _as_address(bare_name)))
     return Node(
@@ -183,8 +227,8 @@ def _as_text(value: object) -> str:
 
 
 def _as_tuple(value: Any) -> Any:
-    """A list as a tuple; anything else is as it was, to be refused with all that is wrong with the nodes."""
-    return tuple(value) if isinstance(value, list) else value
+    """A list, or text with commas, as a tuple; anything else is as it was, to be refused with all that is wrong."""
+    return checks.items(value) if isinstance(value, list | str) else value
 
 
 def _as_address(value: object) -> str:

@@ -51,6 +51,13 @@ def _kubernetes_version(value: object) -> str:
     return found
 
 
+def _containerd_version(value: object) -> str:
+    found = checks.version(value)
+    if artifacts.containerd_config_version(found) is None:
+        raise ValueError("is not supported; choose 1.7 or newer")
+    return found
+
+
 def _cloud_controller_version(value: object) -> str:
     found = checks.version(value)
     if _release(found) < _release(artifacts.OLDEST_HCLOUD_CLOUD_CONTROLLER):
@@ -89,7 +96,7 @@ class ClusterOptions:
         "Kubernetes release; 1.31 or newer, because the kubeadm document is v1beta4.",
     )
     containerd_version: str = _option(
-        artifacts.CONTAINERD_VERSION, checks.version, "containerd release, 1.7 or newer."
+        artifacts.CONTAINERD_VERSION, _containerd_version, "containerd release, 1.7 or newer."
     )
     runc_version: str = _option(artifacts.RUNC_VERSION, checks.version, "runc release.")
     cni_plugins_version: str = _option(
@@ -311,8 +318,4 @@ def _version_problems(options: ClusterOptions) -> list[str]:
                 f"{component}_version: {release} has no known checksum for {files[0].url}; "
                 "add it to checksums or choose a known release"
             )
-    if not problems and artifacts.containerd_config_version(options.containerd_version) is None:
-        problems.append(
-            f"containerd_version: {options.containerd_version} is not supported; choose 1.7 or newer"
-        )
     return problems

@@ -78,8 +78,6 @@ def _private_network(value: object) -> str:
 
 
 def _sources(value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        raise ValueError("is not a list of networks; write it like ['203.0.113.7/32']")
     sources = checks.tuple_of(_source)(value)
     if len(sources) > _MAX_SOURCES:
         raise ValueError(f"has {len(sources)} networks, a firewall rule takes {_MAX_SOURCES}; join some")

@@ -1,8 +1,10 @@
-"""What belongs to a cluster in a project, and the order in which it can be deleted."""
+"""What goes with a cluster in a project, what stays, and the order in which it is done."""
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from hcloud import Client
 from pyinfra import logger
@@ -10,90 +12,230 @@ from pyinfra import logger
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.hetzner.client import HetznerError
 from kubeadm_deploys.hetzner.names import belongs_to, state_folder
-from kubeadm_deploys.hetzner.project import Labels, Project, Volume
-from kubeadm_deploys.hetzner.project_reading import read_project, read_volumes
+from kubeadm_deploys.hetzner.ownership import Ownership
+from kubeadm_deploys.hetzner.project import (
+    Address,
+    LoadBalancer,
+    Named,
+    Network,
+    Project,
+    Server,
+    Volume,
+)
+from kubeadm_deploys.hetzner.project_reading import read_project, read_surroundings
 from kubeadm_deploys.hetzner.steps import Pace, Step, run_steps
 
-CLOUD_CONTROLLER_LABEL = "hcloud-ccm/service-uid"
-"""On the load balancers that Hetzner's cloud controller makes for Services."""
+T = TypeVar("T")
 
-# Phases: what uses the rest, then what was used, then what is only free when no selector names it.
-_USERS, _USED, _LAST = 1, 2, 3
+# Phases, after those in which volumes are detached. Load balancers go before the servers, because an interrupted run
+# leaves nothing that tells whose a load balancer is once its targets are gone. Last is what is only free when nothing
+# uses it and no selector names it.
+_BALANCERS, _SERVERS, _USED, _LAST = 1, 2, 3, 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detached:
+    """Something that stays, but leaves what goes: a volume its server, a load balancer its network."""
+
+    line: str
+    """What leaves what, and why it stays."""
+    step: Step | None
+    """None when deleting the server or load balancer does it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Doomed:
-    """Everything of a cluster; volumes and load balancers that it made by itself included."""
+    """Everything of a cluster that is to be deleted; and what is not, though it stands in relation to it."""
 
     cluster_name: str
     project: Project
     volumes: tuple[Volume, ...]
+    detached: tuple[Detached, ...] = ()
+    kept: tuple[str, ...] = ()
+    """What stays as it is, each with the reason."""
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """Each thing with its kind."""
+        """Each thing to be deleted, with its kind."""
         project = self.project
         return (
             *(f"server {server.name} ({server.server_type})" for server in project.servers),
             *(
-                f"load balancer {balancer.name} ({_origin(balancer.labels, self.cluster_name)})"
+                f"load balancer {balancer.name} ({_origin(balancer, self.cluster_name)})"
                 for balancer in project.load_balancers
             ),
-            *(
-                f"volume {volume.name} ({volume.size} GB, with its data, {_origin(volume.labels, self.cluster_name)})"
-                for volume in self.volumes
-            ),
+            *(f"volume {volume.name} ({volume.size} GB, with its data)" for volume in self.volumes),
             *(f"network {network.name} ({network.ip_range})" for network in project.networks),
             *(f"firewall {firewall.name}" for firewall in project.firewalls),
             *(f"placement group {group.name}" for group in project.placement_groups),
             *(f"SSH key {key.name}" for key in project.ssh_keys),
         )
 
+    @property
+    def plan(self) -> tuple[str, ...]:
+        """The whole plan, everything in it once."""
+        detached = [one.line for one in self.detached]
+        return (
+            "To be deleted:",
+            *_indented(self.lines or ["(nothing to delete)"]),
+            *(("To be detached, and kept:", *_indented(detached)) if detached else ()),
+            *(("Kept as it is:", *_indented(self.kept)) if self.kept else ()),
+        )
 
-def _origin(labels: Labels, cluster_name: str) -> str:
-    return "labelled" if belongs_to(labels, cluster_name) else "made by the cluster"
+
+def _origin(balancer: LoadBalancer, cluster_name: str) -> str:
+    if belongs_to(balancer.labels, cluster_name):
+        return balancer.load_balancer_type
+    return f"{balancer.load_balancer_type}, of a Service in the cluster"
+
+
+def _indented(lines: Sequence[str]) -> Iterator[str]:
+    return (f"  {line}" for line in lines)
 
 
 def read_doomed(client: Client, *, cluster_name: str) -> Doomed:
-    """Read what belongs to the cluster.
+    """Read what belongs to the cluster, and what is around it.
 
     Raises:
         HetznerError: the API cannot be read.
     """
     project = read_project(client, cluster_name=cluster_name)
-    return choose_doomed(cluster_name=cluster_name, project=project, volumes=read_volumes(client))
+    around = read_surroundings(client)
+    return choose_doomed(
+        cluster_name=cluster_name,
+        project=project,
+        servers=around.servers,
+        volumes=around.volumes,
+        addresses=around.addresses,
+    )
 
 
-def choose_doomed(*, cluster_name: str, project: Project, volumes: Sequence[Volume]) -> Doomed:
-    """Choose by label; volumes also by the server they are attached to, load balancers by the network."""
-    networks = tuple(network for network in project.networks if belongs_to(network.labels, cluster_name))
-    servers = {server.id for server in project.servers}
+def choose_doomed(
+    *,
+    cluster_name: str,
+    project: Project,
+    volumes: Sequence[Volume],
+    servers: Sequence[Server] = (),
+    addresses: Sequence[Address] = (),
+) -> Doomed:
+    """Choose what goes; ``servers``, ``volumes`` and ``addresses`` are those of the whole project."""
+    own = {server.id: server for server in project.servers}
+    whose = Ownership(
+        cluster_name=cluster_name,
+        own=project.servers,
+        others=[server for server in servers if server.id not in own],
+    )
+
+    def labelled(things: Sequence[Named]) -> list[Named]:
+        return [thing for thing in things if belongs_to(thing.labels, cluster_name)]
+
+    networks, kept_networks = _sorted_out(labelled(project.networks), whose.why_network_stays)
+    firewalls, kept_firewalls = _sorted_out(labelled(project.firewalls), whose.why_firewall_stays)
+    groups, kept_groups = _sorted_out(labelled(project.placement_groups), whose.why_placement_group_stays)
+    balancers, other_balancers = _sorted_out(
+        project.load_balancers,
+        lambda balancer: whose.why_load_balancer_stays(balancer, networks=[one.id for one in networks]),
+    )
+    going, other_volumes = _sorted_out(volumes, whose.why_volume_stays)
     return Doomed(
         cluster_name=cluster_name,
         project=Project(
-            ssh_keys=tuple(key for key in project.ssh_keys if belongs_to(key.labels, cluster_name)),
+            ssh_keys=tuple(labelled(project.ssh_keys)),
             networks=networks,
-            firewalls=tuple(
-                firewall for firewall in project.firewalls if belongs_to(firewall.labels, cluster_name)
-            ),
-            placement_groups=tuple(
-                group for group in project.placement_groups if belongs_to(group.labels, cluster_name)
-            ),
+            firewalls=firewalls,
+            placement_groups=groups,
             servers=project.servers,
-            load_balancers=tuple(
-                balancer
-                for balancer in project.load_balancers
-                if belongs_to(balancer.labels, cluster_name)
-                or not {network.id for network in networks}.isdisjoint(balancer.networks)
-                or (CLOUD_CONTROLLER_LABEL in balancer.labels and not servers.isdisjoint(balancer.servers))
-            ),
+            load_balancers=balancers,
         ),
-        volumes=tuple(
-            volume
-            for volume in volumes
-            if belongs_to(volume.labels, cluster_name) or volume.server in servers
+        volumes=going,
+        detached=(
+            *_volumes_off_servers(other_volumes, own),
+            *_balancers_off_networks(other_balancers, networks),
+            *_released(addresses, project.servers, balancers),
+        ),
+        kept=(
+            *(f"network {network.name} ({network.ip_range}): {reason}" for network, reason in kept_networks),
+            *(
+                f"load balancer {balancer.name}: {reason}"
+                for balancer, reason in other_balancers
+                if whose.concerns_load_balancer(balancer) and not _networks_of(balancer, networks)
+            ),
+            *(
+                f"volume {volume.name} ({volume.size} GB): {reason}"
+                for volume, reason in other_volumes
+                if whose.concerns_volume(volume) and volume.server not in own
+            ),
+            *(f"firewall {firewall.name}: {reason}" for firewall, reason in kept_firewalls),
+            *(f"placement group {group.name}: {reason}" for group, reason in kept_groups),
         ),
     )
+
+
+def _sorted_out(
+    things: Iterable[T], why_it_stays: Callable[[T], str]
+) -> tuple[tuple[T, ...], tuple[tuple[T, str], ...]]:
+    """What goes, and what stays with the reason."""
+    reasons = [(thing, why_it_stays(thing)) for thing in things]
+    return (
+        tuple(thing for thing, reason in reasons if not reason),
+        tuple((thing, reason) for thing, reason in reasons if reason),
+    )
+
+
+def _volumes_off_servers(
+    staying: Sequence[tuple[Volume, str]], servers: Mapping[int, Server]
+) -> Iterator[Detached]:
+    """One after the other at each server, because the API locks a server whose volume it detaches."""
+    turns: Counter[int] = Counter()
+    for volume, reason in staying:
+        if volume.server is not None and volume.server in servers:
+            server = servers[volume.server]
+            yield Detached(
+                line=f"volume {volume.name} ({volume.size} GB) from server {server.name}: {reason}",
+                step=Step(
+                    phase=-turns[server.id],
+                    doing=f"detach volume {volume.name}",
+                    path=f"/volumes/{volume.id}/actions/detach",
+                    done_if=frozenset(["not_found"]),
+                ),
+            )
+            turns[server.id] += 1
+
+
+def _balancers_off_networks(
+    staying: Sequence[tuple[LoadBalancer, str]], networks: Sequence[Network]
+) -> Iterator[Detached]:
+    for balancer, reason in staying:
+        for network in _networks_of(balancer, networks):
+            yield Detached(
+                line=f"load balancer {balancer.name} from network {network.name}: {reason}",
+                step=Step(
+                    phase=_USED,
+                    doing=f"detach load balancer {balancer.name} from network {network.name}",
+                    path=f"/load_balancers/{balancer.id}/actions/detach_from_network",
+                    body={"network": network.id},
+                    done_if=frozenset(["not_found", "load_balancer_not_attached_to_network"]),
+                ),
+            )
+
+
+def _networks_of(balancer: LoadBalancer, networks: Sequence[Network]) -> list[Network]:
+    return [network for network in networks if network.id in balancer.networks]
+
+
+def _released(
+    addresses: Sequence[Address], servers: Sequence[Server], balancers: Sequence[LoadBalancer]
+) -> Iterator[Detached]:
+    """Addresses of what goes: the API documents that deleting it leaves them."""
+    holders = {("server", server.id): server.name for server in servers}
+    holders |= {("load balancer", balancer.id): balancer.name for balancer in balancers}
+    for address in addresses:
+        if address.holder in holders:
+            kind, name = address.holder[0], holders[address.holder]
+            yield Detached(
+                line=f"{address.kind} {address.name} ({address.ip}) from {kind} {name}: it stays when the {kind} goes",
+                step=None,
+            )
 
 
 def refuse_protected(found: Doomed) -> None:
@@ -123,16 +265,18 @@ def refuse_protected(found: Doomed) -> None:
 
 
 def delete_steps(found: Doomed) -> tuple[Step, ...]:
-    """The calls that delete it, users before what they use."""
+    """The calls that detach what stays and delete what goes, users before what they use."""
     project = found.project
     return (
-        *(_delete(_USERS, "server", server.name, f"/servers/{server.id}") for server in project.servers),
+        *(one.step for one in found.detached if one.step),
         *(
-            _delete(_USERS, "load balancer", balancer.name, f"/load_balancers/{balancer.id}")
+            _delete(_BALANCERS, "load balancer", balancer.name, f"/load_balancers/{balancer.id}")
             for balancer in project.load_balancers
         ),
-        *(_volume_steps(found)),
-        *(_firewall_steps(found)),
+        *(_delete(_SERVERS, "server", server.name, f"/servers/{server.id}") for server in project.servers),
+        # Deleting their servers has detached them.
+        *(_delete(_LAST, "volume", volume.name, f"/volumes/{volume.id}") for volume in found.volumes),
+        *_firewall_steps(found),
         *(_delete(_LAST, "network", network.name, f"/networks/{network.id}") for network in project.networks),
         *(
             _delete(_LAST, "placement group", group.name, f"/placement_groups/{group.id}")
@@ -140,19 +284,6 @@ def delete_steps(found: Doomed) -> tuple[Step, ...]:
         ),
         *(_delete(_LAST, "SSH key", key.name, f"/ssh_keys/{key.id}") for key in project.ssh_keys),
     )
-
-
-def _volume_steps(found: Doomed) -> Iterator[Step]:
-    """Volumes lose their servers with these; those of other servers are detached first."""
-    own = {server.id for server in found.project.servers}
-    for volume in found.volumes:
-        if volume.server is not None and volume.server not in own:
-            yield Step(
-                phase=_USED,
-                doing=f"detach volume {volume.name}",
-                path=f"/volumes/{volume.id}/actions/detach",
-            )
-        yield _delete(_LAST, "volume", volume.name, f"/volumes/{volume.id}")
 
 
 def _firewall_steps(found: Doomed) -> Iterator[Step]:
@@ -180,7 +311,7 @@ def refuse_unconfirmed(found: Doomed, *, confirmation: object) -> None:
     Raises:
         InputError: saying how to confirm.
     """
-    if found.lines and str(confirmation) != found.cluster_name:
+    if found.lines and confirmation != found.cluster_name:
         given = "is missing" if confirmation is None else f"{confirmation!r} is not the cluster's name"
         raise InputError(
             [
@@ -192,11 +323,15 @@ def refuse_unconfirmed(found: Doomed, *, confirmation: object) -> None:
 def delete_cluster(
     client: Client, found: Doomed, *, report: Callable[[str], None] = logger.info, pace: Pace | None = None
 ) -> None:
-    """Delete it all, look again, and forget what is remembered of the cluster.
+    """Delete what goes, look again, and forget what is remembered of the cluster.
 
     Raises:
-        HetznerError: with every step that failed, or with what is there all the same.
+        HetznerError: the project has changed since; with every step that failed, or with what is there all the same.
     """
+    if read_doomed(client, cluster_name=found.cluster_name).plan != found.plan:
+        raise HetznerError(
+            "the project has changed since this was listed, so nothing was deleted; run this again to see the new list"
+        )
     run_steps(client, delete_steps(found), known={}, report=report, pace=pace)
     left = read_doomed(client, cluster_name=found.cluster_name)
     if left.lines:
@@ -204,7 +339,7 @@ def delete_cluster(
     folder = state_folder(found.cluster_name)
     if folder.exists():
         shutil.rmtree(folder)
-    report(f"Nothing of cluster {found.cluster_name} is left.")
+    report(f"Nothing of cluster {found.cluster_name} is left{' but what is kept' if left.kept else ''}.")
 
 
 def _delete(phase: int, kind: str, name: str, path: str) -> Step:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pyinfra.api.exceptions import InventoryError
 
+from kubeadm_deploys import checks
 from kubeadm_deploys.hetzner.description import ClusterDescription
 from kubeadm_deploys.hetzner.inventory_files import KNOWN_HOSTS, SSH_CONFIG
 from kubeadm_deploys.hetzner.names import CONTROL_PLANE, POOL_LABEL, ROLE_LABEL, WORKER
@@ -153,7 +154,7 @@ def hosts_of(
         common["ssh_config_file"] = str(state / SSH_CONFIG)
     if balancer:
         addresses = load_balancer_addresses(balancer, description=description)
-        common["certificate_sans"] = [*variables.get("certificate_sans", ()), *addresses]
+        common["certificate_sans"] = [*checks.items(variables.get("certificate_sans", ())), *addresses]
     return {
         server["name"]: {
             **{

@@ -33,6 +33,8 @@ class Network:
     labels: Labels
     ip_range: str
     subnets: tuple[tuple[str, str], ...]
+    has_dedicated_servers: bool = False
+    """Whether a subnet connects it with a vSwitch, and so with dedicated servers."""
     is_protected: bool = False
 
 
@@ -57,6 +59,8 @@ class Firewall:
     labels: Labels
     rules: tuple[Rule, ...]
     selectors: tuple[str, ...]
+    servers: tuple[int, ...] = ()
+    """Every server that it protects, by itself or by a label selector."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,15 +117,19 @@ class LoadBalancer:
     services: tuple[Service, ...]
     selectors: tuple[str, ...]
     """Label selectors whose servers are targets by their private addresses."""
+    public_selectors: tuple[str, ...] = ()
+    """Label selectors whose servers are targets by their public addresses."""
     servers: tuple[int, ...] = ()
-    """Servers that are targets by themselves."""
+    """Every server that is a target, by itself or by a label selector."""
+    addresses: tuple[str, ...] = ()
+    """Targets by address: dedicated servers."""
     is_public: bool = False
     is_protected: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Volume:
-    """A volume, which the cluster's CSI driver made or a user gave it."""
+    """A volume with the server that it is attached to."""
 
     id: int
     name: str
@@ -129,6 +137,18 @@ class Volume:
     size: int
     server: int | None
     is_protected: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """A public address that outlives the server or load balancer that has it."""
+
+    kind: str
+    """Primary IP or Floating IP."""
+    name: str
+    ip: str
+    holder: tuple[str, int] | None
+    """The kind, server or load balancer, and the ID of what has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +189,15 @@ class Project:
     placement_groups: tuple[PlacementGroup, ...] = ()
     servers: tuple[Server, ...] = ()
     load_balancers: tuple[LoadBalancer, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What of a project a cluster's deletion concerns besides: the things of all owners."""
+
+    servers: tuple[Server, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+    addresses: tuple[Address, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

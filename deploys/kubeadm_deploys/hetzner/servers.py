@@ -11,6 +11,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 
+from kubeadm_deploys.entry import host_data
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.hetzner.client import HetznerError
 from kubeadm_deploys.hetzner.description import ClusterDescription
@@ -42,7 +43,7 @@ def description_file() -> Path:
         )
     if problems := list(_data_problems(inventory.get_override_data())):
         raise InputError(problems)
-    return Path(str(host.data.get("description", DEFAULT_DESCRIPTION)))
+    return Path(str(host_data(host).get("description", DEFAULT_DESCRIPTION)))
 
 
 def _data_problems(given: Iterable[str]) -> Iterator[str]:

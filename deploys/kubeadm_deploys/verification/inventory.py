@@ -46,6 +46,11 @@ class Machine:
         """The name under which the machine is a node of its cluster."""
         return str(self.data.get("node_name", self.name))
 
+    def listed(self, option: str) -> list[str]:
+        """The values of an option that is a list, which may be written as text with commas."""
+        value = self.data.get(option) or []
+        return [item.strip() for item in value.split(",")] if isinstance(value, str) else list(value)
+
 
 def read_machines(inventory: str, *, ssh_config: Path) -> tuple[Machine, ...]:
     """Read an inventory through pyinfra, without connecting to its hosts.

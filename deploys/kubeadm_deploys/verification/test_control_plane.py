@@ -117,7 +117,7 @@ def test_certificate_names_the_api_server(
         endpoint[0],
         node_address(node),
         "kubernetes.default.svc",
-        *machine.data.get("certificate_sans", ()),
+        *machine.listed("certificate_sans"),
     }
     assert not wanted - _api_names(answers)
 

@@ -52,8 +52,8 @@ def test_pods_get_nameservers_that_they_can_ask(answers: Answers, machine: Machi
     assert 1 <= len(nameservers) <= MOST_NAMESERVERS, nameservers
     # A scope names an interface of the machine, which pods do not have.
     assert not [each for each in nameservers if "%" in each or ipaddress.ip_address(each).is_loopback]
-    if wanted := machine.data.get("nameservers"):
-        assert nameservers == list(wanted)
+    if wanted := machine.listed("nameservers"):
+        assert nameservers == wanted
 
 
 def test_coredns_asks_the_nameservers_of_its_node(cluster: Cluster) -> None:
