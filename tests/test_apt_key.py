@@ -3,6 +3,9 @@
 Keys are gpg's, and gpgv says what apt would accept.
 """
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -222,3 +225,28 @@ def test_a_keyring_with_a_second_key_is_replaced(key: GpgKey, stranger: GpgKey) 
     assert is_right(key.binary, key)
     assert not is_right(key.binary + stranger.binary, key)
     assert not is_right(b"", key)
+
+
+def test_a_key_is_read_on_the_stack_of_a_greenlet_too(key: GpgKey, tmp_path: Path) -> None:
+    """pyinfra's deploys run in greenlets; a library that looks up its stack ends the process there."""
+    path = tmp_path / "key"
+    path.write_bytes(key.armoured.encode())
+    script = f"""
+import gevent
+from datetime import UTC, datetime
+from pathlib import Path
+from kubeadm_deploys.apt_key import pinned_key
+data = Path({str(path)!r}).read_bytes()
+read = gevent.spawn(pinned_key, data, fingerprint={key.fingerprint!r}, now=datetime(2026, 6, 1, tzinfo=UTC))
+print(len(read.get()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "RUST_BACKTRACE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, int(done.stdout)) == (
+        0,
+        len(pinned_key(key.armoured.encode(), fingerprint=key.fingerprint, now=NOW)),
+    )
