@@ -120,15 +120,23 @@ def check_machines(*, options: ClusterOptions, topology: Topology) -> None:
         DeployError: with what is dangerous about any of the machines or the cluster as a whole, on every host alike:
             one that is fine would go on to the next section and wait, or fail there with something else.
     """
-    urls = {
-        node.host: urls_to_try(options=options, control_plane=node in topology.control_planes)
-        for node in topology.nodes
-        if node.host in cluster_run.CURRENT.active(host)
-    }
-    findings = _findings_now(options=options, topology=topology, urls=urls)
+    # pyinfra executes this once for each host; with many of them the checks would take longer than the reading.
+    findings = cluster_run.CURRENT.once(
+        "preflight", partial(_findings_at_first, host.state, options=options, topology=topology)
+    )
     tell_once(findings)
     refuse(dangers(findings))
     check_under_lock(partial(_check_again, host.state, options=options, topology=topology), key="preflight")
+
+
+def _findings_at_first(state: State, *, options: ClusterOptions, topology: Topology) -> tuple[Finding, ...]:
+    active = {each.name for each in inventory if each in state.active_hosts}
+    urls = {
+        node.host: urls_to_try(options=options, control_plane=node in topology.control_planes)
+        for node in topology.nodes
+        if node.host in active
+    }
+    return _findings_now(options=options, topology=topology, urls=urls)
 
 
 def _check_again(state: State, *, options: ClusterOptions, topology: Topology) -> None:
