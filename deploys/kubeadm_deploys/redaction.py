@@ -90,7 +90,10 @@ def _without_value(found: re.Match[str]) -> str:
 
 
 _PATTERNS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
-    (re.compile(r"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----.*?-----END \1-----", re.DOTALL), rf"\1 {MASK}"),
+    (
+        re.compile(r"-----BEGIN ([A-Z0-9 ]{0,40}PRIVATE KEY)-----.{0,16384}?-----END \1-----", re.DOTALL),
+        rf"\1 {MASK}",
+    ),
     # Passwords in URLs, also with an "@" or, where no port stands before it, a "/" in them; and tokens in their place.
     (
         re.compile(r"(\b[a-z][a-z0-9+.-]{0,30}://)[^/\s:@]{0,256}:[^/\s]{1,256}@", re.IGNORECASE),
