@@ -24,6 +24,7 @@ from kubeadm_deploys.findings import Finding, dangers, table, unwaived
 from kubeadm_deploys.foreign_checks import foreign_findings
 from kubeadm_deploys.kube_packages import wanted_key_url
 from kubeadm_deploys.kubeconfig_file import cluster_ca_of_kubeconfig
+from kubeadm_deploys.kubeconfig_file import refusal as kubeconfig_refusal
 from kubeadm_deploys.locking import check_under_lock
 from kubeadm_deploys.machine_checks import Subject, machine_findings, urls_to_try
 from kubeadm_deploys.membership import (
@@ -120,6 +121,9 @@ def check_machines(*, options: ClusterOptions, topology: Topology) -> None:
         DeployError: with what is dangerous about any of the machines or the cluster as a whole, on every host alike:
             one that is fine would go on to the next section and wait, or fail there with something else.
     """
+    path = Path(options.kubeconfig_path)
+    if problem := kubeconfig_refusal(path, cluster_name=options.cluster_name):
+        raise InputError([f"kubeconfig: {problem}"])
     # pyinfra executes this once for each host; with many of them the checks would take longer than the reading.
     findings = cluster_run.CURRENT.once(
         "preflight", partial(_findings_at_first, host.state, options=options, topology=topology)
@@ -184,9 +188,7 @@ def kubeconfig_ca(options: ClusterOptions) -> str | None:
         InputError: the file cannot be understood.
     """
     try:
-        return cluster_ca_of_kubeconfig(
-            Path(options.kubeconfig_path).expanduser(), cluster_name=options.cluster_name
-        )
+        return cluster_ca_of_kubeconfig(Path(options.kubeconfig_path), cluster_name=options.cluster_name)
     except ValueError as error:
         raise InputError([f"kubeconfig: {error}"]) from None
 
