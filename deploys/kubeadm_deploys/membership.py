@@ -261,7 +261,7 @@ def standing(
     if registered.machine_id != found.machine_id:
         # It is refused for its name, whatever it is.
         return state
-    if control_plane or found.is_control_plane:
+    if control_plane:
         # etcd was asked, and this machine has no vote: its API server cannot work.
         return NodeState.HALF
     unfinished = "bootstrap-kubelet.conf" in found.files or "kubelet.conf" not in found.files
