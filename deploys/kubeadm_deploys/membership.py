@@ -331,7 +331,7 @@ def _identity_findings(
     others = sorted(
         name
         for name, each in members.nodes.items()
-        if each.machine_id == found.machine_id and name != node.name
+        if found.machine_id and each.machine_id == found.machine_id and name != node.name
     )
     if others and not registered and found.files:
         yield refused(
