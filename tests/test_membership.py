@@ -1,250 +1,310 @@
-"""Who leads, who may join, and what must not be touched: decided from what was found."""
+"""What a machine is in its cluster, who may join it, and what etcd can do without: decided from what was read."""
 
 import dataclasses
+import itertools
 import json
 
 import pytest
 
 from kubeadm_deploys.facts.cluster_members import ClusterMembers, ClusterMembersState, RegisteredNode
 from kubeadm_deploys.facts.etcd import EtcdHealth, EtcdMember, EtcdMembers
-from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState, NodeState
+from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState, NodeState
 from kubeadm_deploys.findings import Severity
 from kubeadm_deploys.membership import (
     Election,
-    elect,
+    join_findings,
     join_refusal,
-    membership_findings,
+    needs_registration,
     orphan_members,
-    quorum_lost,
     standing,
-    unlisted_members,
     unready_members,
 )
 from kubeadm_deploys.nodes import Node, Topology
-
-A, B, C, W = (
-    Node(host=f"host-{name}", name=name, ip=ip, address=ip)
-    for name, ip in (("a", "10.0.0.1"), ("b", "10.0.0.2"), ("c", "10.0.0.3"), ("w", "10.0.0.9"))
+from tests.machines import (
+    ABSENT,
+    HALF,
+    MEMBER,
+    OURS,
+    TOPOLOGY,
+    WORKER,
+    A,
+    B,
+    C,
+    W,
+    learner,
+    made_anew,
+    never_started,
+    of_another_cluster,
+    registered,
+    voter,
 )
-TOPOLOGY = Topology(control_planes=(A, B, C), workers=(W,))
-ALL = frozenset(node.host for node in TOPOLOGY.control_planes)
 
-ABSENT = KubeadmNodeState(machine_id="m")
-HALF = KubeadmNodeState(files=frozenset({"pki/ca.key"}), ca_certificate="ours")
-WORKER = KubeadmNodeState(
-    files=frozenset({"kubelet.conf"}), rotating=True, ca_certificate="ours", machine_id="m"
-)
-MEMBER = dataclasses.replace(
-    WORKER, files=frozenset({"kubelet.conf", "manifests/kube-apiserver.yaml"}), api="ok"
-)
-DOWN = dataclasses.replace(MEMBER, api="not ready: etcd")
+NODES = {
+    node.name: registered(control_plane=node is not W, machine_id=f"m-{node.name}") for node in (A, B, C, W)
+}
+VOTERS = (voter(A), voter(B), voter(C))
 
 
-def election(
-    *found: KubeadmNodeState | None, able: frozenset[str] = ALL, topology: Topology = TOPOLOGY
-) -> Election:
-    hosts = [node.host for node in topology.control_planes]
-    return elect(topology, found=dict(zip(hosts, found, strict=True)), able=able)
+def cluster(
+    node: Node, *, etcd: tuple[EtcdMember, ...] = VOTERS, found: RegisteredNode | None = None
+) -> ClusterMembersState:
+    """A cluster in which everything is well, one of whose nodes is the machine that is looked at."""
+    own = found or dataclasses.replace(NODES[node.name], machine_id="m")
+    return ClusterMembersState(etcd=etcd, nodes={**NODES, node.name: own})
+
+
+def without(node: Node, *, etcd: tuple[EtcdMember, ...] = VOTERS) -> ClusterMembersState:
+    """The same cluster without the machine's Node object."""
+    return ClusterMembersState(etcd=etcd, nodes={n: each for n, each in NODES.items() if n != node.name})
+
+
+def what_is(
+    found: KubeadmNodeState,
+    *,
+    node: Node = W,
+    members: ClusterMembersState | None,
+) -> NodeState:
+    return standing(
+        found, node=node, control_plane=node in TOPOLOGY.control_planes, cluster_ca=OURS, members=members
+    )
+
+
+def joining(found: KubeadmNodeState) -> KubeadmNodeState:
+    """The same machine while its kubelet still asks for a certificate."""
+    return dataclasses.replace(found, files=found.files | {"bootstrap-kubelet.conf"}, rotating=False)
+
+
+def with_copies(found: KubeadmNodeState) -> KubeadmNodeState:
+    """The same machine with what kubectl and a client of etcd need."""
+    return dataclasses.replace(found, files=found.files | {"admin.conf", "pki/etcd/ca.crt"})
+
+
+NOT_READY = registered(ready=False)
 
 
 @pytest.mark.parametrize(
-    ("found", "leader", "exists", "healthy"),
+    ("found", "node", "members"),
     [
-        ((ABSENT, ABSENT, ABSENT), A, False, ()),
-        ((HALF, ABSENT, ABSENT), A, False, ()),
-        ((ABSENT, HALF, ABSENT), A, False, ()),
-        ((MEMBER, ABSENT, ABSENT), A, True, (A,)),
-        ((ABSENT, MEMBER, HALF), B, True, (B,)),
-        ((None, MEMBER, MEMBER), B, True, (B, C)),
-        ((DOWN, MEMBER, MEMBER), B, True, (B, C)),
-        ((MEMBER, MEMBER, MEMBER), A, True, (A, B, C)),
+        (WORKER, W, cluster(W)),
+        (MEMBER, C, cluster(C)),
+        # kubelet.conf was made anew: on a worker, the only control plane, the third of three.
+        (made_anew(WORKER), W, cluster(W)),
+        (made_anew(WORKER), W, cluster(W, found=NOT_READY)),
+        (made_anew(MEMBER), A, cluster(A, etcd=(voter(A),))),
+        (made_anew(MEMBER), C, cluster(C)),
+        # Its own API server does not answer for the moment, and neither does its kubelet.
+        (dataclasses.replace(made_anew(MEMBER), api="not ready: etcd"), C, cluster(C, found=NOT_READY)),
+        # etcd knows it under another of its addresses, or of its names.
+        (MEMBER, C, cluster(C, etcd=(voter(A), voter(B), voter(C, ip="192.168.0.3")))),
+        (MEMBER, C, cluster(C, etcd=(voter(A), voter(B), voter(C, name="c.example")))),
+        # A person has deleted the Node object of a control plane: the vote counts.
+        (MEMBER, C, without(C)),
+        # A worker to which a person has copied files of a control plane.
+        (with_copies(WORKER), W, cluster(W)),
+        (with_copies(made_anew(WORKER)), W, cluster(W, found=NOT_READY)),
+        # Its kubelet has its certificate and the file of the join is not yet deleted.
+        (joining(WORKER), W, cluster(W)),
+        # Files of a join that was killed, on a machine that etcd counts: it was not the join that made it a member.
+        (HALF, C, cluster(C)),
     ],
 )
-def test_the_first_healthy_member_leads_and_on_an_empty_cluster_the_first_host(
-    found: tuple[KubeadmNodeState | None, ...], leader: Node, exists: bool, healthy: tuple[Node, ...]
+def test_what_the_cluster_counts_is_a_member_whatever_its_files_look_like(
+    found: KubeadmNodeState, node: Node, members: ClusterMembersState
 ) -> None:
-    elected = election(*found)
-    assert (elected.leader, elected.exists, elected.healthy) == (leader.host, exists, healthy)
-    assert elected.problem == ""
-    assert elected.ca_certificate == ("ours" if exists else "")
-
-
-def test_the_inventorys_order_only_decides_between_healthy_members() -> None:
-    reverse = Topology(control_planes=(C, B, A), workers=())
-    assert election(ABSENT, MEMBER, MEMBER, topology=reverse).leader == B.host
-
-
-def test_a_host_that_failed_in_this_run_does_not_lead_while_another_can() -> None:
-    assert election(MEMBER, MEMBER, MEMBER, able=ALL - {A.host}).leader == B.host
-    assert election(MEMBER, ABSENT, ABSENT, able=ALL - {A.host}).leader == A.host
-    assert election(ABSENT, ABSENT, ABSENT, able=ALL - {A.host}).leader == B.host
-
-
-def test_no_second_cluster_is_made_while_the_first_may_be_on_a_machine_that_does_not_answer() -> None:
-    elected = election(None, ABSENT, HALF)
-    assert not elected.exists
-    assert "a cannot be reached" in elected.problem
-    assert "nothing was created" in elected.problem
-
-
-def test_a_cluster_without_an_api_server_is_not_an_empty_one() -> None:
-    elected = election(DOWN, None, ABSENT)
-    assert elected.exists
-    assert elected.problem == "no API server answers: a not ready: etcd; b cannot be reached; c has none"
-
-
-def voter(node: Node) -> EtcdMember:
-    return EtcdMember(id=node.name, name=node.name, peer_ip=node.ip)
+    assert what_is(found, node=node, members=members) is NodeState.MEMBER
 
 
 @pytest.mark.parametrize(
-    ("there", "lost"),
+    ("found", "node", "members"),
     [
-        ((A, B, C), ""),
-        ((A, C), ""),
-        ((A,), "etcd has 3 members and needs 2 of them, but b, c cannot be reached"),
-        ((W,), "etcd has 3 members and needs 2 of them, but a, b, c cannot be reached"),
+        # The Node object of a worker was deleted: its kubelet will not come back by itself.
+        (WORKER, W, without(W)),
+        (made_anew(WORKER), W, without(W)),
+        (HALF, W, without(W)),
+        # A join that was killed: the kubelet still asks for a certificate, and the API does not have it Ready.
+        (joining(WORKER), W, cluster(W, found=NOT_READY)),
+        (HALF, W, cluster(W, found=NOT_READY)),
+        # etcd has added the control plane, and it does not vote.
+        (dataclasses.replace(MEMBER, api=""), C, cluster(C, etcd=(voter(A), voter(B), learner(C)))),
+        (dataclasses.replace(MEMBER, api="not ready: etcd"), C, cluster(C, etcd=(voter(A), voter(B)))),
+        (HALF, C, cluster(C, etcd=(voter(A), voter(B), never_started(C)))),
     ],
 )
-def test_etcd_without_a_majority_is_not_waited_for(there: tuple[Node, ...], lost: str) -> None:
-    learner = EtcdMember(id="w", name="w", peer_ip=W.ip, learner=True)
-    said = quorum_lost(members=(voter(A), voter(B), voter(C), learner), there={node.ip for node in there})
-    assert said.startswith(lost)
-    assert bool(said) is bool(lost)
-
-
-def test_an_etcd_that_says_nothing_may_come_back() -> None:
-    assert quorum_lost(members=(), there=()) == ""
+def test_what_the_cluster_was_asked_about_and_does_not_count_is_half(
+    found: KubeadmNodeState, node: Node, members: ClusterMembersState
+) -> None:
+    assert what_is(found, node=node, members=members) is NodeState.HALF
 
 
 @pytest.mark.parametrize(
-    ("listed", "refused"),
-    [((A, B, C), ""), ((A, B), ""), ((A,), "b, c are 2 of the cluster's 3 control planes")],
+    ("found", "node", "state"),
+    [
+        (ABSENT, W, NodeState.ABSENT),
+        (WORKER, W, NodeState.MEMBER),
+        (MEMBER, C, NodeState.MEMBER),
+        (made_anew(WORKER), W, NodeState.UNKNOWN),
+        (made_anew(MEMBER), C, NodeState.UNKNOWN),
+        (HALF, C, NodeState.UNKNOWN),
+        (of_another_cluster(WORKER), W, NodeState.FOREIGN),
+    ],
 )
-def test_an_inventory_without_most_of_the_control_planes_is_refused(
-    listed: tuple[Node, ...], refused: str
+def test_while_the_cluster_cannot_be_asked_nothing_is_half(
+    found: KubeadmNodeState, node: Node, state: NodeState
 ) -> None:
-    topology = Topology(control_planes=listed, workers=())
-    found = ClusterMembersState(etcd=(voter(A), voter(B), voter(C)))
-    findings = list(membership_findings(topology, election=election(MEMBER, MEMBER, MEMBER), members=found))
-    unlisted = [node.name for node in (A, B, C) if node not in listed]
-    assert unlisted_members(topology, found=found) == unlisted
-    if refused:
-        (finding,) = findings
-        assert finding.severity is Severity.DANGER and refused in finding.sentence
-    else:
-        assert [finding.severity for finding in findings] == [Severity.DOUBT for _ in unlisted]
-        assert all(f"--data node={name} " in f"{findings[0].cure} " for name in unlisted)
+    assert what_is(found, node=node, members=None) is state
 
 
-def test_a_machine_that_may_have_the_cluster_is_a_danger_while_no_other_has_it() -> None:
-    elected = election(None, ABSENT, HALF)
-    (finding,) = membership_findings(TOPOLOGY, election=elected, members=ClusterMembersState())
-    assert finding.severity is Severity.DANGER
-    assert finding.words == elected.problem
+def test_no_machine_that_is_counted_is_ever_cleaned() -> None:
+    """Over all combinations: half is what is neither Ready under its machine ID nor has a vote."""
+    seen = set()
+    machines = (
+        HALF,
+        WORKER,
+        made_anew(WORKER),
+        joining(WORKER),
+        with_copies(WORKER),
+        MEMBER,
+        made_anew(MEMBER),
+    )
+    nodes: list[RegisteredNode | None] = [None, registered(), NOT_READY, registered(control_plane=True)]
+    for found, node, ready, votes in itertools.product(machines, (C, W), nodes, (False, True)):
+        etcd = (voter(A), voter(B), *([voter(node)] if votes else []))
+        members = ClusterMembersState(etcd=etcd, nodes={node.name: ready} if ready else {})
+        state = what_is(found, node=node, members=members)
+        seen.add(state)
+        if votes or (node is W and ready and ready.ready):
+            assert state is NodeState.MEMBER
+        assert what_is(found, node=node, members=None) is not NodeState.HALF
+    assert seen == {NodeState.MEMBER, NodeState.HALF}
+
+
+def test_a_control_plane_without_a_node_object_registers_again() -> None:
+    assert needs_registration(node=C, found=MEMBER, members=without(C))
+    assert not needs_registration(node=C, found=MEMBER, members=cluster(C))
+    assert not needs_registration(node=W, found=WORKER, members=without(W))
 
 
 def refusal(
     found: KubeadmNodeState,
     *,
-    control_plane: bool = False,
+    node: Node = W,
+    topology: Topology = TOPOLOGY,
     exists: bool = True,
-    nodes: dict[str, RegisteredNode] | None = None,
+    members: ClusterMembersState | None,
 ) -> str:
-    return join_refusal(
-        Topology(control_planes=(A, W), workers=()) if control_plane else TOPOLOGY,
-        node=W,
-        found=found,
-        election=Election(leader=A.host, exists=exists, ca_certificate="ours" if exists else ""),
-        members=ClusterMembersState(nodes=nodes or {}),
-    )
+    election = Election(leader=A.host, exists=exists, ca_certificate=OURS if exists else "")
+    return join_refusal(topology, node=node, found=found, election=election, members=members)
+
+
+NOBODY = ClusterMembersState()
 
 
 def test_machines_without_a_past_and_members_may_be_joined() -> None:
-    assert refusal(ABSENT) == ""
-    assert refusal(ABSENT, exists=False) == ""
-    assert refusal(HALF, control_plane=True) == ""
-    assert refusal(WORKER) == ""
-    assert refusal(MEMBER, control_plane=True) == ""
-    assert refusal(WORKER, nodes={"w": RegisteredNode(machine_id="m")}) == ""
+    assert refusal(ABSENT, members=without(W)) == ""
+    assert refusal(ABSENT, exists=False, members=NOBODY) == ""
+    assert refusal(HALF, node=C, members=without(C, etcd=(voter(A), voter(B)))) == ""
+    assert refusal(WORKER, members=cluster(W)) == ""
+    assert refusal(made_anew(WORKER), members=cluster(W)) == ""
+    assert refusal(MEMBER, node=C, members=cluster(C)) == ""
+    assert refusal(made_anew(MEMBER), node=C, members=cluster(C)) == ""
+    assert refusal(HALF, node=A, exists=False, members=NOBODY) == ""
 
 
-def test_members_of_other_clusters_are_refused() -> None:
-    assert "belongs to another cluster" in refusal(dataclasses.replace(WORKER, ca_certificate="other"))
-    assert "belongs to another cluster" in refusal(WORKER, exists=False)
+@pytest.mark.parametrize(("found", "node"), [(WORKER, W), (MEMBER, C), (HALF, W)])
+def test_nodes_of_other_clusters_are_refused(found: KubeadmNodeState, node: Node) -> None:
+    for members in (cluster(node), without(node), None):
+        said = refusal(of_another_cluster(found), node=node, members=members)
+        assert said.startswith("is a node of another cluster")
+        assert "kubeadm reset" not in said
+
+
+def test_a_worker_with_a_clusters_files_is_refused_where_there_is_no_cluster() -> None:
+    for found in (WORKER, HALF, of_another_cluster(WORKER)):
+        assert "none of the inventory's control planes has a cluster" in refusal(
+            found, exists=False, members=NOBODY
+        )
 
 
 def test_data_of_another_etcd_are_refused() -> None:
     etcd = KubeadmNodeState(files=frozenset({"etcd"}), machine_id="m")
-    assert "data in /var/lib/etcd" in refusal(etcd, control_plane=True)
-    assert "data in /var/lib/etcd" in refusal(etcd, exists=False)
+    assert "has etcd data in /var/lib/etcd" in refusal(etcd, node=C, members=cluster(C))
+    assert "has etcd data in /var/lib/etcd" in refusal(etcd, exists=False, members=NOBODY)
+    assert "has etcd data in /var/lib/etcd" in refusal(etcd, members=None)
 
 
 def test_a_role_does_not_change_by_itself() -> None:
-    assert "is a worker of the cluster" in refusal(WORKER, control_plane=True)
-    assert "is a control plane of the cluster" in refusal(MEMBER)
-
-
-NOT_REGISTERED = None
-REGISTERED = RegisteredNode(machine_id="m")
-MARKED = RegisteredNode(machine_id="m", control_plane=True)
-
-
-@pytest.mark.parametrize("registered", [NOT_REGISTERED, REGISTERED, MARKED])
-@pytest.mark.parametrize("votes", [False, True])
-@pytest.mark.parametrize("control_plane", [False, True])
-@pytest.mark.parametrize("found", [ABSENT, HALF, WORKER, MEMBER])
-def test_every_combination_of_a_machine_and_what_its_cluster_says_of_it(
-    found: KubeadmNodeState, control_plane: bool, votes: bool, registered: RegisteredNode | None
-) -> None:
-    state = standing(
-        found,
-        node=W,
-        control_plane=control_plane,
-        cluster_ca="ours",
-        members=ClusterMembersState(
-            etcd=(voter(A), voter(W)) if votes else (voter(A),),
-            nodes={"a": MARKED} | ({"w": registered} if registered else {}),
-        ),
+    swapped = Topology(control_planes=(A, B, W), workers=(C,))
+    assert "is a worker of the cluster" in refusal(
+        WORKER, topology=swapped, members=cluster(W, etcd=(voter(A), voter(W)))
     )
-    if found is ABSENT or found is HALF:
-        assert state is {id(ABSENT): NodeState.ABSENT, id(HALF): NodeState.HALF}[id(found)]
-    elif control_plane:
-        assert (state is NodeState.MEMBER) is (votes and registered is MARKED)
-        assert state in (NodeState.MEMBER, NodeState.HALF)
-    else:
-        assert state is (NodeState.HALF if registered is NOT_REGISTERED else NodeState.MEMBER)
+    assert "is a control plane of the cluster" in refusal(
+        MEMBER, node=C, topology=swapped, members=cluster(C)
+    )
 
 
-@pytest.mark.parametrize("members", [ClusterMembersState(), ClusterMembersState(etcd=(voter(A),))])
-def test_what_a_cluster_that_does_not_answer_leaves_out_means_nothing(members: ClusterMembersState) -> None:
-    state = standing(MEMBER, node=W, control_plane=True, cluster_ca="ours", members=members)
-    assert state is NodeState.MEMBER
+@pytest.mark.parametrize("found", [ABSENT, HALF, WORKER])
+def test_a_name_is_not_taken_from_another_machine(found: KubeadmNodeState) -> None:
+    said = refusal(found, members=cluster(W, found=registered(machine_id="other")))
+    assert "node_name 'w' is in the cluster already, under another machine" in said
 
 
-def test_a_name_is_not_taken_from_another_machine() -> None:
-    nodes = {"w": RegisteredNode(machine_id="other")}
-    assert "node_name 'w' is in the cluster already" in refusal(ABSENT, nodes=nodes)
+def test_a_renamed_node_is_refused_and_not_cleaned() -> None:
+    renamed = dataclasses.replace(W, name="worker-1")
+    topology = Topology(control_planes=(A, B, C), workers=(renamed,))
+    said = refusal(WORKER, node=renamed, topology=topology, members=cluster(W))
+    assert said.startswith("is node w of the cluster (same machine ID), and the inventory calls it worker-1")
+    assert "set node_name to w" in said
+    # A machine ID that could not be read is nobody's.
+    nameless, nodes = dataclasses.replace(WORKER, machine_id=""), {"w": registered(machine_id="")}
+    unknown = ClusterMembersState(etcd=VOTERS, nodes=nodes)
+    assert refusal(nameless, node=renamed, topology=topology, members=unknown) == ""
+    # A machine without a past that was made of the same image is told by the check of machine IDs.
+    assert refusal(ABSENT, node=renamed, topology=topology, members=cluster(W)) == ""
 
 
-def test_what_broken_joins_left_in_etcd_is_found() -> None:
-    never_started = EtcdMember(id="1", name="", peer_ip=B.ip)
-    learner = EtcdMember(id="2", name="c", peer_ip=C.ip, learner=True)
-    strange = EtcdMember(id="3", name="", peer_ip="10.9.9.9")
-    members = (voter(A), never_started, learner, strange)
-    assert orphan_members(members, node=B, topology=TOPOLOGY) == [never_started, learner]
-    # A vote of the machine that is about to join is an orphan as well: kubeadm had not finished there.
-    assert orphan_members((voter(A), voter(B)), node=B, topology=TOPOLOGY) == [voter(B)]
-    assert orphan_members((voter(A), voter(B)), node=C, topology=TOPOLOGY) == []
+@pytest.mark.parametrize(
+    ("vote", "said"),
+    [
+        (
+            voter(C, ip="192.168.0.3"),
+            "etcd has the member c at 192.168.0.3, and the inventory has c at 10.0.0.3",
+        ),
+        (voter(C, name="old"), "etcd has the member old at 10.0.0.3, and the inventory has c at 10.0.0.3"),
+    ],
+)
+@pytest.mark.parametrize("found", [ABSENT, HALF, MEMBER])
+def test_a_vote_under_another_name_or_address_is_refused(
+    vote: EtcdMember, said: str, found: KubeadmNodeState
+) -> None:
+    members = cluster(C, etcd=(voter(A), voter(B), vote))
+    election = Election(leader=A.host, exists=True, ca_certificate=OURS)
+    first, *_ = join_findings(TOPOLOGY, node=C, found=found, election=election, members=members)
+    assert (first.check, first.severity) == ("node-name", Severity.DANGER)
+    assert first.found.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("members", "node", "has_data", "orphans"),
+    [
+        # Members without a vote, of this machine and of others.
+        ((voter(A), never_started(B), learner(C)), B, False, (never_started(B), learner(C))),
+        ((voter(A), never_started(B), learner(C)), B, True, (never_started(B), learner(C))),
+        # Not those of machines that nobody here knows.
+        ((voter(A), EtcdMember(id="x", name="", peer_ip="10.9.9.9")), B, False, ()),
+        # A vote of this machine only when its data are gone: the machine was replaced.
+        ((voter(A), voter(B)), B, False, (voter(B),)),
+        ((voter(A), voter(B)), B, True, ()),
+        ((voter(A), voter(B)), C, False, ()),
+    ],
+)
+def test_what_broken_joins_left_in_etcd_is_found_and_no_vote_with_data(
+    members: tuple[EtcdMember, ...], node: Node, has_data: bool, orphans: tuple[EtcdMember, ...]
+) -> None:
+    assert orphan_members(members, node=node, topology=TOPOLOGY, has_data=has_data) == list(orphans)
 
 
 def test_etcd_takes_a_member_only_when_all_others_vote_and_answer() -> None:
-    members = (
-        voter(A),
-        voter(B),
-        EtcdMember(id="1", name="", peer_ip=C.ip),
-        EtcdMember(id="2", name="w", peer_ip=W.ip, learner=True),
-    )
+    members = (voter(A), voter(B), never_started(C), learner(W))
     assert unready_members(members, healthy=frozenset({A.ip, C.ip, W.ip})) == [
         "b does not answer",
         f"{C.ip} has never started",
@@ -268,25 +328,26 @@ def test_etcdctls_answers_are_read() -> None:
         EtcdMember(id=f"{16295338496780830936:x}", name="a", peer_ip="10.0.0.1"),
         EtcdMember(id="5", name="", peer_ip="10.0.0.2", learner=True),
     )
-    assert EtcdMembers().process([]) == ()
     answers = '[{"endpoint":"https://10.0.0.1:2379","health":true},{"endpoint":"https://10.0.0.2:2379","health":false}]'
     assert EtcdHealth().process([answers]) == frozenset({"10.0.0.1"})
 
 
-def test_members_are_known_when_etcd_and_the_api_have_answered() -> None:
-    nodes = ["node:a m1 control-plane", "node:w m3 "]
+def test_members_are_read() -> None:
+    nodes = ["node:a machine=m1 ready=True control-plane", "node:w machine=m3 ready=False", "node:x machine="]
     state = ClusterMembers().process([f"etcd {MEMBER_LIST}", *nodes, "token:bootstrap-token-abcdef"])
     assert state.tokens == ("bootstrap-token-abcdef",)
     assert state.nodes == {
-        "a": RegisteredNode(machine_id="m1", control_plane=True),
-        "w": RegisteredNode(machine_id="m3"),
+        "a": registered(machine_id="m1", control_plane=True),
+        "w": registered(machine_id="m3", ready=False),
+        # A kubelet that has never said how it is.
+        "x": registered(machine_id="", ready=False),
     }
-    assert state.known
     assert [state.votes(node.ip) for node in (A, B, W)] == [True, False, False]
-    assert not ClusterMembers().process(["etcd ", *nodes]).known
-    assert not ClusterMembers().process([f"etcd {MEMBER_LIST}"]).known
 
 
-def test_the_api_servers_own_words_are_kept() -> None:
-    state = KubeadmNode().process(["machine-id abc", "have:kubelet.conf", "api not ready: etcd-readiness"])
-    assert (state.machine_id, state.api) == ("abc", "not ready: etcd-readiness")
+@pytest.mark.parametrize("output", [[], ["etcd "], ["node:a machine=m1 ready=True"], ["etcd {}"]])
+def test_an_answer_without_etcds_members_is_an_error_and_not_no_member(output: list[str]) -> None:
+    with pytest.raises((KeyError, ValueError)):
+        ClusterMembers().process(output)
+    with pytest.raises((KeyError, ValueError)):
+        EtcdMembers().process(output[:1])

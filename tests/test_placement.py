@@ -21,6 +21,7 @@ from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations.joining import mark_command
 from kubeadm_deploys.operations.placement import mark_commands
 from kubeadm_deploys.options import ClusterOptions
+from tests.fake_answers import ENVIRONMENT, FRAMED
 
 ROOT = Path(__file__).parents[1]
 NODE = Node(host="host-1", name="node-1", ip="10.0.0.1", address="203.0.113.1")
@@ -356,8 +357,8 @@ def test_the_data_are_known() -> None:
 # Hosts of pyinfra's connector that answers what it is told: a control plane whose cluster has cp and one worker.
 INVENTORY = """
 _cluster = {
-    "machine-id": ["machine-id m", "have:kubelet.conf", "have:manifests/kube-apiserver.yaml", "rotating", "api ok"],
-    ".spec.taints}": NODES,
+    "<<< KubeadmNode": ["machine-id m", "have:kubelet.conf", "have:manifests/kube-apiserver.yaml", "rotating", "api ok"],
+    "<<< NodeMarks": NODES,
 }
 def _host(name, ip, **data):
     return f"@fake/{name}", {"fake_delay": 0, "fake_delay_jitter": 0, "node_name": name, "node_ip": ip, **data}
@@ -394,11 +395,12 @@ MARKED = [
 def test_one_host_changes_what_differs(
     tmp_path: Path, nodes: list[str], arguments: list[str], totals: dict[str, int]
 ) -> None:
-    (tmp_path / "inventory.py").write_text(INVENTORY.replace("NODES", repr(nodes)))
+    (tmp_path / "inventory.py").write_text(FRAMED + INVENTORY.replace("NODES", repr(nodes)))
     (tmp_path / "deploy.py").write_text(DEPLOY)
     done = subprocess.run(
         [Path(sys.executable).with_name("pyinfra"), "-y", "--json", *arguments, "inventory.py", "deploy.py"],
         cwd=tmp_path,
+        env=ENVIRONMENT,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -8,11 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-
-KUBEADM = "have:etcd"
-MACHINE = "started $(now)"
-"""What stands in the scripts of the two facts that are read of every machine."""
+from tests.fake_answers import ENVIRONMENT, FRAMED, ROOT
 
 
 def good(name: str, number: int) -> list[str]:
@@ -39,15 +35,18 @@ def pyinfra(
     """Run a deploy on a control plane and two workers; ``cp`` and ``worker`` are what the first of each says besides."""
     hosts = []
     for number, (name, more) in enumerate((("cp-1", cp), ("w-1", worker), ("w-2", None)), start=1):
-        responses = {MACHINE: [*good(name, number), *(more or [])], KUBEADM: [f"machine-id {number}"]}
+        responses = {
+            "<<< Machine": [*good(name, number), *(more or [])],
+            "<<< KubeadmNode": [f"machine-id {number}"],
+        }
         data = {"node_name": name, "node_ip": f"10.0.0.{number}", "fake_responses": responses}
         hosts.append((f"@fake/{name}", {**data, "fake_delay": 0, "fake_delay_jitter": 0}))
     inventory = tmp_path / "inventory.py"
-    inventory.write_text(f"control_plane = {hosts[:1]!r}\nworkers = {hosts[1:]!r}\n")
+    inventory.write_text(f"{FRAMED}control_plane = {hosts[:1]!r}\nworkers = {hosts[1:]!r}\n")
     return subprocess.run(
         [Path(sys.executable).with_name("pyinfra"), "-vv", *arguments, inventory, f"deploys/{deploy}.py"],
         cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", "COLUMNS": "200"},
+        env=ENVIRONMENT,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -104,7 +103,7 @@ def test_a_waived_danger_stops_nothing(tmp_path: Path) -> None:
     [
         ("docker 1", "has 1 container of Docker"),
         ("process:k3s-server", "runs k3s"),
-        ("etcd-entry:default", "has data in /var/lib/etcd"),
+        ("etcd-entry:default", "has etcd data in /var/lib/etcd"),
         ("listener 6443 nginx", "port 6443 is taken by nginx"),
     ],
 )

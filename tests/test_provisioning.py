@@ -154,7 +154,8 @@ def test_flags_that_a_live_kubelet_cannot_take_are_told(
 def test_a_node_that_joined_with_other_flags_is_refused() -> None:
     assert problems(kubelet_flags={"node-ip": "10.0.0.3", "cloud-provider": "external"}) == []
     (problem,) = problems(kubelet_flags={"node-ip": "10.0.0.3"})
-    assert "cloud-provider unset instead of external" in problem and "kubeadm reset" in problem
+    assert "cloud-provider unset instead of external" in problem
+    assert "deploys/remove_node.py" in problem and "kubeadm reset" not in problem
 
 
 # The loopback interface is on every machine, up and with a MAC of zeros.

@@ -1,24 +1,38 @@
 """Which nodes may leave: decided from etcd's members and their health."""
 
 import pytest
+from pyinfra.api.exceptions import DeployError
 
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState, RegisteredNode
 from kubeadm_deploys.facts.etcd import EtcdMember
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
+from kubeadm_deploys.membership import quorum_refusal
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations.removal import refusals
-from kubeadm_deploys.removal import address_of, choose, is_machine_of, quorum_refusal
-
-A, B, C, W = (
-    Node(host=f"host-{name}", name=name, ip=ip, address=ip)
-    for name, ip in (("a", "10.0.0.1"), ("b", "10.0.0.2"), ("c", "10.0.0.3"), ("w", "10.0.0.9"))
+from kubeadm_deploys.removal import address_of, choose, etcd_members_of, is_machine_of, machine_refusal
+from tests.machines import (
+    ABSENT,
+    HALF,
+    MEMBER,
+    OURS,
+    TOPOLOGY,
+    WORKER,
+    A,
+    B,
+    C,
+    W,
+    learner,
+    made_anew,
+    never_started,
+    of_another_cluster,
+    registered,
+    voter,
 )
-TOPOLOGY = Topology(control_planes=(A, B, C), workers=(W,))
 
 
 def voters(*nodes: Node) -> tuple[EtcdMember, ...]:
-    return tuple(EtcdMember(id=node.name, name=node.name, peer_ip=node.ip) for node in nodes)
+    return tuple(voter(node) for node in nodes)
 
 
 def addresses(*nodes: Node) -> frozenset[str]:
@@ -52,8 +66,18 @@ def test_etcd_keeps_a_majority(
 
 
 def test_a_learner_may_always_go() -> None:
-    learner = EtcdMember(id="1", name="b", peer_ip=B.ip, learner=True)
-    assert quorum_refusal((*voters(A), learner), name="b", healthy=addresses(A)) == ""
+    assert quorum_refusal((*voters(A), learner(B)), name="b", healthy=addresses(A)) == ""
+
+
+def test_a_member_is_found_by_its_address_too_when_the_majority_is_counted() -> None:
+    members = (voter(A), voter(B, name="other-name"), voter(C))
+    assert quorum_refusal(members, name="b", healthy=addresses(A, B)) == ""
+    refusal = quorum_refusal(members, name="b", ip=B.ip, healthy=addresses(A, B))
+    assert "c does not answer" in refusal
+
+
+def test_an_etcd_of_which_nothing_was_read_is_no_majority() -> None:
+    assert quorum_refusal(voters(A, B, C), name="c", healthy=frozenset()) != ""
 
 
 MEMBERS = ClusterMembersState(
@@ -62,27 +86,41 @@ MEMBERS = ClusterMembersState(
 )
 
 
-def test_a_node_is_chosen_by_name_or_by_the_limit() -> None:
-    assert choose(TOPOLOGY, name="w", only_host="", members=MEMBERS) == ("w", W)
-    assert choose(TOPOLOGY, name="", only_host="host-b", members=MEMBERS) == ("b", B)
-    assert choose(TOPOLOGY, name="w", only_host="host-b", members=MEMBERS) == ("w", W)
+@pytest.mark.parametrize(
+    ("name", "limited_to", "chosen"),
+    [
+        ("w", [], ("w", W)),
+        ("", ["host-b"], ("b", B)),
+        ("w", ["host-b"], ("w", W)),
+        ("w", ["host-a", "host-b"], ("w", W)),
+    ],
+)
+def test_a_node_is_chosen_by_name_or_by_the_limit(
+    name: str, limited_to: list[str], chosen: tuple[str, Node]
+) -> None:
+    assert choose(TOPOLOGY, name=name, limited_to=limited_to, members=MEMBERS) == chosen
 
 
 @pytest.mark.parametrize("name", ["lost", "stranger"])
 def test_a_node_that_is_not_in_the_inventory_any_more_may_be_named(name: str) -> None:
-    assert choose(TOPOLOGY, name=name, only_host="", members=MEMBERS) == (name, None)
+    assert choose(TOPOLOGY, name=name, limited_to=[], members=MEMBERS) == (name, None)
 
 
 @pytest.mark.parametrize("name", ["", "typo"])
 def test_a_name_that_nobody_has_is_refused_with_those_that_are_known(name: str) -> None:
     with pytest.raises(InputError, match="add --data node=NAME with one of a, b, c, w, stranger, lost"):
-        choose(TOPOLOGY, name=name, only_host="", members=MEMBERS)
+        choose(TOPOLOGY, name=name, limited_to=[], members=MEMBERS)
+
+
+def test_a_limit_to_several_hosts_names_none_of_them() -> None:
+    with pytest.raises(InputError, match=r"names 2 hosts \(host-b, host-w\).*add --data node=NAME"):
+        choose(TOPOLOGY, name="", limited_to=["host-b", "host-w"], members=MEMBERS)
 
 
 def test_the_address_of_a_lost_control_plane_is_etcds() -> None:
-    assert address_of("b", node=B, members=MEMBERS) == B.ip
-    assert address_of("lost", node=None, members=MEMBERS) == "10.0.0.7"
-    assert address_of("stranger", node=None, members=MEMBERS) == ""
+    assert address_of("b", node=B, etcd=MEMBERS.etcd) == B.ip
+    assert address_of("lost", node=None, etcd=MEMBERS.etcd) == "10.0.0.7"
+    assert address_of("stranger", node=None, etcd=MEMBERS.etcd) == ""
 
 
 def test_a_new_machine_under_a_lost_ones_name_is_not_taken_for_it() -> None:
@@ -90,6 +128,57 @@ def test_a_new_machine_under_a_lost_ones_name_is_not_taken_for_it() -> None:
     assert not is_machine_of(RegisteredNode(machine_id="lost"), found=new)
     assert is_machine_of(RegisteredNode(machine_id="new"), found=new)
     assert is_machine_of(None, found=new)
+
+
+def refusal(found: KubeadmNodeState, *, node: RegisteredNode | None) -> str:
+    return machine_refusal(found, node=W, registered=node, cluster_ca=OURS)
+
+
+def test_a_machine_of_this_cluster_may_be_cleaned_when_its_node_was_named() -> None:
+    for found in (ABSENT, HALF, WORKER, made_anew(WORKER), MEMBER):
+        assert refusal(found, node=registered()) == ""
+        # What an earlier run has deleted.
+        assert refusal(found, node=None) == ""
+
+
+@pytest.mark.parametrize("node", [registered(), None])
+@pytest.mark.parametrize("found", [HALF, WORKER, MEMBER])
+def test_a_machine_of_another_cluster_is_not_cleaned_by_any_name(
+    found: KubeadmNodeState, node: RegisteredNode | None
+) -> None:
+    assert refusal(of_another_cluster(found), node=node).startswith("is a node of another cluster")
+
+
+@pytest.mark.parametrize("node", [registered(), None])
+def test_data_of_another_etcd_are_not_cleaned_by_any_name(node: RegisteredNode | None) -> None:
+    etcd = KubeadmNodeState(files=frozenset({"etcd"}), machine_id="m")
+    assert refusal(etcd, node=node).startswith("has etcd data in /var/lib/etcd")
+
+
+def test_without_a_node_object_only_the_ca_shows_that_a_machine_was_of_this_cluster() -> None:
+    unknown = KubeadmNodeState(files=frozenset({"kubelet.conf"}), machine_id="m")
+    assert "nothing shows that it was of this cluster" in refusal(unknown, node=None)
+    assert refusal(unknown, node=registered()) == ""
+
+
+def test_a_node_is_all_members_of_its_name_and_of_its_address() -> None:
+    etcd = (voter(A), voter(B), voter(C, ip="192.168.0.3"), never_started(W))
+    assert etcd_members_of("b", node=B, etcd=etcd) == (voter(B),)
+    assert etcd_members_of("c", node=C, etcd=etcd) == (voter(C, ip="192.168.0.3"),)
+    assert etcd_members_of("c", node=None, etcd=etcd) == (voter(C, ip="192.168.0.3"),)
+    assert etcd_members_of("w", node=W, etcd=etcd) == (never_started(W),)
+    assert etcd_members_of("x", node=None, etcd=etcd) == ()
+    both = (voter(A), voter(C, ip="192.168.0.3"), never_started(C))
+    assert etcd_members_of("c", node=C, etcd=both) == both[1:]
+
+
+def test_another_member_at_the_nodes_address_is_not_taken_out_for_it() -> None:
+    etcd = (voter(A), voter(B, name="renamed"))
+    with pytest.raises(
+        DeployError, match=r"b: etcd has the member renamed at its address 10\.0\.0\.2; no changes"
+    ):
+        etcd_members_of("b", node=B, etcd=etcd)
+    assert etcd_members_of("renamed", node=None, etcd=etcd) == (voter(B, name="renamed"),)
 
 
 def test_what_drain_repeats_is_said_once() -> None:

@@ -1,22 +1,49 @@
-"""What is confirmed before a cluster is given up, and what its name leaves in /etc/hosts."""
+"""What is confirmed before a cluster is given up, what must not be given up, and what its name leaves in /etc/hosts."""
+
+import dataclasses
 
 import pytest
 
 from kubeadm_deploys import hosts_file
 from kubeadm_deploys.errors import InputError
+from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.cluster_traces import FILES, ClusterTraces
+from kubeadm_deploys.facts.kubeadm_node import SAVED_ETCD, KubeadmNodeState
+from kubeadm_deploys.facts.reading import NotRead
+from kubeadm_deploys.findings import Finding, Severity, unwaived
+from kubeadm_deploys.membership import Election, elect
+from kubeadm_deploys.nodes import Node
 from kubeadm_deploys.operations.reset import clean_command
 from kubeadm_deploys.options import ClusterOptions
-from kubeadm_deploys.reset import PATHS, refuse_unconfirmed
+from kubeadm_deploys.reset import PATHS, is_part, refuse_unconfirmed, reset_findings, why_it_goes_on
+from tests.machines import (
+    ABSENT,
+    DOWN,
+    HALF,
+    MEMBER,
+    OURS,
+    TOPOLOGY,
+    WORKER,
+    A,
+    B,
+    C,
+    W,
+    not_read,
+    voter,
+)
 
 OPTIONS = ClusterOptions(cluster_name="demo")
 
 
-@pytest.mark.parametrize("confirmation", [None, "", "other", True])
+@pytest.mark.parametrize("confirmation", [None, "", "other", True, 0])
 def test_only_the_clusters_name_confirms(confirmation: object) -> None:
     with pytest.raises(InputError, match="add --data confirm=demo"):
         refuse_unconfirmed(options=OPTIONS, confirmation=confirmation)
     refuse_unconfirmed(options=OPTIONS, confirmation="demo")
+
+
+def test_a_name_that_the_command_line_takes_for_a_number_confirms_too() -> None:
+    refuse_unconfirmed(options=ClusterOptions(cluster_name="2024"), confirmation=2024)
 
 
 def test_the_name_goes_out_of_the_hosts_file_and_nothing_else() -> None:
@@ -36,19 +63,123 @@ def test_a_bare_machine_has_no_traces() -> None:
     assert ClusterTraces().process([]) == []
 
 
-def test_etcds_data_go_before_the_ca_that_says_whose_they_are() -> None:
-    script = clean_command().get_raw_value()
-    kubeadm, data, certificates, everything = (
+@pytest.mark.parametrize("saved", ["", f"{SAVED_ETCD}/20261128T000000Z"])
+def test_etcds_data_go_before_the_ca_that_says_whose_they_are(saved: str) -> None:
+    script = clean_command(saved=saved).get_raw_value()
+    kubeadm, kept, deleted, certificates, everything = (
         script.index(words)
         for words in (
             "--cert-dir /nonexistent",
-            "rm --recursive --force /var/lib/etcd/member",
+            'mv /var/lib/etcd/member "$1/member"',
+            f"rm --recursive --force {SAVED_ETCD} /var/lib/etcd/member",
             "rm --recursive --force /etc/kubernetes/pki",
             f"rm --recursive --force {FILES[0]}",
         )
     )
-    assert kubeadm < data < certificates < everything
+    assert kubeadm < kept < deleted < certificates < everything
+    assert script.split()[-1] == (saved or "''")
 
 
 def test_nothing_of_another_etcd_is_deleted() -> None:
     assert [path for path in FILES if path.startswith("/var/lib/etcd")] == ["/var/lib/etcd/member"]
+
+
+def test_data_of_etcd_are_kept_within_their_own_filesystem() -> None:
+    """A rename out of /var/lib/etcd, which may be a mount, would be a copy that needs the space twice."""
+    assert SAVED_ETCD.startswith("/var/lib/etcd/")
+
+
+VOTERS = ClusterMembersState(etcd=(voter(A), voter(B), voter(C)))
+
+
+def goes_on(
+    *active: Node, read: tuple[KubeadmNodeState | NotRead, ...], members: ClusterMembersState | None = VOTERS
+) -> str:
+    """Why the cluster goes on when these machines are cleaned; ``read`` is what was read on the control planes."""
+    found = dict(zip([node.host for node in TOPOLOGY.control_planes], read, strict=True))
+    hosts = [node.host for node in active]
+    return why_it_goes_on(
+        TOPOLOGY,
+        active=hosts,
+        control_planes=found,
+        election=elect(TOPOLOGY, found=found, able=frozenset(hosts)),
+        members=members,
+    )
+
+
+def test_a_cluster_of_which_everything_is_given_up_does_not_go_on() -> None:
+    assert goes_on(A, B, C, W, read=(MEMBER, MEMBER, MEMBER)) == ""
+    assert goes_on(A, B, C, W, read=(DOWN, DOWN, DOWN), members=None) == ""
+    # Control planes without a cluster may stay.
+    assert goes_on(A, W, read=(MEMBER, ABSENT, HALF), members=ClusterMembersState(etcd=(voter(A),))) == ""
+    assert goes_on(W, read=(ABSENT, ABSENT, ABSENT), members=ClusterMembersState()) == ""
+
+
+@pytest.mark.parametrize("state", [MEMBER, DOWN])
+def test_a_cluster_goes_on_with_a_control_plane_that_is_left_out(state: KubeadmNodeState) -> None:
+    said = goes_on(A, B, W, read=(state, state, state), members=VOTERS if state is MEMBER else None)
+    assert said == "c is a control plane of it, and not part of this run"
+
+
+@pytest.mark.parametrize("reached", [False, True])
+@pytest.mark.parametrize("others", [(MEMBER, MEMBER), (ABSENT, ABSENT)])
+def test_a_control_plane_that_cannot_be_asked_may_go_on(
+    reached: bool, others: tuple[KubeadmNodeState, KubeadmNodeState]
+) -> None:
+    silent = not_read(C, reached=reached)
+    said = goes_on(A, B, W, read=(*others, silent), members=None)
+    assert said == f"c could not be asked: {silent.reason}"
+
+
+def test_a_cluster_goes_on_with_a_control_plane_that_the_inventory_does_not_have() -> None:
+    lost = Node(host="", name="lost", ip="10.0.0.7", address="")
+    members = ClusterMembersState(etcd=(voter(A), voter(lost)))
+    said = goes_on(A, B, C, W, read=(MEMBER, ABSENT, ABSENT), members=members)
+    assert said == "lost is a control plane of it, and not in the inventory"
+
+
+def test_what_has_anything_of_a_cluster_is_part_of_one() -> None:
+    assert [is_part(found) for found in (ABSENT, HALF, WORKER, MEMBER)] == [False, True, True, True]
+
+
+NONE = Election(leader=A.host, exists=False)
+OWN = Election(leader=A.host, exists=True, ca_certificate=OURS)
+
+
+def whose(found: KubeadmNodeState, *, node: Node = W, election: Election = OWN) -> list[Finding]:
+    return list(
+        reset_findings(
+            found, node=node, election=election, cluster_name="kubernetes", endpoint="api.kubernetes.internal"
+        )
+    )
+
+
+def test_a_control_plane_of_another_cluster_is_not_reset() -> None:
+    other = dataclasses.replace(MEMBER, cluster_name="production")
+    for election in (OWN, NONE):
+        (finding,) = whose(other, node=A, election=election)
+        assert (finding.check, finding.severity) == ("another-cluster", Severity.DANGER)
+        assert finding.found == "its cluster is called 'production', and not 'kubernetes'"
+        assert unwaived([finding], waived=("another-cluster",)) == (finding,)
+    assert whose(MEMBER, node=A) == []
+
+
+@pytest.mark.parametrize(
+    ("server", "refused"),
+    [
+        ("https://api.kubernetes.internal:6443", False),
+        # A control plane's own API server, by the address that the inventory has for it.
+        (f"https://{W.ip}:6443", False),
+        ("https://api.production.internal:6443", True),
+        ("https://10.7.7.7:6443", True),
+        ("not an URL", True),
+        ("", False),
+    ],
+)
+def test_where_nothing_else_says_whose_a_worker_is_its_api_endpoint_does(server: str, refused: bool) -> None:
+    found = dataclasses.replace(WORKER, server=server)
+    findings = whose(found, election=NONE)
+    assert [finding.check for finding in findings] == (["another-cluster"] if refused else [])
+    assert all(server in finding.found for finding in findings)
+    # With a cluster its CA says it.
+    assert whose(found, election=OWN) == []

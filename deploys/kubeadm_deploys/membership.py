@@ -272,7 +272,7 @@ def standing(
     if registered.machine_id != found.machine_id:
         # It is refused for its name, whatever it is.
         return state
-    if control_plane or found.is_control_plane:
+    if control_plane:
         # etcd was asked, and this machine has no vote: its API server cannot work.
         return NodeState.HALF
     unfinished = "bootstrap-kubelet.conf" in found.files or "kubelet.conf" not in found.files
@@ -342,7 +342,7 @@ def _identity_findings(
     others = sorted(
         name
         for name, each in members.nodes.items()
-        if each.machine_id == found.machine_id and name != node.name
+        if found.machine_id and each.machine_id == found.machine_id and name != node.name
     )
     if others and not registered and found.files:
         yield refused(

@@ -53,6 +53,8 @@ def read(host: Host, fact: type[FactBase[T]], *, seconds: int = SECONDS, **argum
             host.connect(reason=f"to read {what}", show_errors=False, raise_exceptions=True)
         succeeded, output = host.run_shell_command(
             framed_command(fact.__name__, question.command(**arguments)),
+            print_output=host.state.print_fact_output,
+            print_input=host.state.print_fact_input,
             **_connector_arguments(host, seconds=seconds),
         )
     except (ConnectError, OSError, EOFError, SSHException) as error:

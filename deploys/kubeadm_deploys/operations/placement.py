@@ -26,10 +26,11 @@ from kubeadm_deploys.marks import (
 )
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
-from kubeadm_deploys.operations.failure import failed
+from kubeadm_deploys.operations.failure import failed, fails_clearly
 
 
 @operation()
+@fails_clearly
 def nodes_marked(*, topology: Topology) -> Generator[FunctionCommand | StringCommand, None, None]:
     """Give nodes the labels, roles and taints that data say, and take back those that data no longer say.
 

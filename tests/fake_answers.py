@@ -1,0 +1,45 @@
+"""What pyinfra's ``@fake`` hosts answer: lines between the marks of ``facts.reading``, as a machine prints them."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from pyinfra.connectors.fake import FakeConnector
+from pyinfra.connectors.util import CommandOutput, OutputLine
+
+ROOT = Path(__file__).parents[1]
+
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "COLUMNS": "200", "PYTHONPATH": f"{ROOT / 'deploys'}:{ROOT}"}
+"""For a pyinfra that runs this checkout, whichever is installed, and finds this module from an inventory."""
+
+FRAMED = "from tests.fake_answers import frame_answers\nframe_answers()\n"
+"""For an inventory: what its ``fake_responses`` say is framed, with a fact's name as in ``<<< Machine`` for a key."""
+
+_QUESTION = re.compile(r"<<< (\w+)'")
+
+
+def fact_asked(command: str) -> str:
+    """Name of the fact that a command reads, empty when it reads none."""
+    found = _QUESTION.search(command)
+    return found[1] if found else ""
+
+
+def framed(fact: str, lines: Iterable[str]) -> list[str]:
+    """What a machine prints when a fact is read there."""
+    return ["", f"<<< {fact}", *lines, "", f">>> {fact}"]
+
+
+def frame_answers() -> None:
+    """Have the fake hosts of this process frame what they answer to facts."""
+    look_up = FakeConnector._lookup_response
+
+    def answer(self: FakeConnector, command_str: str) -> tuple[bool, CommandOutput]:
+        succeeded, output = look_up(self, command_str)
+        fact = fact_asked(command_str)
+        if not fact:
+            return succeeded, output
+        said = [OutputLine("stdout", line) for line in framed(fact, output.stdout_lines)]
+        errors = [OutputLine("stderr", line) for line in output.stderr_lines]
+        return succeeded, CommandOutput([*said, *errors])
+
+    FakeConnector._lookup_response = answer  # type: ignore[method-assign]
