@@ -28,7 +28,11 @@ def wait_for_provisioning(*, options: ClusterOptions, node: Node) -> None:
             it is a node already and joined with other flags.
     """
     found = host.get_fact(
-        Provisioning, timeout=options.provisioning_timeout, node_ip=node.ip, mac=node.interface_mac
+        Provisioning,
+        timeout=options.provisioning_timeout,
+        node_ip=node.ip,
+        mac=node.interface_mac,
+        _timeout=options.provisioning_timeout + 60,
     )
     for warning in provisioning_warnings(found):
         logger.warning(f"--> Warning: {host.name}: {warning}")

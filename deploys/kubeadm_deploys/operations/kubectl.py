@@ -65,10 +65,10 @@ def cluster_ready(
     health = leader.get_fact(ClusterHealth)
     nodes = [node.name for node in topology.nodes if inventory.get_host(node.host) in host.state.active_hosts]
     if host.state.is_executing and not all(health.nodes.get(node) for node in nodes):
-        leader.get_fact(NodesReady, nodes=tuple(nodes), timeout=timeout)
+        leader.get_fact(NodesReady, nodes=tuple(nodes), timeout=timeout, _timeout=timeout + 60)
         health = leader.get_fact(ClusterHealth)
     if host.state.is_executing and health.uninitialized:
-        leader.get_fact(NodesInitialized, timeout=timeout)
+        leader.get_fact(NodesInitialized, timeout=timeout, _timeout=timeout + 60)
         health = leader.get_fact(ClusterHealth)
     down = sorted(node for node, ready in health.nodes.items() if not ready and node not in nodes)
     if down and host.state.is_executing:
@@ -80,7 +80,8 @@ def cluster_ready(
     if crowded:
         yield FunctionCommand(_delete_pods, (leader, crowded), {})
     if host.state.is_executing and (crowded or not all(health.workloads.get(name) for name in workloads)):
-        leader.get_fact(WorkloadsAvailable, workloads=tuple(workloads), timeout=timeout)
+        limit = len(workloads) * timeout + 60
+        leader.get_fact(WorkloadsAvailable, workloads=tuple(workloads), timeout=timeout, _timeout=limit)
 
 
 def _delete_pods(state: State, host: Host, leader: Host, pods: list[str]) -> bool:

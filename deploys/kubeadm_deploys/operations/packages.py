@@ -50,6 +50,9 @@ fi
 apt_get install "$@"
 """
 
+_INSTALL_SECONDS = 1800
+"""How long all of it may take, ten minutes of waiting for a lock among it."""
+
 
 @operation()
 def repository_key(*, url: str, fingerprint: str, dest: str) -> Generator[StringCommand, None, None]:
@@ -84,4 +87,6 @@ def installed(*, packages: list[str]) -> Generator[StringCommand, None, None]:
     + packages: names, with ``=version`` or ``=pattern*`` where the version matters
     """
     arguments = (QuoteString(package) for package in packages)
-    yield StringCommand("sh", "-c", QuoteString(_INSTALL), "install-packages", *arguments)
+    yield StringCommand(
+        "sh", "-c", QuoteString(_INSTALL), "install-packages", *arguments, _timeout=_INSTALL_SECONDS
+    )

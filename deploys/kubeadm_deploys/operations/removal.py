@@ -169,6 +169,7 @@ def _drain(state: State, host: Host, through: Host, node: str, timeout: int) -> 
     done, output = direct.run(
         through,
         f"{KUBECTL} drain {name} --ignore-daemonsets --delete-emptydir-data --timeout={timeout}s",
+        seconds=timeout + 60,
     )
     if not done:
         for line in refusals(output.stderr):
