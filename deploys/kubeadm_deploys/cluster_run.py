@@ -68,6 +68,16 @@ class ClusterRun:
             self._election = self._election or self._await_election(topology)
             return self._election
 
+    def planned(self, topology: Topology) -> Election:
+        """Who spoke for the cluster when it was last read without waiting for an API server."""
+        with self._lock:
+            self._planned = self._planned or self._elect(topology)
+            return self._planned
+
+    def planned_members(self) -> ClusterMembersState | None:
+        """Who belonged to the cluster when that was last read; None when it could not be asked."""
+        return self._members
+
     def found(self, host: Host) -> KubeadmNodeState:
         """What kubeadm made of a machine, read once before and once while operations run."""
         found = self._found.get(host.name) or host.get_fact(KubeadmNode)
