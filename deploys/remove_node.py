@@ -16,12 +16,13 @@ from kubeadm_deploys.reporting import report_failure
 data = host_data(host)
 options = options_from_data(data, also=("node", "force", "drain_timeout"))
 topology = topology_from_inventory(inventory, options=options)
+force = flag("force", data.get("force", False))
 report_failure(options=options, topology=topology)
-one_run_at_a_time(topology=topology)
+one_run_at_a_time(topology=topology, repairs_quorum=force)
 remove_node(
     options=options,
     topology=topology,
     node=str(data.get("node", "")),
-    force=flag("force", data.get("force", False)),
+    force=force,
     drain_timeout=seconds("drain_timeout", data.get("drain_timeout", 300)),
 )

@@ -261,11 +261,11 @@ from pyinfra import host, inventory
 from pyinfra.api import operation
 from pyinfra.api.exceptions import DeployError
 from pyinfra.operations import server
-from kubeadm_deploys import ClusterOptions, locking, reporting
+from kubeadm_deploys import ClusterOptions, reporting, run_lock
 from kubeadm_deploys.locking import one_run_at_a_time
 from kubeadm_deploys.nodes import Node, Topology
 
-locking._ANSWER_SECONDS = reporting._ANSWER_SECONDS = 2
+run_lock.ANSWER = reporting._ANSWER_SECONDS = 2
 nodes = tuple(Node(host=each.name, name="cp", ip="10.0.0.1", address="10.0.0.1") for each in inventory)
 topology = Topology(control_planes=nodes, workers=())
 reporting.report_failure(options=ClusterOptions(cluster_name="demo"), topology=topology)
@@ -341,7 +341,8 @@ def test_json_stays_json(tmp_path: Path) -> None:
     # The first of two hosts goes on.
     work = f"if host.name == '@local':\n    {SHELL.format('exit 3')}\n{SHELL.format('true')}"
     inventory = tmp_path / "inventory.py"
-    inventory.write_text('hosts = [("@fake/well", {"fake_delay": 0, "fake_delay_jitter": 0}), "@local"]\n')
+    data = {"fake_delay": 0, "fake_delay_jitter": 0, "fake_responses": {"take-run-lock": "taken"}}
+    inventory.write_text(f'hosts = [("@fake/well", {data!r}), "@local"]\n')
     code, stdout, stderr = run(tmp_path, work, "-y", "--json", inventory=str(inventory))
     assert code == 1
     assert json.loads(stdout)["results"]["totals"]["error"] >= 1
@@ -397,7 +398,7 @@ def test_a_run_that_finds_the_lock_taken_has_not_failed(tmp_path: Path) -> None:
         assert first.poll() is None
         time.sleep(0.05)
     code, _, stderr = run(tmp_path, SHELL.format("true"))
-    assert (code, "runs work.py on this cluster since" in stderr) == (1, True)
+    assert (code, "has been running work.py on this cluster since" in stderr) == (1, True)
     (tmp_path / "go").touch()
     first.communicate(timeout=60)
     assert reports(tmp_path) == []

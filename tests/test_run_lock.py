@@ -1,42 +1,33 @@
-"""One run at a time: the lock's real command on this machine, and pyinfra's real command line against @local."""
+"""The lock's file: its real command on this machine, and what runs read from it."""
 
 import os
-import signal
 import subprocess
-import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pyinfra.api import HiddenValue
+from pyinfra.api.command import QuoteString, StringCommand
+from pyinfra.connectors.util import make_unix_command
 
 from kubeadm_deploys import run_lock
-from kubeadm_deploys.facts import lines
 from kubeadm_deploys.run_lock import Held, Holder
+from tests.lock_files import ANN, BOB, document, release, sh, take
 
-ANN = Holder(run="a1", who="ann@laptop", what="cluster.py", controller="boot/pid:[1]", process="7 100")
-BOB = Holder(run="b2", who="bob@desk", what="reset.py", controller="boot/pid:[2]", process="8 200")
 NOW = datetime(2026, 11, 25, 14, 3, 5)
 
-
-def sh(command: object) -> list[str]:
-    done = subprocess.run(["sh", "-c", str(command)], capture_output=True, text=True)
-    return (done.stdout + done.stderr).splitlines()
+PIPES: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
 
 
-def take(holder: Holder, folder: Path, *, dead: str = "") -> Held | None:
-    return run_lock.read_answer(sh(run_lock.take_command(holder, dead=dead, folder=str(folder))))
-
-
-def release(holder: Holder, folder: Path) -> None:
-    assert sh(run_lock.release_command(holder, folder=str(folder))) == []
-
-
-def document(folder: Path) -> dict[str, str]:
-    return lines.parse((folder / "lock").read_text().splitlines())
+def problem(holder: Holder, folder: Path) -> str:
+    """Why a machine that was asked does not grant the lock."""
+    vote = run_lock.read_vote(sh(run_lock.take_command(holder, folder=str(folder))))
+    assert vote.reached
+    return vote.problem
 
 
 def change(folder: Path, **seconds: int) -> None:
@@ -123,12 +114,103 @@ def test_of_many_runs_that_begin_at_once_one_gets_the_lock(folder: Path) -> None
     assert {held.holder.run for held in answers if held} == set(winners)
 
 
-def test_a_command_that_cannot_lock_says_why(tmp_path: Path) -> None:
+def test_a_folder_that_is_none_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="file"):
-        take(ANN, tmp_path / "file")
-    with pytest.raises(ValueError, match="no answer"):
-        run_lock.read_answer([])
+    (tmp_path / "link").symlink_to(tmp_path)
+    for name in ("file", "link"):
+        assert problem(ANN, tmp_path / name).endswith(
+            f"/{name} is not a folder; find out what made it, and remove it"
+        )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]
+    assert (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a folder away")
+def test_a_folder_of_another_user_is_refused(folder: Path) -> None:
+    folder.mkdir()
+    os.chown(folder, 65534, 65534)
+    assert "does not belong to root" in problem(ANN, folder)
+    assert list(folder.iterdir()) == []
+
+
+def test_an_answer_that_did_not_come_is_none() -> None:
+    vote = run_lock.read_vote([])
+    assert (vote.granted, vote.reached, vote.problem) == (False, False, "no answer")
+    vote = run_lock.read_vote(["sudo: a password is required"])
+    assert (vote.granted, vote.reached, vote.problem) == (False, False, "sudo: a password is required")
+
+
+@pytest.mark.parametrize("mode", [None, 0o755, 0o777], ids=["new", "of an earlier version", "open"])
+def test_the_folder_is_roots_alone(folder: Path, mode: int | None) -> None:
+    if mode is not None:
+        folder.mkdir()
+        folder.chmod(mode)
+    assert take(ANN, folder) is None
+    assert folder.stat().st_mode & 0o7777 == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+def test_no_other_user_can_keep_the_folder_locked() -> None:
+    with tempfile.TemporaryDirectory() as base:
+        Path(base).chmod(0o755)
+        folder = Path(base) / "kubeadm-deploys"
+        nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+        assert subprocess.run([*nobody, "flock", base, "true"]).returncode == 0
+        assert take(ANN, folder) is None
+        assert subprocess.run([*nobody, "flock", folder, "true"], capture_output=True).returncode != 0
+
+
+def test_another_process_that_keeps_the_folder_locked_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_lock, "_TAKE", run_lock._TAKE.replace("--wait 5", "--wait 0.1"))
+    folder.mkdir()
+    with subprocess.Popen(["flock", folder, "sh", "-c", "echo locked; read line"], **PIPES) as other:
+        assert other.stdout and other.stdout.readline() == "locked\n"
+        assert "another process keeps" in problem(ANN, folder)
+        other.communicate("\n")
+    assert take(ANN, folder) is None
+
+
+def fenced(command: str | StringCommand, folder: Path) -> StringCommand:
+    """A command of ANN's run."""
+    return run_lock.fenced(command, ANN, folder=str(folder))
+
+
+SECRET = StringCommand("cat; echo", QuoteString(HiddenValue("s3cret")), "&& echo done")
+
+
+@pytest.mark.parametrize("before", ["no lock", "ours", "another's"])
+def test_a_control_plane_does_nothing_for_a_run_whose_lock_another_has(folder: Path, before: str) -> None:
+    if before != "no lock":
+        take(ANN if before == "ours" else BOB, folder)
+    for wrapped in ({}, {"_chdir": "/"}, {"_env": {"A": "b"}}, {"_shell_executable": "bash"}):
+        command = make_unix_command(fenced(SECRET, folder), **wrapped)
+        done = subprocess.run(
+            ["sh", "-c", command.get_raw_value()], input="the document\n", capture_output=True, text=True
+        )
+        if before == "another's":
+            assert (done.returncode, done.stdout) == (75, "")
+            refusal = run_lock.refusal_in(done.stderr.splitlines())
+            assert refusal.endswith("another run has the lock of this control plane (bob@desk)")
+        else:
+            assert (done.returncode, done.stdout, done.stderr) == (0, "the document\ns3cret\ndone\n", "")
+
+
+def test_a_fence_hides_what_was_hidden_and_changes_no_exit_code(folder: Path) -> None:
+    assert "s3cret" not in str(fenced(SECRET, folder)) and "s3cret" in fenced(SECRET, folder).get_raw_value()
+    assert str(fenced(SECRET, folder)).endswith(str(SECRET))
+    for command in ("exit 3", "false", "sleep 0 & wait; exit 3", "\n# a remark\nexit 3", "set -- a; exit 3"):
+        plain = subprocess.run(["sh", "-c", command])
+        done = subprocess.run(["sh", "-c", fenced(command, folder).get_raw_value()])
+        assert done.returncode == plain.returncode
+    assert run_lock.refusal_in(["a line", "another"]) == ""
+
+
+def test_a_command_whose_folder_is_gone_is_not_run_elsewhere(folder: Path, tmp_path: Path) -> None:
+    command = make_unix_command(fenced(f"touch {tmp_path}/run", folder), _chdir=str(tmp_path / "gone"))
+    assert subprocess.run(["sh", "-c", command.get_raw_value()], capture_output=True).returncode != 0
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -178,195 +260,11 @@ def test_this_process_lives_and_one_that_has_ended_is_dead() -> None:
 
 def test_the_sentence_says_who_what_since_when_and_what_to_do() -> None:
     assert run_lock.refusal(Held(holder=ANN, age=245, remaining=150), now=NOW) == (
-        "ann@laptop runs cluster.py on this cluster since 2026-11-25 13:59:00 (4 min); nothing was changed; wait for "
-        "its end, or, if that run is dead, until 14:05:35 (in 150 s), when its lock expires"
+        "ann@laptop has been running cluster.py on this cluster since 2026-11-25 13:59:00 (4 min); no changes were "
+        "made; wait until it ends; if it crashed, its lock expires at 14:05:35 (in 150 s)"
     )
     assert "(2 h 3 min)" in run_lock.refusal(Held(holder=ANN, age=7400, remaining=1), now=NOW)
     lost = run_lock.loss(Held(holder=BOB, age=30, remaining=150), now=NOW)
-    assert lost.startswith("bob@desk runs reset.py on this cluster since 2026-11-25 14:02:35 (30 s)")
-
-
-DEPLOY = """
-from pyinfra import host, inventory
-from pyinfra.operations import server
-from kubeadm_deploys import run_lock
-from kubeadm_deploys.locking import one_run_at_a_time
-from kubeadm_deploys.nodes import Node, Topology
-
-run_lock.RENEWAL = {renewal}
-nodes = tuple(Node(host=each.name, name="cp", ip="10.0.0.1", address="10.0.0.1") for each in inventory)
-one_run_at_a_time(topology=Topology(control_planes=nodes, workers=()), folder={folder!r})
-server.shell(name="Work", commands=["touch begun.$$; {command}"])
-server.shell(name="Work more", commands=["touch done"])
-"""
-
-Start = Callable[..., subprocess.Popen[str]]
-
-
-@pytest.fixture
-def start(tmp_path: Path, folder: Path) -> Iterator[Start]:
-    """Start pyinfra with a deploy under the lock whose first command is given, on this machine unless told otherwise."""
-    running: list[subprocess.Popen[str]] = []
-
-    def begin(
-        command: str,
-        *arguments: str,
-        inventory: str = "@local",
-        lock: Path = folder,
-        renewal: float = run_lock.RENEWAL,
-    ) -> subprocess.Popen[str]:
-        number = len(running)
-        (tmp_path / f"work{number}.py").write_text(
-            DEPLOY.format(folder=str(lock), command=command, renewal=renewal)
-        )
-        pyinfra = str(Path(sys.executable).with_name("pyinfra"))
-        process = subprocess.Popen(
-            [pyinfra, *(arguments or ("-y",)), inventory, f"work{number}.py"],
-            cwd=tmp_path,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        running.append(process)
-        return process
-
-    yield begin
-    for process in running:
-        # Commands outlive a run that was killed or interrupted twice.
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    output, _ = process.communicate(timeout=60)
-    return process.returncode, output
-
-
-def wait_until(happened: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not happened():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
-def wait_for_work(tmp_path: Path) -> None:
-    wait_until(lambda: list(tmp_path.glob("begun.*")))
-
-
-def test_a_second_run_stops_before_anything_and_the_first_goes_on(
-    start: Start, tmp_path: Path, folder: Path
-) -> None:
-    first = start("until [ -e go ]; do sleep 0.1; done")
-    wait_for_work(tmp_path)
-    code, output = ended(start("true"))
-    assert (code, output.count("runs work0.py on this cluster since")) == (1, 1)
-    assert "Traceback" not in output
-    assert len(list(tmp_path.glob("begun.*"))) == 1
-    (tmp_path / "go").touch()
-    assert ended(first)[0] == 0
-    assert list(folder.iterdir()) == []
-    assert ended(start("true"))[0] == 0
-
-
-def test_a_dry_run_neither_takes_the_lock_nor_minds_it(start: Start, tmp_path: Path, folder: Path) -> None:
-    assert ended(start("true", "--dry"))[0] == 0
-    assert not folder.exists()
-    take(ANN, folder)
-    assert ended(start("true", "--dry"))[0] == 0
-
-
-def test_a_killed_run_is_followed_at_once(start: Start, tmp_path: Path, folder: Path) -> None:
-    first = start("sleep 60")
-    wait_for_work(tmp_path)
-    os.killpg(first.pid, signal.SIGKILL)
-    first.wait()
-    assert document(folder)["what"] == "work0.py"
-    code, output = ended(start("true"))
-    assert code == 0, output
-
-
-def test_a_failed_run_gives_the_lock_up(start: Start, folder: Path) -> None:
-    assert ended(start("exit 3"))[0] == 1
-    assert list(folder.iterdir()) == []
-
-
-def test_an_interrupted_run_gives_the_lock_up(start: Start, tmp_path: Path, folder: Path) -> None:
-    # pyinfra waits for the command after the first Ctrl-C.
-    first = start("sleep 3")
-    wait_for_work(tmp_path)
-    first.send_signal(signal.SIGINT)
-    ended(first)
-    assert list(folder.iterdir()) == []
-
-
-def test_a_run_that_is_interrupted_twice_is_followed_at_once(start: Start, tmp_path: Path) -> None:
-    # Some releases of Python begin no process any more at this point, such as the one that would release the lock.
-    first = start("sleep 60")
-    wait_for_work(tmp_path)
-    for _ in range(2):
-        first.send_signal(signal.SIGINT)
-        time.sleep(1.5)
-    ended(first)
-    code, output = ended(start("true"))
-    assert code == 0, output
-
-
-def test_a_control_plane_that_takes_no_lock_is_a_warning(start: Start, folder: Path) -> None:
-    folder.write_text("")
-    code, output = ended(start("true"))
-    assert code == 0
-    assert "Warning: @local: no lock could be taken" in output
-
-
-def test_a_control_plane_that_has_lost_the_lock_in_a_reboot_gets_it_again(
-    start: Start, tmp_path: Path, folder: Path
-) -> None:
-    first = start("until [ -e go ]; do sleep 0.1; done", renewal=0.2)
-    wait_for_work(tmp_path)
-    (folder / "lock").rename(tmp_path / "lost")
-    wait_until((folder / "lock").exists)
-    (tmp_path / "go").touch()
-    assert ended(first)[0] == 0
-    assert list(folder.iterdir()) == []
-
-
-def test_a_run_that_has_lost_its_lock_to_another_does_nothing_more(
-    start: Start, tmp_path: Path, folder: Path
-) -> None:
-    first = start("until [ -e go ]; do sleep 0.1; done; sleep 2", renewal=0.2)
-    wait_for_work(tmp_path)
-    assert take(BOB, folder, dead=document(folder)["run"]) is None
-    (tmp_path / "go").touch()
-    code, output = ended(first)
-    assert (code, output.count("bob@desk runs reset.py on this cluster since")) == (1, 1)
-    assert not (tmp_path / "done").exists()
-    assert document(folder)["run"] == BOB.run
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may chroot")
-def test_a_run_that_is_refused_by_one_control_plane_keeps_the_lock_on_none(
-    start: Start, tmp_path: Path
-) -> None:
-    # Three hosts that are this machine, each in its own working directory, to which the lock's path is relative.
-    folders = [tmp_path / name / "lock" for name in ("a", "b", "c")]
-    for folder in folders:
-        folder.parent.mkdir()
-    names = ("@chroot//", "@chroot//.", "@chroot//./.")
-    hosts = [(name, {"_chdir": str(folder.parent)}) for name, folder in zip(names, folders, strict=True)]
-    (tmp_path / "inventory.py").write_text(f"hosts = {hosts!r}\n")
-
-    take(BOB, folders[2])
-    code, output = ended(start("true", inventory="inventory.py", lock=Path("lock")))
-    assert (code, output.count("bob@desk runs reset.py on this cluster since")) == (1, 1)
-    assert [list(folder.glob("*")) for folder in folders] == [[], [], [folders[2] / "lock"]]
-
-    release(BOB, folders[2])
-    run = start("until [ -e ../go ]; do sleep 0.1; done", inventory="inventory.py", lock=Path("lock"))
-    wait_until(lambda: list(tmp_path.glob("*/begun.*")))
-    assert len({document(folder)["run"] for folder in folders}) == 1
-    (tmp_path / "go").touch()
-    assert ended(run)[0] == 0
-    assert [list(folder.iterdir()) for folder in folders] == [[], [], []]
+    assert lost.startswith(
+        "bob@desk has been running reset.py on this cluster since 2026-11-25 14:02:35 (30 s)"
+    )

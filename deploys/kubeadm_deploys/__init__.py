@@ -3,7 +3,8 @@
 Layers, from the edge to the middle; each uses only those below it:
 
 - ``deploys/*.py`` of the project: entry scripts that read pyinfra's inventory and data (``entry``), let one run at a time
-  be at work on a cluster (``locking``), and help after a failure (``reporting``);
+  be at work on a cluster (``locking``), put limits to what machines are asked (``connections``), and help after a failure
+  (``reporting``);
 - the sections, one module each, named after the guide's: ``bridged_traffic``, ``container_runtime``,
   ``kube_packages``, ``swap``, ``control_plane``, ``joining``, ``cni``; beside them ``preflight``, ``provisioning``, ``resolver``,
   ``api_endpoint`` with the ``endpoints``, ``images``, ``placement``, ``readiness`` and ``load_balancers``. Each can be

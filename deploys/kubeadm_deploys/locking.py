@@ -1,157 +1,330 @@
 """One run at a time on a cluster: taken before the first operation, kept while the run lasts, given up at its end.
 
 pyinfra calls a state's callback handlers: ``operation_start`` for each operation before any host runs it, never with
-``--dry``; ``host_disconnect`` at the end of every run, also after a failure and Ctrl-C, when hosts can still be told
-something.
+``--dry``, ``--serial`` and ``--no-wait``; ``host_disconnect`` at the end of every run, also after a failure and Ctrl-C,
+when hosts can still be asked. Between them every command for a host passes ``RunLock.fenced``.
 """
 
 # pyinfra declares its callbacks static, and calls them on an instance.
 # mypy: disable-error-code="override"
 
 import atexit
-import time
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import gevent
+import pyinfra
 from gevent.lock import BoundedSemaphore
 from pyinfra import host, inventory, logger
-from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import DeployError
 from pyinfra.api.host import Host
 from pyinfra.api.state import BaseStateCallback, State
+from pyinfra.context import ctx_host
 
-from kubeadm_deploys import run_lock
+from kubeadm_deploys import cluster_run, connections, run_lock
+from kubeadm_deploys.connections import Answer, Command
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
+from kubeadm_deploys.run_lock import Vote, Voters, Votes
 
-_ANSWER_SECONDS = 10
-"""How long a control plane has to answer; without it, the others' locks are enough."""
+T = TypeVar("T")
+
+Check = Callable[[], None]
+
+
+class LockLost(DeployError):
+    """The lock is not this run's any more, or not for certain."""
 
 
 class RunLock(BaseStateCallback):
-    """The lock of this process on every control plane that it is connected to."""
+    """The lock of this process on the cluster's control planes.
 
-    def __init__(self, *, topology: Topology, holder: run_lock.Holder, folder: str) -> None:
+    With ``repairs_quorum`` it is enough to have it on all that can be reached, where a majority cannot.
+    """
+
+    def __init__(
+        self, *, topology: Topology, holder: run_lock.Holder, folder: str, repairs_quorum: bool = False
+    ) -> None:
         self._topology = topology
         self._holder = holder
         self._folder = folder
-        self._hosts: list[Host] = []
+        self._repairs_quorum = repairs_quorum
+        self._checks: dict[str, Check] = {}
+        self._voters = Voters(listed=topology.control_planes)
+        self._without_majority = False
+        self._asked: set[str] = set()
+        self._granting: set[str] = set()
         self._renewed: float | None = None
         self._lost = ""
+        self._released = False
         # What renews must not do so after the release.
         self._turn = BoundedSemaphore()
 
     def operation_start(self, state: State, op_hash: str) -> None:
-        """Go on only with the lock.
+        """Go on only with the lock, and at first only when nothing is found that is against it.
 
         Raises:
-            DeployError: another run has it.
+            DeployError: another run has the lock, too few control planes grant it, or a check refuses the run.
         """
         if self._renewed is None:
             self._take()
-        elif time.time() - self._renewed > run_lock.LEASE:
-            # The operator's machine was asleep.
-            self._renew()
-        if self._lost:
-            raise DeployError(self._lost)
+            try:
+                for check in list(self._checks.values()):
+                    check()
+            except BaseException:
+                self.release()
+                raise
+        self.require()
+
+    def operation_host_start(self, state: State, host: Host, op_hash: str) -> None:
+        """Do nothing where pyinfra has not called ``operation_start``.
+
+        Raises:
+            DeployError: it has not.
+        """
+        if self._renewed is None:
+            raise DeployError(f"{host.name}: this run has not taken the cluster's lock; no changes were made")
 
     def host_disconnect(self, state: State, host: Host) -> None:
         """The run ends."""
         self.release()
 
     def release(self) -> None:
-        """Give the lock up where this run has it; what cannot be reached expires."""
+        """Give the lock up where this run may have it; what cannot be reached expires."""
+        self._released = True
         with self._turn:
-            hosts, self._hosts = self._hosts, []
-            _in_parallel(lambda each: self._run(each, self._release_command()), hosts)
+            asked, self._asked = self._asked, set()
+            command = run_lock.release_command(self._holder, folder=self._folder)
+
+            def give_up(name: str) -> None:
+                each = inventory.get_host(name)
+                if connections.is_connected(each):
+                    with suppress(connections.NoAnswer):
+                        direct.attempt(each, command, seconds=run_lock.ANSWER)
+
+            _in_parallel(give_up, sorted(asked))
+
+    def add_check(self, check: Check, *, key: str) -> None:
+        """Have a check made when the lock is granted; see ``check_under_lock``."""
+        if key in self._checks:
+            return
+        self._checks[key] = check
+        if self._renewed is not None:
+            check()
+
+    def fenced(self, host: Host, command: Command, send: Callable[[Command], Answer]) -> Answer:
+        """Send a command to a host, unless another run has the lock or may have it.
+
+        Raises:
+            LockLost: it was not sent, or the control plane has not done it.
+        """
+        if self._renewed is None:
+            return send(command)
+        if self._released:
+            if ctx_host.isset():
+                # Another host has ended the run while this one's operation is still at work.
+                raise LockLost("this run has ended and given up its lock")
+            # pyinfra itself takes its own temporary files away.
+            return send(command)
+        self.require()
+        if host.name not in self._granting:
+            return send(command)
+        done, output = send(run_lock.fenced(command, self._holder, folder=self._folder))
+        if not done and (refusal := run_lock.refusal_in(output.output_lines)):
+            self._lost = f"{host.name}: {refusal}; this run stops here; run it again when the other has ended"
+            raise LockLost(self._lost)
+        return done, output
+
+    def require(self) -> None:
+        """Be certain that no other run has the lock, by renewing it if that was long ago.
+
+        Raises:
+            LockLost: another one has it, or may have it.
+        """
+        if not self._lost and self._is_old():
+            # The operator's machine was asleep, or control planes do not answer.
+            self._renew(only_old=True)
+        if self._lost:
+            raise LockLost(self._lost)
 
     def _take(self) -> None:
-        self._renewed = time.time()
-        nodes = self._topology.control_planes
-        # Reading the cluster's state has connected to each that can be reached.
-        hosts = [each for node in nodes if (each := inventory.get_host(node.host)).connected]
-        # Of two runs that begin at once the first host lets one go on; without it each could stop the other.
-        for some in (hosts[:1], hosts[1:]):
-            self._hosts += some
-            if held := self._take_on(some, warn=True):
-                self.release()
-                raise DeployError(run_lock.refusal(held, now=datetime.now()))
-        if self._hosts:
-            gevent.spawn(self._keep)
+        run = cluster_run.CURRENT
+        self._voters = run_lock.lock_voters(
+            self._topology, election=run.planned(self._topology), members=run.planned_members()
+        )
+        began = run_lock.clock()
+        votes = self._collect(self._ask_in_turn)
+        if held := run_lock.holder_of(votes):
+            self.release()
+            raise DeployError(run_lock.refusal(held, now=datetime.now()))
+        if self._voters.majority(votes):
+            for warning in self._voters.warnings(votes):
+                logger.warning(f"--> Warning: {warning}")
+        elif self._repairs_quorum and self._voters.all_that_answer(votes):
+            self._without_majority = True
+            logger.warning(f"--> Warning: {run_lock.without_majority(self._voters, votes)}")
+        else:
+            self.release()
+            raise DeployError(run_lock.no_majority(self._voters, votes))
+        self._renewed = began
+        gevent.spawn(self._keep)
 
     def _keep(self) -> None:
-        while self._hosts:
-            gevent.sleep(run_lock.RENEWAL)
-            self._renew()
+        renewed = True
+        while not (self._released or self._lost):
+            gevent.sleep(run_lock.RENEWAL if renewed else run_lock.PAUSE)
+            renewed = self._renew()
 
-    def _renew(self) -> None:
+    def _renew(self, *, only_old: bool = False) -> bool:
+        """Renew the lock, and ask control planes again that have none, as after a reboot."""
         with self._turn:
-            # A control plane that has rebooted meanwhile gets its lock again.
-            if held := self._take_on(self._hosts):
+            if self._released or self._lost or (only_old and not self._is_old()):
+                return True
+            began = run_lock.clock()
+            votes = self._collect(self._ask)
+            if held := run_lock.holder_of(votes):
                 self._lost = run_lock.loss(held, now=datetime.now())
-            self._renewed = time.time()
+            elif self._is_enough(votes):
+                self._renewed = began
+            elif self._is_old():
+                self._lost = run_lock.expiry(self._voters, votes)
+            return self._renewed == began
 
-    def _take_on(self, hosts: Sequence[Host], *, warn: bool = False) -> run_lock.Held | None:
-        """Take or renew the lock; returns the first other run that has it."""
+    def _is_old(self) -> bool:
+        return self._renewed is None or run_lock.clock() - self._renewed > run_lock.LEASE - run_lock.MARGIN
 
-        def take(each: Host) -> run_lock.Held | None:
-            try:
-                held = self._ask(each)
-                if held and run_lock.has_died(held.holder, controller=self._holder.controller):
-                    held = self._ask(each, dead=held.holder.run)
-            except ValueError as error:
-                # A lock must not stand in the way of a repair.
-                if warn:
-                    logger.warning(
-                        f"--> Warning: {each.name}: no lock could be taken ({error}), another run is not noticed there"
-                    )
-                return None
-            return held
-
-        return next((held for held in _in_parallel(take, hosts) if held), None)
-
-    def _ask(self, each: Host, *, dead: str = "") -> run_lock.Held | None:
-        return run_lock.read_answer(
-            self._run(each, run_lock.take_command(self._holder, dead=dead, folder=self._folder))
+    def _is_enough(self, votes: Votes) -> bool:
+        return self._voters.majority(votes) or (
+            self._without_majority and self._voters.all_that_answer(votes)
         )
 
-    def _release_command(self) -> StringCommand:
-        return run_lock.release_command(self._holder, folder=self._folder)
+    def _collect(self, ask: Callable[[Sequence[str]], Votes]) -> Votes:
+        """Ask every control plane that this run is or was connected to, and the voters again until they are enough."""
+        # By name, in which all inventories of a cluster agree, and those without a vote at the end.
+        nodes = sorted(
+            self._topology.control_planes, key=lambda node: (node not in self._voters.listed, node.name)
+        )
+        known = [
+            node.host
+            for node in nodes
+            if node.host in self._asked or connections.is_connected(inventory.get_host(node.host))
+        ]
+        return run_lock.collect(
+            self._ask,
+            votes=ask(known),
+            again=[node.host for node in nodes if node in self._voters.listed],
+            settled=lambda votes: (
+                self._released or run_lock.holder_of(votes) is not None or self._is_enough(votes)
+            ),
+            clock=run_lock.clock,
+            sleep=gevent.sleep,
+        )
 
-    @staticmethod
-    def _run(each: Host, command: StringCommand) -> list[str]:
-        """Run a command and return its lines, and what went wrong if it did, which is nobody's error."""
+    def _ask_in_turn(self, names: Sequence[str]) -> Votes:
+        """Ask one after the other until one grants the lock, then the rest at once.
+
+        Of two runs that begin at once the first control plane lets one go on; otherwise each could stop the other.
+        """
+        votes: dict[str, Vote] = {}
+        for name in names:
+            votes[name] = self._ask_one(name)
+            if votes[name].held:
+                return votes
+            if votes[name].granted:
+                break
+        return votes | self._ask([name for name in names if name not in votes])
+
+    def _ask(self, names: Sequence[str]) -> dict[str, Vote]:
+        return dict(zip(names, _in_parallel(self._ask_one, names), strict=True))
+
+    def _ask_one(self, name: str) -> Vote:
+        """Take or renew the lock on a control plane."""
+        each = inventory.get_host(name)
+        self._asked.add(name)
         try:
-            with gevent.Timeout(_ANSWER_SECONDS, TimeoutError(f"no answer in {_ANSWER_SECONDS} s")):
-                return direct.run(each, command)[1].output_lines
-        # Connectors fail in many ways with a machine that is gone; the lock is not worth an end of the run.
-        except Exception as error:
-            return [str(error) or type(error).__name__]
+            vote = self._take_on(each)
+            if vote.held and run_lock.has_died(vote.held.holder, controller=self._holder.controller):
+                vote = self._take_on(each, dead=vote.held.holder.run)
+        except connections.NoAnswer as error:
+            return Vote(problem=str(error), reached=False)
+        if vote.granted:
+            self._granting.add(name)
+        return vote
+
+    def _take_on(self, each: Host, *, dead: str = "") -> Vote:
+        command = run_lock.take_command(self._holder, dead=dead, folder=self._folder)
+        return run_lock.read_vote(direct.attempt(each, command, seconds=run_lock.ANSWER)[1].output_lines)
 
 
-def _in_parallel(work: Callable[[Host], Any], hosts: Sequence[Host]) -> list[Any]:
-    greenlets = [gevent.spawn(work, each) for each in hosts]
-    gevent.joinall(greenlets)
-    return [greenlet.value for greenlet in greenlets]
-
-
-def one_run_at_a_time(*, topology: Topology, folder: str = run_lock.FOLDER) -> None:
+def one_run_at_a_time(
+    *, topology: Topology, folder: str = run_lock.FOLDER, repairs_quorum: bool = False
+) -> None:
     """Have this run stop before its first operation when another one is at work on the cluster.
 
     For entry scripts, which pyinfra executes once for each host. ``folder`` is where the lock is on control planes.
+    ``repairs_quorum`` is for deploys that help a cluster which has lost the majority of its control planes for good: it
+    cannot grant the lock either.
+
+    Raises:
+        DeployError: pyinfra was started with an option that takes the lock away.
     """
     state = host.state
     if any(isinstance(handler, RunLock) for handler in state.callback_handlers):
         return
+    refuse_flags()
     what = Path(state.current_deploy_filename or "a deploy").name
-    lock = RunLock(topology=topology, holder=run_lock.this_process(what=what), folder=folder)
+    lock = RunLock(
+        topology=topology,
+        holder=run_lock.this_process(what=what),
+        folder=folder,
+        repairs_quorum=repairs_quorum,
+    )
     state.add_callback_handler(lock)
+    connections.guard_connections(state, fence=lock.fenced)
+    # The run ends with it, and shows it then; a greenlet that it ends shows no traceback of its own.
+    hub = gevent.get_hub()
+    hub.NOT_ERROR = (*hub.NOT_ERROR, LockLost)
     # A second Ctrl-C comes before pyinfra has disconnected.
     atexit.register(lock.release)
 
 
-def check_under_lock(check: Callable[[], None], *, key: str) -> None:
-    """STUB"""
+def check_under_lock(check: Check, *, key: str) -> None:
+    """Have a check made once in this run, when the lock is granted and before the first operation.
+
+    What was read before may have changed while another run had the lock, or the operator a prompt. Checks are made in
+    the order in which they were given, in pyinfra's main greenlet with ``state.is_executing``; a second one under the same
+    ``key`` is not made, because pyinfra executes deploy files once for each host. A DeployError gives the lock up and ends
+    the run. Without a lock (``one_run_at_a_time``) nothing is checked.
+    """
+    for handler in host.state.callback_handlers:
+        if isinstance(handler, RunLock):
+            handler.add_check(check, key=key)
+
+
+def refuse_flags() -> None:
+    """Refuse the options of pyinfra's command line under which hosts do not go through the operations together.
+
+    Raises:
+        DeployError: one of them was given.
+    """
+    command_line = sys.modules.get("pyinfra_cli.cli")
+    if command_line is None or not pyinfra.is_cli:
+        return
+    # Deploy files run in greenlets of their own, in which click does not know its context.
+    given = command_line.cli.make_context("pyinfra", sys.argv[1:], resilient_parsing=True).params
+    for flag, name in (("--serial", "serial"), ("--no-wait", "no_wait")):
+        if given[name]:
+            raise DeployError(
+                f"{flag} cannot be used with this deploy, because its hosts wait for each other and it would run without "
+                "the cluster's lock; no changes were made; run it again without that option"
+            )
+
+
+def _in_parallel(work: Callable[[str], T], names: Sequence[str]) -> list[T]:
+    greenlets = [gevent.spawn(work, name) for name in names]
+    gevent.joinall(greenlets)
+    return [greenlet.get() for greenlet in greenlets]

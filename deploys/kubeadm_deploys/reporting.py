@@ -32,6 +32,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import BaseStateCallback, State
 
 from kubeadm_deploys import cluster_run, diagnosis
+from kubeadm_deploys.connections import NoAnswer
 from kubeadm_deploys.failure_report import Failure, file_name, report
 from kubeadm_deploys.local_files import write_private
 from kubeadm_deploys.nodes import Topology
@@ -167,13 +168,12 @@ def _diagnosis(each: Host) -> str:
 
 
 def _run(each: Host, command: StringCommand, *, seconds: int) -> tuple[bool, str]:
+    # What only reads is asked also when the run has lost its lock.
     try:
-        with gevent.Timeout(seconds, TimeoutError(f"no answer in {seconds} s")):
-            done, output = direct.run(each, command)
-            return done, output.output
-    # Connectors fail in many ways with a machine that is gone, which is a finding here.
-    except Exception as error:
-        return False, str(error) or type(error).__name__
+        done, output = direct.attempt(each, command, seconds=seconds)
+    except NoAnswer as error:
+        return False, str(error)
+    return done, output.output
 
 
 def _versions() -> dict[str, str]:

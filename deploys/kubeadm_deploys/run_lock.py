@@ -1,14 +1,16 @@
 """Who runs on a cluster: what a lock file says, what follows from it, and the commands that change it.
 
 The file is on every control plane, below /run, which a reboot empties. Its times are seconds of that machine's
-uptime: a clock that is wrong, or is set meanwhile, neither ends a lock nor makes it last.
+uptime: a clock that is wrong, or is set meanwhile, neither ends a lock nor makes it last. Who has the files of most
+control planes has the lock: two runs cannot both.
 """
 
 import getpass
 import os
 import secrets
 import socket
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,6 +18,9 @@ from pathlib import Path
 from pyinfra.api.command import QuoteString, StringCommand
 
 from kubeadm_deploys.facts import lines
+from kubeadm_deploys.facts.cluster_members import ClusterMembersState
+from kubeadm_deploys.membership import Election
+from kubeadm_deploys.nodes import Node, Topology
 
 FOLDER = "/run/kubeadm-deploys"
 """The lock file's folder. It stays, empty, until the machine reboots: a run may be waiting for its turn in it."""
@@ -26,15 +31,41 @@ LEASE = 180
 RENEWAL = 60
 """Seconds between renewals; two may fail before a lock expires."""
 
-# One run at a time is in here, by flock on the folder. A lock that lasts longer than a lease was written before the
-# machine's uptime began anew, and one whose end is no number is none: the shell's complaint about that is not shown.
+MARGIN = 30
+"""Seconds before its lease ends from which on a run renews its lock before it does anything else: what it then sends
+arrives before another run can have the lock."""
+
+ANSWER = 10
+"""Seconds that a control plane has to answer when it is asked for the lock."""
+
+PATIENCE = 60
+"""Seconds for which control planes that do not grant the lock are asked again before a run gives up: a machine that
+reboots is there again by then."""
+
+PAUSE = 2
+"""Seconds between two questions to the same control plane."""
+
+REFUSED = "kubeadm-deploys: not done here, because another run has the lock of this control plane"
+"""How the line begins that a control plane prints instead of doing what a run wants that has lost its lock."""
+
+# One run at a time is in here, by flock on the folder, which nobody but root can open. A lock that lasts longer than a
+# lease was written before the machine's uptime began anew, and one whose end is no number is none: the shell's complaint
+# about that is not shown. The first line says that the machine was reached, whatever becomes of the rest.
 _TAKE = r"""
+echo asked
 set -eu
 folder=$1 lease=$2 mine=$3 dead=$4 document=$5
 value() { if [ -e "$folder/lock" ]; then sed -n "s/^$1 //p" "$folder/lock"; fi; }
-mkdir -p "$folder"
+refuse() { echo "$*" >&2; exit 1; }
+if [ -L "$folder" ] || { [ -e "$folder" ] && ! [ -d "$folder" ]; }; then
+  refuse "$folder is not a folder; find out what made it, and remove it"
+fi
+mkdir -p -m 0700 "$folder"
+[ -O "$folder" ] || refuse "$folder does not belong to root; find out who made it, and remove it"
+# Earlier versions left it open to everybody.
+chmod 0700 "$folder"
 exec 9< "$folder"
-flock --wait 5 9 || { echo "another process keeps $folder locked" >&2; exit 1; }
+flock --wait 5 9 || refuse "another process keeps $folder locked; lslocks shows which"
 up=$(cut -d . -f 1 /proc/uptime)
 start=$up
 case $(value run) in
@@ -89,6 +120,140 @@ class Held:
     remaining: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Vote:
+    """What a control plane answered when it was asked for the lock.
+
+    ``held`` is the lock of another run, ``problem`` says why there is none for this one; without both it is granted.
+    ``reached`` is whether the machine answered at all.
+    """
+
+    held: Held | None = None
+    problem: str = ""
+    reached: bool = True
+
+    @property
+    def granted(self) -> bool:
+        """Whether the lock is this run's there."""
+        return self.reached and self.held is None and not self.problem
+
+
+Votes = Mapping[str, Vote]
+"""What control planes answered, by host."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Voters:
+    """The control planes of which a majority grants the lock.
+
+    ``listed`` are nodes of the inventory. ``unlisted`` are names of others, which cannot be asked and count all the same.
+    """
+
+    listed: tuple[Node, ...]
+    unlisted: tuple[str, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.listed) + len(self.unlisted)
+
+    @property
+    def needed(self) -> int:
+        """How many are a majority."""
+        return self.count // 2 + 1
+
+    def majority(self, votes: Votes) -> bool:
+        """Whether most of them have granted the lock."""
+        return len(self._granting(votes)) >= self.needed
+
+    def all_that_answer(self, votes: Votes) -> bool:
+        """Whether every one that can be reached has granted the lock, and one can."""
+        reached = [node for node in self.listed if votes[node.host].reached]
+        return bool(reached) and len(reached) == len(self._granting(votes))
+
+    def problems(self, votes: Votes) -> list[str]:
+        """Why the others have not granted it, one sentence for each."""
+        listed = [
+            f"{node.name}: {_problem(votes[node.host])}"
+            for node in self.listed
+            if not votes[node.host].granted
+        ]
+        return [*listed, *(f"{name}: not in the inventory, so it cannot be asked" for name in self.unlisted)]
+
+    def warnings(self, votes: Votes) -> list[str]:
+        """What is wrong with those that can be reached and have not granted it, although a majority has."""
+        return [
+            f"{node.name} did not grant the run's lock ({_problem(vote)}); the majority did"
+            for node in self.listed
+            if (vote := votes[node.host]).reached and not vote.granted
+        ]
+
+    def _granting(self, votes: Votes) -> list[Node]:
+        return [node for node in self.listed if votes[node.host].granted]
+
+
+def lock_voters(topology: Topology, *, election: Election, members: ClusterMembersState | None) -> Voters:
+    """The cluster's control planes, by what was read while the run was prepared.
+
+    Those of the inventory while there is no cluster, or where nobody could say who belongs to it (``members`` is None or
+    empty): what was not read is not known to be no member.
+    """
+    nodes = topology.control_planes
+    voting = [member for member in members.etcd if member.joined] if members else []
+    registered = [name for name, node in members.nodes.items() if node.control_plane] if members else []
+    if not election.exists or not (voting or registered):
+        return Voters(listed=nodes)
+    names = {member.name for member in voting}.union(registered)
+    addresses = {member.peer_ip for member in voting}
+    listed = tuple(
+        node
+        for node in nodes
+        if node.name in names
+        or node.ip in addresses
+        or node in election.healthy
+        or node.host == election.leader
+    )
+    known_names, known_addresses = {node.name for node in nodes}, {node.ip for node in nodes}
+    # One that etcd knows by another name than the inventory is the same machine.
+    renamed = {member.name for member in voting if member.peer_ip in known_addresses}
+    return Voters(listed=listed, unlisted=tuple(sorted(names - known_names - renamed)))
+
+
+def holder_of(votes: Votes) -> Held | None:
+    """The first other run that has the lock of a control plane."""
+    return next((vote.held for vote in votes.values() if vote.held), None)
+
+
+def collect(
+    ask: Callable[[Sequence[str]], Votes],
+    *,
+    votes: Votes,
+    again: Sequence[str],
+    settled: Callable[[Votes], bool],
+    clock: Callable[[], float],
+    sleep: Callable[[float], object],
+) -> dict[str, Vote]:
+    """Ask control planes for the lock again, by host: those of ``again`` that have not granted it in ``votes``.
+
+    That goes on until ``settled`` says that it is enough, or ``PATIENCE`` is over.
+    """
+    deadline = clock() + PATIENCE
+    collected = {host: Vote(problem="cannot be reached", reached=False) for host in again} | dict(votes)
+    while not settled(collected) and clock() < deadline:
+        sleep(PAUSE)
+        collected |= ask([host for host in again if not collected[host].granted])
+    return collected
+
+
+# Only this clock goes on while the machine sleeps; on macOS the monotonic one does.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def clock() -> float:
+    """Seconds on a clock that nobody sets, and that goes on while this machine sleeps."""
+    return time.clock_gettime(_CLOCK)
+
+
 def take_command(holder: Holder, *, dead: str = "", folder: str = FOLDER) -> StringCommand:
     """The command that takes the lock or renews it, unless another run has it; ``dead`` is a run that may lose it."""
     document = "\n".join(
@@ -112,23 +277,19 @@ def release_command(holder: Holder, *, folder: str = FOLDER) -> StringCommand:
     )
 
 
-def read_answer(output: Iterable[str]) -> Held | None:
-    """What ``take_command`` printed: None when the lock was taken, else who has it.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    said = list(output)
-    values = lines.parse(said)
+def read_vote(output: Sequence[str]) -> Vote:
+    """What the output of ``take_command`` says."""
+    values = lines.parse(output)
     if "taken" in values:
-        return None
+        return Vote()
     if "held" not in values:
-        raise ValueError(" ".join(said) or "no answer")
+        problem = " ".join(line for line in output if line != "asked")
+        return Vote(problem=problem or "no answer", reached="asked" in values)
     up = int(values["up"])
-    return Held(
+    held = Held(
         holder=Holder(
             run=values["run"],
-            who=values.get("who", "somebody"),
+            who=values.get("who", "an unknown user"),
             what=values.get("what", "a deploy"),
             controller=values.get("controller", ""),
             process=values.get("process", ""),
@@ -136,6 +297,26 @@ def read_answer(output: Iterable[str]) -> Held | None:
         age=up - int(values.get("start", up)),
         remaining=int(values["until"]) - up,
     )
+    return Vote(held=held)
+
+
+def fenced(command: str | StringCommand, holder: Holder, *, folder: str = FOLDER) -> StringCommand:
+    """The same command for a control plane that has granted the lock, which does nothing once another run has it there.
+
+    Without a lock file it is done: the machine has rebooted, and the next renewal writes the file again.
+    """
+    lock, mine = QuoteString(f"{folder}/lock"), QuoteString(f"run {holder.run}")
+    # Before a newline, so that pyinfra may put its own "cd ... &&" in front; a "cd" that fails ends it too.
+    return StringCommand(
+        *("{ if [ -e ", lock, " ] && ! grep -qxF ", mine, " ", lock, "; then echo ", QuoteString(REFUSED)),
+        *(""" "($(sed -n 's/^who //p' """, lock, """))" >&2; exit 75; fi; } || exit\n""", command),
+        _separator="",
+    )
+
+
+def refusal_in(output: Sequence[str]) -> str:
+    """What a ``fenced`` command printed instead of what it was to do, empty when it was done."""
+    return next((line.removeprefix("kubeadm-deploys: ") for line in output if line.startswith(REFUSED)), "")
 
 
 def this_process(*, what: str) -> Holder:
@@ -196,23 +377,53 @@ def has_died(
 def refusal(held: Held, *, now: datetime) -> str:
     """Why a run must not begin. ``now`` is the operator's local time."""
     return (
-        f"{_runs(held, now=now)}; nothing was changed; wait for its end, or, if that run is dead, until "
-        f"{now + timedelta(seconds=held.remaining):%H:%M:%S} (in {held.remaining} s), when its lock expires"
+        f"{_runs(held, now=now)}; no changes were made; wait until it ends; if it crashed, its lock expires at "
+        f"{now + timedelta(seconds=held.remaining):%H:%M:%S} (in {held.remaining} s)"
+    )
+
+
+def no_majority(voters: Voters, votes: Votes) -> str:
+    """Why a run must not begin that has not got the lock of enough control planes."""
+    granting = voters.count - len(voters.problems(votes))
+    return (
+        f"a run needs the lock of {voters.needed} of {voters.count} control planes and got it from {granting}; "
+        f"{'; '.join(voters.problems(votes))}; no changes were made; start the machines that are down, then run again; "
+        "one that is lost for good is removed with deploys/remove_node.py --data node=NAME --data force=true"
+    )
+
+
+def without_majority(voters: Voters, votes: Votes) -> str:
+    """What to know of a run that has the lock of those control planes only that can be reached."""
+    return (
+        f"this run goes on without the lock of {voters.needed} of {voters.count} control planes "
+        f"({'; '.join(voters.problems(votes))}); make sure that nobody else is at work on the cluster"
     )
 
 
 def loss(held: Held, *, now: datetime) -> str:
-    """Why a run must stop that could not renew its lock in time, as after a suspend of the operator's machine."""
+    """Why a run must stop whose lock another one has, as after a suspend of the operator's machine."""
     return (
-        f"{_runs(held, now=now)}, because this run did not renew its lock for {LEASE} s; it stops here; run it again "
-        "when the other has ended"
+        f"{_runs(held, now=now)}, and this run has lost its lock; it stops here; run it again when the other has "
+        "ended"
     )
+
+
+def expiry(voters: Voters, votes: Votes) -> str:
+    """Why a run must stop that could not renew its lock in time."""
+    return (
+        f"this run could not renew its lock on {voters.needed} of {voters.count} control planes "
+        f"({'; '.join(voters.problems(votes))}), so another run may begin; it stops here; run it again when they answer"
+    )
+
+
+def _problem(vote: Vote) -> str:
+    return f"{vote.held.holder.who} has its lock" if vote.held else vote.problem
 
 
 def _runs(held: Held, *, now: datetime) -> str:
     since = now - timedelta(seconds=held.age)
     return (
-        f"{held.holder.who} runs {held.holder.what} on this cluster since {since:%Y-%m-%d %H:%M:%S} "
+        f"{held.holder.who} has been running {held.holder.what} on this cluster since {since:%Y-%m-%d %H:%M:%S} "
         f"({_duration(held.age)})"
     )
 

@@ -162,7 +162,7 @@ def test_without_a_majority_a_run_says_so_and_changes_nothing(life: Life, reques
     containers.kill(*(host.name for host in lost))
     run = cluster.pyinfra("-y", inventory=inventories.with_unreachable(cluster.folder, lost))
     assert run.exit_code == 1
-    assert "etcd has 3 members and needs 2 of them" in run.output
+    assert "needs the lock of 2 of 3 control planes and got it from 1" in run.output
     assert "start the machines that are down, then run again" in run.output
     assert "Traceback" not in run.output
     assert {name: manifests(cluster, name) for name in before} == before

@@ -133,8 +133,8 @@ def test_a_second_run_says_who_runs_and_a_killed_one_is_not_waited_for(cluster: 
         second = cluster.pyinfra("-y")
         assert first.poll() is None, output(cluster)
         assert second.exit_code == 1
-        assert "runs cluster.py on this cluster since" in second.output
-        assert "nothing was changed" in second.output
+        assert "has been running cluster.py on this cluster since" in second.output
+        assert "no changes were made" in second.output
         dry = cluster.pyinfra("--dry")
         assert dry.exit_code == 0, dry.output
     # It was killed, and its lock is there; the sections of one host are enough to see that it does not stop a run.

@@ -7,13 +7,13 @@ failed. A machine that reboots would then be taken for an empty one. So nothing 
 import re
 from typing import TypeVar
 
-from paramiko import SSHException
 from pyinfra.api import FactBase, StringCommand
 from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
-from pyinfra.api.exceptions import ConnectError, DeployError
+from pyinfra.api.exceptions import DeployError
 from pyinfra.api.host import Host
-from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.util import CommandOutput
+
+from kubeadm_deploys import connections
 
 T = TypeVar("T")
 
@@ -49,29 +49,21 @@ def read(host: Host, fact: type[FactBase[T]], *, seconds: int = SECONDS, **argum
     question = fact()
     what = _in_words(fact.__name__)
     try:
-        if not host.connected:
-            host.connect(reason=f"to read {what}", show_errors=False, raise_exceptions=True)
-        succeeded, output = host.run_shell_command(
+        succeeded, output = connections.ask(
+            host,
             framed_command(fact.__name__, question.command(**arguments)),
+            seconds=seconds,
             print_output=host.state.print_fact_output,
             print_input=host.state.print_fact_input,
-            **_connector_arguments(host, seconds=seconds),
+            **_connector_arguments(host),
         )
-    except (ConnectError, OSError, EOFError, SSHException) as error:
-        # A TimeoutError is an OSError too.
-        _forget_connection(host)
-        said = str(error) or type(error).__name__
-        reason = (
-            f"no answer within {seconds} s" if isinstance(error, TimeoutError) and not str(error) else said
-        )
+    except OSError as error:
+        reason = str(error) or type(error).__name__
         raise NotRead(host=host.name, what=what, reason=reason, reached=False) from None
     lines = framed_lines(fact.__name__, output.stdout_lines)
     if not succeeded or lines is None:
-        reached = lines is not None or not _is_broken(host)
-        if not reached:
-            _forget_connection(host)
         reason = _reason(output, succeeded=succeeded)
-        raise NotRead(host=host.name, what=what, reason=reason, reached=reached)
+        raise NotRead(host=host.name, what=what, reason=reason, reached=True)
     try:
         return question.process(lines)
     except (ValueError, KeyError, IndexError) as error:
@@ -114,27 +106,12 @@ def _end(name: str) -> str:
     return f">>> {name}"
 
 
-def _connector_arguments(host: Host, *, seconds: int) -> dict[str, object]:
+def _connector_arguments(host: Host) -> dict[str, object]:
     """The host's own sudo and shell settings, those of the operation that asks first."""
     given = dict(host.current_op_global_arguments or {})
     arguments = dict(pop_global_arguments(host.state, host, given)[0])
     chosen = {key: arguments[key] for key in CONNECTOR_ARGUMENT_KEYS if key in arguments}
-    return {**chosen, "_stdin": None, "_timeout": seconds}
-
-
-def _is_broken(host: Host) -> bool:
-    """Whether the connection ended while the command ran: paramiko then only lacks its exit status."""
-    client = host.connector.client if isinstance(host.connector, SSHConnector) else None
-    transport = client.get_transport() if client else None
-    return transport is not None and not transport.is_active()
-
-
-def _forget_connection(host: Host) -> None:
-    """Have the next question connect again: a connection over SSH that broke stays broken."""
-    if isinstance(host.connector, SSHConnector):
-        if host.connector.client is not None:
-            host.connector.client.close()
-        host.connected = False
+    return {**chosen, "_stdin": None}
 
 
 def _reason(output: CommandOutput, *, succeeded: bool) -> str:

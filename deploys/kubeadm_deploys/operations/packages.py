@@ -60,6 +60,9 @@ if ! apt_get install "$@"; then
 fi
 """
 
+_INSTALL_SECONDS = 1800
+"""How long all of it may take, ten minutes of waiting for a lock among it."""
+
 
 @operation()
 @fails_clearly
@@ -91,4 +94,7 @@ def installed(*, packages: list[str]) -> Generator[StringCommand, None, None]:
 
 def install_command(packages: list[str]) -> StringCommand:
     """The command that installs packages; see ``installed``. It removes none."""
-    return StringCommand("sh", "-c", QuoteString(_INSTALL), "install-packages", *map(QuoteString, packages))
+    arguments = map(QuoteString, packages)
+    return StringCommand(
+        "sh", "-c", QuoteString(_INSTALL), "install-packages", *arguments, _timeout=_INSTALL_SECONDS
+    )

@@ -195,6 +195,7 @@ def _drain(state: State, host: Host, through: Host, node: str, timeout: int, rea
     done, output = direct.run(
         through,
         f"{KUBECTL_WAIT} drain {name} --ignore-daemonsets --delete-emptydir-data --timeout={timeout}s",
+        seconds=timeout + 60,
     )
     if not done:
         for line in refusals(output.stderr):

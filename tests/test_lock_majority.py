@@ -1,0 +1,477 @@
+"""Who grants a run its lock: the voters, what their votes mean, and runs on pretend machines with the real command."""
+
+import subprocess
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+from pyinfra.api.exceptions import DeployError
+from pyinfra.connectors.util import CommandOutput, OutputLine
+from pyinfra.context import ctx_host
+
+from kubeadm_deploys import cluster_run, locking, run_lock
+from kubeadm_deploys.connections import NoAnswer
+from kubeadm_deploys.facts.cluster_members import ClusterMembersState, RegisteredNode
+from kubeadm_deploys.facts.etcd import EtcdMember
+from kubeadm_deploys.locking import LockLost, RunLock
+from kubeadm_deploys.membership import Election
+from kubeadm_deploys.nodes import Node, Topology
+from kubeadm_deploys.operations import direct
+from kubeadm_deploys.run_lock import Held, Holder, Vote, Voters, Votes
+from tests.lock_files import ANN, BOB, document, release, take
+
+A, B, C = (
+    Node(host=f"@x/{name}", name=name, ip=f"10.0.0.{number}", address="")
+    for number, name in enumerate("abc", 1)
+)
+STATE: Any = None
+"""The lock does not ask pyinfra's state for anything."""
+
+NODES = Topology(control_planes=(A, B, C), workers=())
+NO_CLUSTER = Election(leader=A.host, exists=False)
+CLUSTER = Election(leader=A.host, exists=True, healthy=(A,))
+
+
+def members(
+    *etcd: Node, learner: Node | None = None, api: Sequence[str] = (), workers: Sequence[str] = ()
+) -> ClusterMembersState:
+    voting = [EtcdMember(id=node.name, name=node.name, peer_ip=node.ip) for node in etcd]
+    learning = [EtcdMember(id="l", name=learner.name, peer_ip=learner.ip, learner=True)] if learner else []
+    nodes = {name: RegisteredNode(machine_id=name, control_plane=name in api) for name in (*api, *workers)}
+    return ClusterMembersState(etcd=(*voting, *learning), nodes=nodes)
+
+
+LOST = Node(host="@x/lost", name="lost", ip="10.0.0.9", address="")
+RENAMED = Node(host="@x/a", name="old-a", ip=A.ip, address="")
+
+
+@pytest.mark.parametrize(
+    ("election", "found", "listed", "unlisted", "needed"),
+    [
+        pytest.param(NO_CLUSTER, ClusterMembersState(), (A, B, C), (), 2, id="no cluster"),
+        pytest.param(CLUSTER, members(A, api=["a"], workers=["w"]), (A,), (), 1, id="one grows to three"),
+        pytest.param(CLUSTER, members(A, learner=B, api=["a"]), (A,), (), 1, id="a learner has no vote"),
+        pytest.param(CLUSTER, members(A, B, api=["a"]), (A, B), (), 2, id="etcd alone counts it"),
+        pytest.param(CLUSTER, members(A, api=["a", "b"]), (A, B), (), 2, id="the API alone counts it"),
+        pytest.param(
+            CLUSTER, members(A, B, LOST, api=["a", "b", "lost"]), (A, B), ("lost",), 2, id="unlisted"
+        ),
+        pytest.param(
+            CLUSTER, members(A, LOST, api=["a", "gone"]), (A,), ("gone", "lost"), 2, id="two unlisted"
+        ),
+        pytest.param(CLUSTER, members(RENAMED, api=["a"]), (A,), (), 1, id="etcd knows another name"),
+        # Not read is not "no member".
+        pytest.param(CLUSTER, None, (A, B, C), (), 2, id="the cluster could not be asked"),
+        pytest.param(CLUSTER, ClusterMembersState(), (A, B, C), (), 2, id="the cluster did not say"),
+    ],
+)
+def test_the_clusters_control_planes_grant_the_lock(
+    election: Election,
+    found: ClusterMembersState | None,
+    listed: tuple[Node, ...],
+    unlisted: tuple[str, ...],
+    needed: int,
+) -> None:
+    voters = run_lock.lock_voters(NODES, election=election, members=found)
+    assert (voters.listed, voters.unlisted, voters.needed) == (listed, unlisted, needed)
+
+
+YES = Vote()
+SILENT = Vote(problem="no answer in 10 s", reached=False)
+LOCKED = Vote(problem="another process keeps it locked")
+TAKEN = Vote(held=Held(holder=BOB, age=1, remaining=100))
+
+
+@pytest.mark.parametrize(
+    ("listed", "unlisted", "votes", "majority", "all_that_answer"),
+    [
+        ((A,), (), (YES,), True, True),
+        ((A,), (), (SILENT,), False, False),
+        ((A, B, C), (), (YES, YES, SILENT), True, True),
+        ((A, B, C), (), (YES, SILENT, SILENT), False, True),
+        ((A, B, C), (), (YES, LOCKED, SILENT), False, False),
+        ((A, B, C), (), (YES, TAKEN, SILENT), False, False),
+        ((A, B), (), (YES, SILENT), False, True),
+        # One that cannot be asked counts.
+        ((A,), ("lost",), (YES,), False, True),
+        ((A, B), ("lost",), (YES, YES), True, True),
+    ],
+)
+def test_a_majority_is_counted_of_all_of_them(
+    listed: tuple[Node, ...],
+    unlisted: tuple[str, ...],
+    votes: tuple[Vote, ...],
+    majority: bool,
+    all_that_answer: bool,
+) -> None:
+    voters = Voters(listed=listed, unlisted=unlisted)
+    given = {node.host: vote for node, vote in zip(listed, votes, strict=True)}
+    assert (voters.majority(given), voters.all_that_answer(given)) == (majority, all_that_answer)
+
+
+def test_the_sentences_say_who_granted_who_not_and_why() -> None:
+    voters = Voters(listed=(A, B), unlisted=("lost",))
+    votes = {A.host: YES, B.host: SILENT}
+    assert run_lock.no_majority(voters, votes) == (
+        "a run needs the lock of 2 of 3 control planes and got it from 1; b: no answer in 10 s; lost: not in the "
+        "inventory, so it cannot be asked; no changes were made; start the machines that are down, then run again; one "
+        "that is lost for good is removed with deploys/remove_node.py --data node=NAME --data force=true"
+    )
+    assert voters.warnings({A.host: LOCKED, B.host: SILENT}) == [
+        "a did not grant the run's lock (another process keeps it locked); the majority did"
+    ]
+    assert "make sure that nobody else is at work on the cluster" in run_lock.without_majority(voters, votes)
+
+
+@dataclass
+class Time:
+    """A clock that goes on when somebody sleeps."""
+
+    now: float = 1000
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def collected(answers: Callable[[str, float], Vote], voters: Voters) -> tuple[Votes, float, list[list[str]]]:
+    """The votes of control planes that answer by a function of host and time, the seconds and who was asked."""
+    time, asked = Time(), []
+
+    def ask(hosts: Sequence[str]) -> Votes:
+        asked.append(list(hosts))
+        return {host: answers(host, time.now - 1000) for host in hosts}
+
+    hosts = [node.host for node in voters.listed]
+    votes = run_lock.collect(
+        ask,
+        votes=ask(hosts),
+        again=hosts,
+        settled=lambda votes: voters.majority(votes) or run_lock.holder_of(votes) is not None,
+        clock=lambda: time.now,
+        sleep=time.sleep,
+    )
+    return votes, time.now - 1000, asked
+
+
+@pytest.mark.parametrize("reason", [SILENT, LOCKED], ids=["no answer", "kept locked"])
+def test_those_that_do_not_grant_are_asked_again_for_a_minute(reason: Vote) -> None:
+    voters = Voters(listed=(A, B, C))
+    votes, seconds, asked = collected(lambda host, now: YES if host == A.host else reason, voters)
+    assert votes == {A.host: YES, B.host: reason, C.host: reason}
+    assert 60 <= seconds < 65
+    # At once, and the one that has granted it is left alone.
+    assert asked[0] == [A.host, B.host, C.host]
+    assert asked[1:] == [[B.host, C.host]] * 30
+
+
+def test_nobody_is_asked_again_once_it_is_decided() -> None:
+    voters = Voters(listed=(A, B, C))
+    assert collected(lambda host, now: SILENT if host == A.host else YES, voters)[1] == 0
+    assert collected(lambda host, now: TAKEN if host == C.host else SILENT, voters)[1] == 0
+    votes, seconds, _ = collected(lambda host, now: YES if host == A.host or now > 20 else SILENT, voters)
+    assert voters.majority(votes) and 20 < seconds < 25
+
+
+@dataclass
+class Machine:
+    """A pretend host: its lock lies in a folder of its own, and it answers while it is not down."""
+
+    name: str
+    home: Path
+    connected: bool = True
+    down: bool = False
+    connector: None = None
+    commands: list[str] = field(default_factory=list)
+
+    @property
+    def lock(self) -> Path:
+        return self.home / "lock"
+
+
+@dataclass
+class World:
+    """Three control planes."""
+
+    machines: dict[str, Machine]
+    time: Time
+
+    def get_host(self, name: str) -> Machine:
+        return self.machines[name]
+
+    def holders(self) -> list[str]:
+        """Which run has the lock of each machine."""
+        return [
+            document(each.lock)["run"] if (each.lock / "lock").exists() else ""
+            for each in self.machines.values()
+        ]
+
+    def reboot(self, *names: str) -> None:
+        for name in names:
+            (self.machines[name].lock / "lock").unlink()
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    made = World(machines={}, time=Time())
+    for node in NODES.control_planes:
+        (tmp_path / node.name).mkdir()
+        made.machines[node.host] = Machine(name=node.host, home=tmp_path / node.name)
+
+    def attempt(machine: Machine, command: object, *, seconds: int) -> tuple[bool, CommandOutput]:
+        machine.commands.append(str(command))
+        if machine.down:
+            made.time.sleep(seconds)
+            raise NoAnswer(f"no answer in {seconds} s")
+        done = subprocess.run(["sh", "-c", str(command)], cwd=machine.home, capture_output=True, text=True)
+        lines = (done.stdout + done.stderr).splitlines()
+        return done.returncode == 0, CommandOutput([OutputLine("stdout", line) for line in lines])
+
+    run = cluster_run.ClusterRun()
+    run._planned, run._members = CLUSTER, members(A, B, C, api="abc")
+    monkeypatch.setattr(cluster_run, "CURRENT", run)
+    monkeypatch.setattr(locking, "inventory", made)
+    monkeypatch.setattr(direct, "attempt", attempt)
+    monkeypatch.setattr(run_lock, "clock", lambda: made.time.now)
+    monkeypatch.setattr(gevent, "sleep", made.time.sleep)
+    # Who renews in the background does so when the test wants it.
+    monkeypatch.setattr(RunLock, "_keep", lambda lock: None)
+    return made
+
+
+def lock_of(holder: Holder, *, repairs_quorum: bool = False) -> RunLock:
+    return RunLock(topology=NODES, holder=holder, folder="lock", repairs_quorum=repairs_quorum)
+
+
+def begin(holder: Holder, *, repairs_quorum: bool = False) -> RunLock:
+    """A run that has begun its first operation."""
+    lock = lock_of(holder, repairs_quorum=repairs_quorum)
+    lock.operation_start(STATE, "op")
+    return lock
+
+
+def test_a_run_has_the_lock_of_all_that_answer(world: World) -> None:
+    begin(ANN)
+    assert world.holders() == [ANN.run] * 3
+    with pytest.raises(DeployError, match=r"ann@laptop has been running cluster.py .*; no changes were made"):
+        begin(BOB)
+    assert world.holders() == [ANN.run] * 3
+    assert world.time.now == 1000
+
+
+def test_one_of_three_that_is_down_stops_nobody(world: World) -> None:
+    world.machines[A.host].down = True
+    begin(ANN)
+    assert world.holders() == ["", ANN.run, ANN.run]
+
+
+def test_without_a_majority_a_run_gives_up_after_a_minute_and_keeps_nothing(world: World) -> None:
+    world.machines[B.host].down = world.machines[C.host].down = True
+    with pytest.raises(
+        DeployError, match="needs the lock of 2 of 3 control planes and got it from 1; b: no answer"
+    ):
+        begin(ANN)
+    assert world.time.now - 1000 >= run_lock.PATIENCE
+    assert world.holders() == [""] * 3
+
+
+def test_another_run_that_holds_one_of_them_is_left_alone(world: World) -> None:
+    assert take(BOB, world.machines[C.host].lock) is None
+    with pytest.raises(DeployError, match="bob@desk has been running"):
+        begin(ANN)
+    assert world.holders() == ["", "", BOB.run]
+
+
+@pytest.mark.parametrize("down", [(), (A.host,)], ids=["all answer", "the first is down"])
+def test_of_two_runs_that_begin_at_once_one_goes_on(
+    world: World, down: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in down:
+        world.machines[name].down = True
+
+    def outcome(holder: Holder) -> str:
+        try:
+            begin(holder)
+        except DeployError:
+            return ""
+        return holder.run
+
+    for _ in range(5):
+        with ThreadPoolExecutor(2) as pool:
+            (winner,) = filter(None, pool.map(outcome, (ANN, BOB)))
+        assert world.holders() == [winner if name not in down else "" for name in world.machines]
+        for each in world.machines.values():
+            if each.name not in down:
+                release(ANN if winner == ANN.run else BOB, each.lock)
+
+
+def test_a_run_that_repairs_a_lost_majority_needs_all_that_can_be_reached(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.machines[B.host].down = world.machines[C.host].down = True
+    lock = begin(ANN, repairs_quorum=True)
+    assert world.holders() == [ANN.run, "", ""]
+    (warning,) = caplog.messages
+    assert "goes on without the lock of 2 of 3 control planes (b: no answer in 10 s; c: no answer" in warning
+    world.time.sleep(run_lock.LEASE - run_lock.MARGIN + 1)
+    lock.require()
+    lock.release()
+
+    # One that answers and does not grant it is not lost.
+    world.machines[B.host].down = False
+    world.machines[B.host].lock.write_text("")
+    with pytest.raises(DeployError, match=r"got it from 1; b: .*/?lock is not a folder"):
+        begin(ANN, repairs_quorum=True)
+    # And with none at all there is no lock.
+    for each in world.machines.values():
+        each.down = True
+    with pytest.raises(DeployError, match="got it from 0"):
+        begin(ANN, repairs_quorum=True)
+
+
+def test_a_control_plane_that_rebooted_has_its_lock_again_after_the_next_renewal(world: World) -> None:
+    lock = begin(ANN)
+    world.reboot(A.host, C.host)
+    # A connection that is known to have ended is made again.
+    world.machines[A.host].connected = False
+    assert lock._renew()
+    assert world.holders() == [ANN.run] * 3
+
+
+def test_a_control_plane_that_was_down_at_first_is_asked_again_with_each_renewal(world: World) -> None:
+    world.machines[C.host].down = True
+    lock = begin(ANN)
+    world.machines[C.host].down = False
+    assert lock._renew()
+    assert world.holders() == [ANN.run] * 3
+
+
+def sent(lock: RunLock, machine: Machine, command: str = "touch changed") -> bool:
+    """Whether a command gets to a machine and is done there."""
+
+    def send(allowed: object) -> tuple[bool, CommandOutput]:
+        raw = allowed if isinstance(allowed, str) else allowed.get_raw_value()  # type: ignore[attr-defined]
+        done = subprocess.run(["sh", "-c", raw], cwd=machine.home, capture_output=True, text=True)
+        lines = [OutputLine("stderr", line) for line in done.stderr.splitlines()]
+        return done.returncode == 0, CommandOutput(lines)
+
+    (machine.home / "changed").unlink(missing_ok=True)
+    try:
+        lock.fenced(machine, command, send)  # type: ignore[arg-type]
+    except LockLost:
+        assert not (machine.home / "changed").exists()
+        return False
+    return (machine.home / "changed").exists()
+
+
+def test_a_lease_that_could_not_be_renewed_stops_the_run_before_its_next_command(
+    world: World, tmp_path: Path
+) -> None:
+    lock = begin(ANN)
+    worker = Machine(name="@x/worker", home=tmp_path)
+    world.machines[A.host].down = world.machines[B.host].down = True
+    world.time.sleep(run_lock.LEASE - run_lock.MARGIN - 1)
+    assert sent(lock, worker)
+    world.time.sleep(2)
+    assert not sent(lock, worker)
+    assert not sent(lock, world.machines[C.host])
+    with pytest.raises(LockLost, match=r"could not renew its lock on 2 of 3 control planes \(a: no answer"):
+        lock.operation_start(STATE, "op")
+    # It stays lost: another run may have been there meanwhile.
+    world.machines[A.host].down = world.machines[B.host].down = False
+    assert not sent(lock, worker)
+
+
+def test_an_old_lease_is_renewed_before_anything_is_sent(world: World, tmp_path: Path) -> None:
+    lock = begin(ANN)
+    worker = Machine(name="@x/worker", home=tmp_path)
+    world.reboot(A.host, B.host, C.host)
+    world.time.sleep(run_lock.LEASE - run_lock.MARGIN + 1)
+    assert sent(lock, worker)
+    assert world.holders() == [ANN.run] * 3
+
+    # The operator's machine was asleep, and another run has begun.
+    world.time.sleep(10 * run_lock.LEASE)
+    world.reboot(A.host, B.host, C.host)
+    for each in world.machines.values():
+        assert take(BOB, each.lock) is None
+    assert not sent(lock, worker)
+    with pytest.raises(LockLost, match="bob@desk has been running"):
+        lock.operation_start(STATE, "op")
+    lock.release()
+    assert world.holders() == [BOB.run] * 3
+
+
+def test_a_control_plane_that_another_run_has_refuses_at_once(world: World, tmp_path: Path) -> None:
+    lock = begin(ANN)
+    world.reboot(B.host)
+    assert take(BOB, world.machines[B.host].lock) is None
+    assert sent(lock, world.machines[A.host])
+    assert not sent(lock, world.machines[B.host])
+    # That is enough to know.
+    assert not sent(lock, world.machines[A.host])
+    assert not sent(lock, Machine(name="@x/worker", home=tmp_path))
+
+
+def test_nothing_is_held_against_the_lock_before_it_is_taken(world: World) -> None:
+    lock = lock_of(ANN)
+    take(BOB, world.machines[A.host].lock)
+    assert sent(lock, world.machines[A.host])
+
+
+def test_operations_that_are_still_at_work_do_nothing_more_after_the_release(world: World) -> None:
+    lock = begin(ANN)
+    lock.release()
+    with ctx_host.use(world.machines[A.host]):
+        assert not sent(lock, world.machines[B.host])
+    # pyinfra takes its own temporary files away.
+    assert sent(lock, world.machines[B.host])
+
+
+def test_checks_are_made_once_in_their_order_with_the_lock(world: World) -> None:
+    made: list[str] = []
+
+    def note(name: str) -> None:
+        made.append(f"{name} {world.holders()[0]}")
+
+    lock = lock_of(ANN)
+    for name in ("first", "second", "first"):
+        lock.add_check(partial(note, name), key=name)
+    assert made == []
+    for _ in range(2):
+        lock.operation_start(STATE, "op")
+    assert made == ["first a1", "second a1"]
+
+
+def test_a_check_that_refuses_gives_the_lock_up(world: World) -> None:
+    made: list[str] = []
+
+    def refuse() -> None:
+        raise DeployError("another machine has joined meanwhile")
+
+    lock = lock_of(ANN)
+    lock.add_check(lambda: made.append("first"), key="first")
+    lock.add_check(refuse, key="second")
+    lock.add_check(lambda: made.append("third"), key="third")
+    with pytest.raises(DeployError, match="another machine has joined meanwhile"):
+        lock.operation_start(STATE, "op")
+    assert made == ["first"]
+    assert world.holders() == [""] * 3
+
+
+def test_no_host_begins_an_operation_without_the_lock(world: World) -> None:
+    lock = lock_of(ANN)
+    with pytest.raises(DeployError, match="has not taken the cluster's lock; no changes were made"):
+        lock.operation_host_start(STATE, world.machines[A.host], "op")  # type: ignore[arg-type]
+    lock.operation_start(STATE, "op")
+    lock.operation_host_start(STATE, world.machines[A.host], "op")  # type: ignore[arg-type]
+
+
+def test_the_clock_goes_on() -> None:
+    times = [run_lock.clock() for _ in range(3)]
+    assert all(earlier <= later for earlier, later in pairwise(times))

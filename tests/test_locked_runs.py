@@ -1,0 +1,313 @@
+"""One run at a time, by pyinfra's real command line against this machine."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from kubeadm_deploys import run_lock
+from tests.lock_files import ANN, BOB, document, release, take
+
+DEPLOY = """
+from pyinfra import inventory, state
+from pyinfra.api import DeployError, HiddenValue, QuoteString, StringCommand, operation
+from pyinfra.operations import server
+from kubeadm_deploys import cluster_run, run_lock
+from kubeadm_deploys.locking import check_under_lock, one_run_at_a_time
+from kubeadm_deploys.membership import Election
+from kubeadm_deploys.nodes import Node, Topology
+
+run_lock.RENEWAL = {renewal}
+{settings}
+nodes = tuple(
+    Node(host=each.name, name=f"cp-{{number}}", ip=f"10.0.0.{{number}}", address="")
+    for number, each in enumerate(inventory)
+)
+cluster_run.CURRENT._planned = Election(leader=nodes[0].host, exists=False)
+one_run_at_a_time(topology=Topology(control_planes=nodes, workers=()), folder={folder!r})
+{before}
+server.shell(name="Work", commands=["touch begun.$$; {command}"])
+server.shell(name="Work more", commands=["touch done"])
+"""
+
+IMPATIENT = "run_lock.PATIENCE = run_lock.PAUSE = 1"
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "kubeadm deploys"
+
+
+@pytest.fixture
+def start(tmp_path: Path, folder: Path) -> Iterator[Start]:
+    """Start pyinfra with a deploy under the lock whose first command is given, on this machine unless said otherwise.
+
+    ``settings`` are lines before the lock is asked for, ``before`` those between it and the first operation.
+    """
+    running: list[subprocess.Popen[str]] = []
+
+    def begin(
+        command: str,
+        *arguments: str,
+        inventory: str = "@local",
+        lock: Path = folder,
+        renewal: float = run_lock.RENEWAL,
+        settings: str = "",
+        before: str = "",
+    ) -> subprocess.Popen[str]:
+        number = len(running)
+        (tmp_path / f"work{number}.py").write_text(
+            DEPLOY.format(
+                folder=str(lock), command=command, renewal=renewal, settings=settings, before=before
+            )
+        )
+        pyinfra = str(Path(sys.executable).with_name("pyinfra"))
+        process = subprocess.Popen(
+            [pyinfra, *(arguments or ("-y",)), inventory, f"work{number}.py"],
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        running.append(process)
+        return process
+
+    yield begin
+    for process in running:
+        # Commands outlive a run that was killed or interrupted twice.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    output, _ = process.communicate(timeout=60)
+    return process.returncode, output
+
+
+def wait_until(happened: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def wait_for_work(tmp_path: Path) -> None:
+    wait_until(lambda: list(tmp_path.glob("begun.*")))
+
+
+def test_a_second_run_stops_before_anything_and_the_first_goes_on(
+    start: Start, tmp_path: Path, folder: Path
+) -> None:
+    first = start("until [ -e go ]; do sleep 0.1; done")
+    wait_for_work(tmp_path)
+    code, output = ended(start("true"))
+    assert (code, output.count("has been running work0.py on this cluster since")) == (1, 1)
+    assert "Traceback" not in output
+    assert len(list(tmp_path.glob("begun.*"))) == 1
+    (tmp_path / "go").touch()
+    assert ended(first)[0] == 0
+    assert list(folder.iterdir()) == []
+    assert ended(start("true"))[0] == 0
+
+
+def test_a_dry_run_neither_takes_the_lock_nor_minds_it(start: Start, tmp_path: Path, folder: Path) -> None:
+    assert ended(start("true", "--dry"))[0] == 0
+    assert not folder.exists()
+    take(ANN, folder)
+    assert ended(start("true", "--dry"))[0] == 0
+
+
+def test_a_killed_run_is_followed_at_once(start: Start, tmp_path: Path, folder: Path) -> None:
+    first = start("sleep 60")
+    wait_for_work(tmp_path)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    assert document(folder)["what"] == "work0.py"
+    code, output = ended(start("true"))
+    assert code == 0, output
+
+
+def test_a_failed_run_gives_the_lock_up(start: Start, folder: Path) -> None:
+    assert ended(start("exit 3"))[0] == 1
+    assert list(folder.iterdir()) == []
+
+
+def test_an_interrupted_run_gives_the_lock_up(start: Start, tmp_path: Path, folder: Path) -> None:
+    # pyinfra waits for the command after the first Ctrl-C.
+    first = start("sleep 3")
+    wait_for_work(tmp_path)
+    first.send_signal(signal.SIGINT)
+    ended(first)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_run_that_is_interrupted_twice_is_followed_at_once(start: Start, tmp_path: Path) -> None:
+    # Some releases of Python begin no process any more at this point, such as the one that would release the lock.
+    first = start("sleep 60")
+    wait_for_work(tmp_path)
+    for _ in range(2):
+        first.send_signal(signal.SIGINT)
+        time.sleep(1.5)
+    ended(first)
+    code, output = ended(start("true"))
+    assert code == 0, output
+
+
+def test_without_the_lock_of_a_majority_nothing_is_done(start: Start, tmp_path: Path, folder: Path) -> None:
+    folder.write_text("")
+    code, output = ended(start("true", settings=IMPATIENT))
+    assert (code, list(tmp_path.glob("begun.*"))) == (1, [])
+    assert output.count("needs the lock of 1 of 1 control planes and got it from 0; cp-0: ") == 1
+    assert "kubeadm deploys is not a folder" in output and "no changes were made" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("flag", ["--serial", "--no-wait"])
+def test_options_that_take_the_lock_away_are_refused(start: Start, tmp_path: Path, flag: str) -> None:
+    code, output = ended(start("true", "-y", flag))
+    assert (code, list(tmp_path.glob("begun.*"))) == (1, [])
+    assert output.count(f"{flag} cannot be used with this deploy") == 1
+    assert "Traceback" not in output and "Beginning operation run" not in output
+
+
+def test_a_value_that_looks_like_such_an_option_is_none(start: Start) -> None:
+    code, output = ended(start("true", "-y", "--data", "x_note=--serial", "--data=x_other=--no-wait"))
+    assert code == 0, output
+
+
+CHECKS = """
+def note(name):
+    open("checks", "a").write(f"{{name}} {{state.is_executing}}\\n")
+    {fail}
+
+for name in ("first", "second"):
+    check_under_lock(lambda name=name: note(name), key=name)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may chroot")
+def test_checks_are_made_once_when_the_lock_is_there(start: Start, tmp_path: Path, folder: Path) -> None:
+    inventory = tmp_path / "inventory.py"
+    # pyinfra executes the deploy file for each of them.
+    inventory.write_text(f'hosts = ["@local", ("@chroot//", {{"_chdir": {str(tmp_path)!r}}})]\n')
+    code, output = ended(start("cat checks > seen", inventory="inventory.py", before=CHECKS.format(fail="")))
+    assert code == 0, output
+    assert (tmp_path / "seen").read_text() == "first True\nsecond True\n"
+
+
+def test_a_check_that_refuses_ends_the_run_and_gives_the_lock_up(
+    start: Start, tmp_path: Path, folder: Path
+) -> None:
+    refuse = 'raise DeployError("w-1 has joined meanwhile; no changes were made")'
+    code, output = ended(start("true", before=CHECKS.format(fail=refuse)))
+    assert (code, list(tmp_path.glob("begun.*"))) == (1, [])
+    assert output.count("w-1 has joined meanwhile") == 1 and "Traceback" not in output
+    assert (tmp_path / "checks").read_text() == "first True\n"
+    assert list(folder.iterdir()) == []
+
+
+SECRET = """
+@operation()
+def given():
+    yield StringCommand("cat > document; echo", QuoteString(HiddenValue("s3cret")), ">&2", _stdin="one\\ntwo\\n")
+
+given(name="Give")
+"""
+
+
+def test_what_is_sent_with_a_command_and_hidden_in_it_stays_so(start: Start, tmp_path: Path) -> None:
+    code, output = ended(start("true", "-y", "-vv", before=SECRET))
+    assert code == 0, output
+    assert (tmp_path / "document").read_text() == "one\ntwo\n"
+    assert "*MASKED*" in output
+    assert "s3cret" not in output
+
+
+def test_a_control_plane_that_has_lost_the_lock_in_a_reboot_gets_it_again(
+    start: Start, tmp_path: Path, folder: Path
+) -> None:
+    first = start("until [ -e go ]; do sleep 0.1; done", renewal=0.2)
+    wait_for_work(tmp_path)
+    (folder / "lock").rename(tmp_path / "lost")
+    wait_until((folder / "lock").exists)
+    (tmp_path / "go").touch()
+    assert ended(first)[0] == 0
+    assert list(folder.iterdir()) == []
+
+
+def test_a_run_that_has_lost_its_lock_to_another_does_nothing_more(
+    start: Start, tmp_path: Path, folder: Path
+) -> None:
+    first = start("until [ -e go ]; do sleep 0.1; done; sleep 2", renewal=0.2)
+    wait_for_work(tmp_path)
+    assert take(BOB, folder, dead=document(folder)["run"]) is None
+    (tmp_path / "go").touch()
+    code, output = ended(first)
+    assert (code, output.count("bob@desk has been running reset.py on this cluster since")) == (1, 1)
+    assert not (tmp_path / "done").exists()
+    assert document(folder)["run"] == BOB.run
+
+
+def test_a_control_plane_that_another_run_has_does_nothing_for_this_one(
+    start: Start, tmp_path: Path, folder: Path
+) -> None:
+    first = start("until [ -e go ]; do sleep 0.1; done")
+    wait_for_work(tmp_path)
+    assert take(BOB, folder, dead=document(folder)["run"]) is None
+    (tmp_path / "go").touch()
+    code, output = ended(first)
+    assert code == 1 and not (tmp_path / "done").exists()
+    assert output.count("another run has the lock of this control plane (bob@desk)") >= 1
+    assert "@local: not done here" in output and "Traceback" not in output
+    assert document(folder)["run"] == BOB.run
+
+
+def test_a_run_that_cannot_renew_its_lock_in_time_does_nothing_more(
+    start: Start, tmp_path: Path, folder: Path
+) -> None:
+    code, output = ended(
+        start(
+            f"mv '{folder}' away; touch '{folder}'; sleep 3",
+            settings=f"{IMPATIENT}\nrun_lock.LEASE, run_lock.MARGIN = 4, 2",
+        )
+    )
+    assert code == 1 and list(tmp_path.glob("begun.*")) and not (tmp_path / "done").exists()
+    assert output.count("could not renew its lock on 1 of 1 control planes (cp-0: ") == 1
+    assert "Traceback" not in output
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may chroot")
+def test_a_run_that_is_refused_by_one_control_plane_keeps_the_lock_on_none(
+    start: Start, tmp_path: Path
+) -> None:
+    # Three hosts that are this machine, each in its own working directory, to which the lock's path is relative.
+    folders = [tmp_path / name / "lock" for name in ("a", "b", "c")]
+    for folder in folders:
+        folder.parent.mkdir()
+    names = ("@chroot//", "@chroot//.", "@chroot//./.")
+    hosts = [(name, {"_chdir": str(folder.parent)}) for name, folder in zip(names, folders, strict=True)]
+    (tmp_path / "inventory.py").write_text(f"hosts = {hosts!r}\n")
+
+    take(BOB, folders[2])
+    code, output = ended(start("true", inventory="inventory.py", lock=Path("lock")))
+    assert (code, output.count("bob@desk has been running reset.py on this cluster since")) == (1, 1)
+    assert [list(folder.glob("*")) for folder in folders] == [[], [], [folders[2] / "lock"]]
+
+    release(BOB, folders[2])
+    run = start("until [ -e ../go ]; do sleep 0.1; done", inventory="inventory.py", lock=Path("lock"))
+    wait_until(lambda: list(tmp_path.glob("*/begun.*")))
+    assert len({document(folder)["run"] for folder in folders}) == 1
+    (tmp_path / "go").touch()
+    assert ended(run)[0] == 0
+    assert [list(folder.iterdir()) for folder in folders] == [[], [], []]
