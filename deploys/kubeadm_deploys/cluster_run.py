@@ -19,6 +19,7 @@ from pyinfra.api.host import Host
 from pyinfra.context import ctx_config
 
 from kubeadm_deploys.facts.cluster_members import ClusterMembers, ClusterMembersState
+from kubeadm_deploys.facts.cluster_settings import ClusterSettings, ClusterSettingsState
 from kubeadm_deploys.facts.etcd import EtcdMembers
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState
 from kubeadm_deploys.facts.machine import Machine, MachineState
@@ -55,6 +56,7 @@ class ClusterRun:
     _election: Election | None = None
     _found: dict[str, KubeadmNodeState | None] = field(default_factory=dict)
     _members: ClusterMembersState = field(default_factory=ClusterMembersState)
+    _settings: ClusterSettingsState | DeployError | None = None
     _machines_lock: BoundedSemaphore = field(default_factory=BoundedSemaphore, repr=False)
     _machines: dict[str, MachineState] = field(default_factory=dict)
 
@@ -119,6 +121,25 @@ class ClusterRun:
                     else ClusterMembersState()
                 )
             return self._members
+
+    def settings(self, topology: Topology, *, anew: bool = False) -> ClusterSettingsState | None:
+        """What the cluster was made with; read once in a run unless ``anew``, and None while there is none.
+
+        Raises:
+            DeployError: it could not be read, and is not asked for again.
+        """
+        election = self.election(topology)
+        with self._lock:
+            if not election.exists:
+                return None
+            if anew or self._settings is None:
+                leader = inventory.get_host(election.leader)
+                self._settings = leader.get_fact(ClusterSettings) or DeployError(
+                    f"{leader.name}: what the cluster was made with could not be read; no changes were made"
+                )
+            if isinstance(self._settings, DeployError):
+                raise self._settings
+            return self._settings
 
     def machines(
         self, *, urls: Mapping[str, tuple[str, ...]], key_url: str = "", kubernetes_version: str
