@@ -10,7 +10,9 @@ from pyinfra import logger
 from pyinfra.api.exceptions import DeployError
 
 from kubeadm_deploys import preflight
+from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState, RegisteredNode
+from kubeadm_deploys.facts.cluster_settings import ClusterSettings, ClusterSettingsState
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
 from kubeadm_deploys.facts.machine import Clock, Disk, MachineState, Probe, Route
 from kubeadm_deploys.findings import CHECKS, Finding, Severity, dangers, table
@@ -19,6 +21,7 @@ from kubeadm_deploys.membership import Election
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.options import ClusterOptions
 from kubeadm_deploys.preflight import preflight_findings, refuse
+from tests.cluster_settings import answer
 
 CP = Node(host="@x/cp", name="cp-1", ip="10.0.0.2", address="10.0.0.2")
 W1 = Node(host="@x/w1", name="w-1", ip="10.0.0.3", address="10.0.0.3")
@@ -69,6 +72,7 @@ def findings(
     kubeadm: Mapping[Node, KubeadmNodeState] | None = None,
     topology: Topology = TOPOLOGY,
     members: ClusterMembersState | None = None,
+    settings: ClusterSettingsState | None = None,
     **options: Any,
 ) -> tuple[Finding, ...]:
     """What is found when machines differ from good ones; there is a cluster when the control plane is a member."""
@@ -83,9 +87,11 @@ def findings(
         found=found,
         election=ELECTED if exists else Election(leader=CP.host, exists=False),
         members=members or ClusterMembersState(),
+        settings=settings,
     )
 
 
+SETTINGS = ClusterSettings().process(answer())
 CLUSTER = {CP: CONTROL_PLANE, W1: MEMBER, W2: MEMBER}
 
 
@@ -336,7 +342,49 @@ def test_releases_have_to_fit_each_other(wanted: str, api: str, kubelet: str, ex
     assert [{"": "cluster", W1.host: "w-1's kubelet"}[finding.host] for finding in found] == expected
     assert dangers(found) == list(found)
     if "cluster" in expected:
-        assert f"set kubernetes_version to {api}" in found[0].cure
+        assert f"have Kubernetes {api}, and its configuration says {wanted}" in found[0].found
+        assert "finish the upgrade" in found[0].cure
+
+
+def test_no_release_can_be_waived() -> None:
+    with pytest.raises(InputError, match="'kubernetes-version', which cannot be waived"):
+        ClusterOptions(waive_checks=("kubernetes-version",))
+
+
+def test_an_upgrade_that_has_reached_one_control_plane_is_not_finished() -> None:
+    other = Node(host="@x/cp-2", name="cp-2", ip="10.0.0.5", address="10.0.0.5")
+    (finding,) = findings(
+        {CP: {"api_server": "1.36.3"}, other: {"api_server": "1.35.4"}},
+        kubeadm={CP: CONTROL_PLANE, other: CONTROL_PLANE},
+        topology=Topology(control_planes=(CP, other), workers=()),
+    )
+    assert (finding.check, finding.severity) == ("kubernetes-version", DANGER)
+    assert "have Kubernetes 1.35.4, 1.36.3" in finding.found
+
+
+@pytest.mark.parametrize(
+    ("kubelet", "severity"),
+    [({}, DANGER), ({"failCgroupV1": True}, DANGER), ({"failCgroupV1": False}, None)],
+)
+def test_a_node_is_not_moved_to_a_kubelet_that_refuses_its_cgroups(
+    kubelet: dict[str, Any], severity: Severity | None
+) -> None:
+    settings = dataclasses.replace(SETTINGS, kubelet=kubelet)
+    found = findings({W1: {"cgroup": 1, "controllers": V1}}, kubeadm=CLUSTER, settings=settings)
+    assert [(each.check, each.severity, each.host) for each in found] == (
+        [("cgroups", severity, W1.host)] if severity else []
+    )
+
+
+def test_a_new_node_takes_the_clusters_word_about_cgroups_and_not_the_options() -> None:
+    kubeadm = {CP: CONTROL_PLANE, W2: MEMBER}
+    found = findings({W1: {"cgroup": 1, "controllers": V1}}, kubeadm=kubeadm, settings=SETTINGS, **TOLERATED)
+    assert [(each.check, each.severity) for each in found] == [("cgroups", DANGER)]
+
+
+def test_a_node_that_runs_without_a_controller_goes_on_without_it() -> None:
+    found = findings({W1: {"controllers": frozenset({"cpu", "cpuset", "pids"})}}, kubeadm=CLUSTER)
+    assert [(each.check, each.severity) for each in found] == [("cgroups", DOUBT)]
 
 
 def test_packages_of_a_machine_that_is_no_node_yet_do_not_matter() -> None:
@@ -385,7 +433,9 @@ def test_every_check_can_be_met() -> None:
     seen = {check for check, severity, _, _ in CASES if severity}
     assert CHECKS.keys() - seen == {
         # What is on several machines, or in the cluster: tested one by one.
-        *("another-cluster", "node-role", "node-name", "control-planes", "kubernetes-version")
+        *("another-cluster", "node-role", "node-name", "control-planes", "kubernetes-version"),
+        # What the cluster was made with: tests/test_live_options.py.
+        *("cluster-options", "component-versions"),
     }
     dangerous = {check for check, severity, _, _ in CASES if severity is DANGER}
     assert dangerous == {name for name in seen if CHECKS[name].danger}

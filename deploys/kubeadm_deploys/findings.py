@@ -144,10 +144,24 @@ CHECKS = {
         eased=False,
         waivable=False,
     ),
-    "kubernetes-version": Check(
-        danger="the cluster has another minor than `kubernetes_version`; a kubelet is newer than it, or more than three minors older",
-        cure="set `kubernetes_version` to the cluster's",
+    "cluster-options": Check(
+        danger="`cluster_name`, `control_plane_endpoint`, `pod_subnet`, `service_subnet`, `dns_domain` or `encapsulation` is not the cluster's",
+        doubt="`certificate_sans`, `kubelet_configuration`, `kube_proxy_configuration`, `swap` or `nameservers` is not what the cluster was made with, and has no effect any more",
+        cure="set it to the cluster's; if that is another cluster than you mean, correct the inventory",
         eased=False,
+        waivable=False,
+    ),
+    "kubernetes-version": Check(
+        danger="`kubernetes_version` is set, and not the cluster's; an API server has another minor than the cluster; a kubelet is newer than the API servers, or more than three minors older",
+        cure="set `kubernetes_version` to the cluster's, or leave it out",
+        eased=False,
+        waivable=False,
+    ),
+    "component-versions": Check(
+        danger="the version of containerd, runc, the CNI plugins or Calico is set, and not the cluster's; a cluster without a record has machines that differ",
+        cure="set it to the cluster's, or leave it out",
+        eased=False,
+        waivable=False,
     ),
     "containerd-version": Check(
         doubt="a containerd that its project does not name for this Kubernetes",

@@ -1,8 +1,9 @@
 """Before anything is changed: every machine is read, and everything that is wrong with any of them is told at once.
 
 What is dangerous stops the run, what is doubtful is only told. Both are made by pure functions: ``machine_checks``
-looks at one machine, ``cluster_checks`` at all beside each other, ``foreign_checks`` at what is somebody else's, and
-``membership`` at who belongs to the cluster. ``findings`` lists the checks.
+looks at one machine, ``cluster_checks`` at all beside each other, ``foreign_checks`` at what is somebody else's,
+``membership`` at who belongs to the cluster, and ``live_options`` at what the cluster was made with. ``findings`` lists
+the checks.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,9 @@ from pyinfra.api.exceptions import DeployError
 
 from kubeadm_deploys import cluster_run
 from kubeadm_deploys.cluster_checks import cluster_findings
+from kubeadm_deploys.cluster_settings import followed
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
+from kubeadm_deploys.facts.cluster_settings import ClusterSettingsState
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
 from kubeadm_deploys.facts.machine import MachineState
 from kubeadm_deploys.findings import Finding, dangers, table, unwaived
@@ -63,8 +66,12 @@ def preflight_findings(
     found: Mapping[str, KubeadmNodeState],
     election: Election,
     members: ClusterMembersState,
+    settings: ClusterSettingsState | None = None,
 ) -> tuple[Finding, ...]:
-    """Everything that is wrong, but for waived checks: the cluster's first, then each machine's."""
+    """Everything that is wrong, but for waived checks: the cluster's first, then each machine's.
+
+    ``settings`` are those of the cluster that is there, and its releases are in the ``options``.
+    """
     subjects = subjects_of(
         topology, machines=machines, found=found, cluster_ca=election.ca_certificate, members=members
     )
@@ -78,7 +85,7 @@ def preflight_findings(
                 topology, node=subject.node, found=subject.kubeadm, election=election, members=members
             ),
             *foreign_findings(subject, options=options, topology=topology),
-            *machine_findings(subject, options=options),
+            *machine_findings(subject, options=options, settings=settings),
         ]
     # Two of them may say the same of a foreign machine.
     return unwaived(dict.fromkeys(findings), waived=options.waive_checks)
@@ -96,6 +103,8 @@ def check_machines(*, options: ClusterOptions, topology: Topology) -> None:
     """
     run = cluster_run.CURRENT
     election = run.election(topology)
+    following = followed(options=options, topology=topology)
+    options = following.options
     urls = {
         node.host: urls_to_try(options=options, control_plane=node in topology.control_planes)
         for node in topology.nodes
@@ -104,13 +113,17 @@ def check_machines(*, options: ClusterOptions, topology: Topology) -> None:
     machines = run.machines(
         urls=urls, key_url=wanted_key_url(options), kubernetes_version=options.kubernetes_version
     )
-    findings = preflight_findings(
-        topology,
-        options=options,
-        machines=machines,
-        found={name: run.found(inventory.get_host(name)) for name in machines},
-        election=election,
-        members=run.members(topology),
+    findings = (
+        *following.findings,
+        *preflight_findings(
+            topology,
+            options=options,
+            machines=machines,
+            found={name: run.found(inventory.get_host(name)) for name in machines},
+            election=election,
+            members=run.members(topology),
+            settings=run.settings(topology),
+        ),
     )
     tell_once(findings)
     refuse(dangers(findings))
