@@ -16,6 +16,7 @@ from kubeadm_deploys import (
     disable_swap,
     fetch_kubeconfig,
     find_cluster,
+    follow_cluster,
     install_cloud_controller,
     install_cni,
     install_container_runtime,
@@ -23,6 +24,7 @@ from kubeadm_deploys import (
     join_nodes,
     offer_load_balancer_addresses,
     place_nodes,
+    record_releases,
     remove_local_proxy,
     resolve_api_endpoint,
     run_local_proxy,
@@ -42,6 +44,7 @@ cloud = cloud_from_data(host_data(host), options=options)
 report_failure(options=options, topology=topology)
 one_run_at_a_time(topology=topology)
 check_machines(options=options, topology=topology)
+options = follow_cluster(options=options, topology=topology)
 
 # Every node, in parallel.
 wait_for_provisioning(options=options, node=topology.node(host.name))
@@ -59,6 +62,7 @@ resolve_api_endpoint(options=options, topology=topology)
 remove_local_proxy(options=options, topology=topology)
 create_control_plane(options=options, topology=topology)
 install_cni(options=options, topology=topology)
+record_releases(options=options, topology=topology)
 install_cloud_controller(options=options, topology=topology, cloud=cloud)
 barrier(name="The API server answers")
 join_nodes(options=options, topology=topology)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState, RegisteredNode
+from kubeadm_deploys.facts.cluster_settings import ClusterSettingsState
 from kubeadm_deploys.facts.etcd import EtcdMember
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
 from kubeadm_deploys.facts.machine import Clock, Disk, MachineState, Route
@@ -64,6 +65,7 @@ def findings(
     kubeadm: Mapping[Node, KubeadmNodeState] | None = None,
     topology: Topology = TOPOLOGY,
     members: ClusterMembersState | None = None,
+    settings: ClusterSettingsState | None = None,
     **options: Any,
 ) -> tuple[Finding, ...]:
     """What is found when machines differ from good ones. Of a cluster that answers all that have joined are members."""
@@ -84,6 +86,7 @@ def findings(
         control_planes=control_planes,
         election=election,
         members=members or (answers if election.exists else ClusterMembersState()),
+        settings=settings,
     )
 
 

@@ -99,6 +99,15 @@ def test_an_inventory_without_control_plane_is_refused(tmp_path: Path) -> None:
     assert "control_plane: the inventory's group has no host" in refused(run(tmp_path, control_plane=[]))
 
 
+def test_hosts_that_differ_in_an_option_are_refused_also_when_one_is_left_out(tmp_path: Path) -> None:
+    other = fake("w-2", node_ip="10.0.0.3", pod_subnet="10.32.0.0/16")
+    for arguments in ((), ("--limit", "@fake/cp-1")):
+        error = refused(run(tmp_path, *arguments, workers=[WORKER, other]))
+        assert "pod_subnet: is '10.244.0.0/16' on @fake/cp-1, @fake/w-1, '10.32.0.0/16' on @fake/w-2" in error
+    done = run(tmp_path, "--dry", "--data=pod_subnet=10.32.0.0/16", workers=[WORKER, other])
+    assert "every host needs the same" not in done.stdout + done.stderr
+
+
 def test_a_host_in_neither_group_is_refused(tmp_path: Path) -> None:
     inventory = tmp_path / "inventory.py"
     inventory.write_text(f"control_plane = {[CONTROL_PLANE]!r}\nothers = ['@fake/stray']\n")

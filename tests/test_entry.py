@@ -1,16 +1,22 @@
 """The edge: which data of an inventory become options."""
 
-import pytest
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+import pytest
+from pyinfra.api.inventory import Inventory
+
+from kubeadm_deploys import entry
 from kubeadm_deploys.entry import (
     options_from_data,
+    refuse_differing_options,
     topology_from_inventory,
     typed_data,
     with_typed_texts,
 )
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.options import ClusterOptions
-from tests.generated_clusters import inventory
+from tests.generated_clusters import inventory as generated_inventory
 
 HETZNER_HOST = {
     "ssh_hostname": "203.0.113.10",
@@ -107,6 +113,91 @@ def test_names_that_are_numbers_in_a_file_stay_as_they_are() -> None:
 
 def test_a_text_with_commas_is_a_list_of_taints_or_roles() -> None:
     data = {"node_ip": "10.0.0.1", "node_taints": "a:NoSchedule, b=c:NoExecute", "node_roles": "gpu"}
-    (node,) = topology_from_inventory(inventory([data], workers=0), options=ClusterOptions()).nodes
+    (node,) = topology_from_inventory(generated_inventory([data], workers=0), options=ClusterOptions()).nodes
     assert node.taints == ("a:NoSchedule", "b=c:NoExecute")
     assert node.roles == ("gpu",)
+
+
+def inventory(hosts: dict[str, dict[str, Any]], *, override: dict[str, Any] | None = None) -> Inventory:
+    """Hosts of one group each with its data; ``override`` is what --data gives."""
+    return Inventory((list(hosts.items()), {}), override, workers=(list(hosts), {}))
+
+
+def differing(hosts: dict[str, dict[str, Any]], **arguments: Any) -> tuple[str, ...]:
+    try:
+        refuse_differing_options(inventory(hosts, **arguments))
+    except InputError as error:
+        return error.problems
+    return ()
+
+
+def test_hosts_that_differ_in_an_option_of_the_cluster_are_named_with_their_values() -> None:
+    hosts = {"cp": {"pod_subnet": "10.32.0.0/16"}, "w-1": {}, "w-2": {"pod_subnet": "10.48.0.0/16"}}
+    assert differing(hosts) == (
+        "pod_subnet: is '10.32.0.0/16' on cp, '10.244.0.0/16' on w-1, '10.48.0.0/16' on w-2; every host needs the "
+        "same, so set it once, in group_data/all.py",
+    )
+
+
+def test_every_option_that_differs_is_named_at_once() -> None:
+    problems = differing({"cp": {"swap": "keep", "mirror": "http://a"}, "w-1": {"mirror": "http://b"}})
+    assert [problem.partition(":")[0] for problem in problems] == ["swap", "mirror"]
+
+
+@pytest.mark.parametrize(
+    ("cp", "worker"),
+    [
+        ({"node_name": "cp", "node_ip": "10.0.0.1", "node_labels": {"a": "b"}, "provider_id": "a://1"}, {}),
+        (
+            {"nameservers": ["9.9.9.9"], "provisioning_timeout": 9},
+            {"containerd_restrict_oom_score_adj": True},
+        ),
+        ({"swap": "off"}, {}),
+        ({"kubernetes_version": "v1.35.4"}, {"kubernetes_version": "1.35.4"}),
+        ({"certificate_sans": ["a.example.com"]}, {"certificate_sans": ("a.example.com",)}),
+        ({"kubelet_configuration": {"a": [1]}}, {"kubelet_configuration": {"a": (1,)}}),
+        ({"mirror": "http://a/"}, {"mirror": "http://a"}),
+        ({"ssh_user": "root", "x_mine": 1}, {"ssh_user": "admin"}),
+    ],
+)
+def test_data_of_single_hosts_and_what_means_the_same_are_no_difference(
+    cp: dict[str, Any], worker: dict[str, Any]
+) -> None:
+    assert differing({"cp": cp, "w": worker}) == ()
+
+
+def test_a_release_that_only_some_hosts_set_is_a_difference_whatever_it_is() -> None:
+    # The others would follow the cluster.
+    default = ClusterOptions().runc_version
+    assert differing({"cp": {"runc_version": default}, "w": {}}) == (
+        f"runc_version: is '{default}' on cp, not set on w; every host needs the same, so set it once, in "
+        "group_data/all.py",
+    )
+
+
+def test_values_that_only_differ_where_a_message_does_not_show_it_differ() -> None:
+    long = ["a.example.com"] * 50
+    assert len(differing({"cp": {"certificate_sans": long}, "w": {"certificate_sans": [*long, "b"]}})) == 1
+
+
+def test_what_the_command_line_says_counts_for_all() -> None:
+    hosts = {"cp": {"swap": "keep"}, "w": {"swap": "off"}}
+    assert len(differing(hosts)) == 1
+    assert differing(hosts, override={"swap": "keep"}) == ()
+
+
+def test_hosts_are_compared_once_and_not_once_for_each_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts: dict[str, dict[str, Any]] = {f"w-{number}": {"swap": "keep"} for number in range(199)}
+    made = inventory({"cp": {"swap": "off"}, **hosts})
+    calls: list[int] = []
+    compare = entry.differing_options
+
+    def counted(data: Mapping[str, Mapping[str, object]]) -> Iterator[str]:
+        calls.append(len(data))
+        return compare(data)
+
+    monkeypatch.setattr(entry, "differing_options", counted)
+    for _ in range(200):
+        with pytest.raises(InputError, match="swap: is 'off' on cp, 'keep' on w-0, w-1, w-2 and 196 more"):
+            refuse_differing_options(made)
+    assert calls == [200]

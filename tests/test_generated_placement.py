@@ -1,21 +1,20 @@
 """Whatever data say of a node, and say next, kubectl is told it; a run that is killed in between loses nothing."""
 
 import json
-import shlex
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubeadm_deploys.facts.cluster_health import KUBECTL
-from kubeadm_deploys.facts.placement import NodeMarks
-from kubeadm_deploys.marks import MarkedNode, difference, wanted_marks
+from kubeadm_deploys.cluster_record import ClusterRecord
+from kubeadm_deploys.facts.placement import NodeMarks, NodeMarksState
+from kubeadm_deploys.marks import wanted_marks
 from kubeadm_deploys.nodes import Node
-from kubeadm_deploys.operations.placement import mark_commands
+from kubeadm_deploys.operations.placement import Change, Placement, WantedNode, placed
 from tests.hypothesis_profile import some
 from tests.node_strategies import LABEL_VALUES, NODE_FIELDS
 
-RECORD = "kubeadm-deploys/placement"
 KUBEADMS_TAINT = "node-role.kubernetes.io/control-plane:NoSchedule"
 OTHERS = {"kubernetes.io/hostname": "y", "node.kubernetes.io/not-ready:NoExecute": ""}
 """Marks that data cannot name."""
@@ -25,42 +24,43 @@ DATA = st.fixed_dictionaries(
 )
 
 
-class Kubectl:
-    """A Node object that understands our commands as kubectl does."""
+class Cluster:
+    """One Node object and the record, which understand what is done to them as the API server does."""
 
     def __init__(self, *, control_plane: bool) -> None:
         self.control_plane = control_plane
         self.marks = OTHERS | ({KUBEADMS_TAINT: ""} if control_plane else {})
-        self.annotations = {"odd": "a|b"}
+        self.record = ClusterRecord()
 
-    def run(self, command: str) -> None:
-        assert command.startswith(f"{KUBECTL} ")
-        verb, _, kind, name, *arguments = shlex.split(command.removeprefix(KUBECTL))
-        assert (kind, name) == ("node", "y")
-        kept = self.annotations if verb == "annotate" else self.marks
-        for argument in arguments:
+    def do(self, step: ClusterRecord | Change) -> None:
+        if isinstance(step, ClusterRecord):
+            # The API server stores nothing but texts.
+            self.record = ClusterRecord(data=json.loads(step.manifest())["data"])
+            return
+        assert step.nodes == ("y",)
+        for argument in step.arguments:
             key, equals, value = argument.partition("=")
             if not equals:
                 assert key.endswith("-")
                 # kubectl fails with a taint that is not there.
-                del kept[key.removesuffix("-")]
-            elif verb == "taint":
+                del self.marks[key.removesuffix("-")]
+            elif step.verb == "taint":
                 value, _, effect = value.partition(":")
-                kept[f"{key}:{effect}"] = value
+                self.marks[f"{key}:{effect}"] = value
             else:
-                kept[key] = value
+                self.marks[key] = value
 
-    def read(self) -> MarkedNode:
+    def read(self) -> NodeMarksState:
         labels = {mark: value for mark, value in self.marks.items() if ":" not in mark}
         taints = [
             {"key": mark.partition(":")[0], "effect": mark.partition(":")[2], "value": value}
             for mark, value in self.marks.items()
             if ":" in mark
         ]
-        line = "|".join(["y", json.dumps(labels), json.dumps(taints), json.dumps(self.annotations)])
-        return NodeMarks().process([line])["y"]
+        line = "|".join(["node", "y", json.dumps(labels), json.dumps(taints), '{"odd":"a|b"}'])
+        return NodeMarks().process([line, f"record|{json.dumps(self.record.data)}"])
 
-    def commands(self, data: dict[str, Any]) -> list[str]:
+    def placement(self, data: Mapping[str, Any]) -> Placement:
         taints = data.get("node_taints")
         node = Node(
             host="host-1",
@@ -71,13 +71,26 @@ class Kubectl:
             taints=None if taints is None else tuple(taints),
             roles=tuple(data.get("node_roles", ())),
         )
-        found, wanted = self.read(), wanted_marks(node, control_plane=self.control_plane)
-        differs = difference(found=found, wanted=wanted, control_plane=self.control_plane)
-        return mark_commands("y", found=found, differs=differs)
+        marks = wanted_marks(node, control_plane=self.control_plane)
+        wanted = {"y": WantedNode(marks=marks, control_plane=self.control_plane)}
+        return placed(self.read(), wanted=wanted, known=marks.keys())
 
-    def place(self, data: dict[str, Any]) -> None:
-        for command in self.commands(data):
-            self.run(command)
+    def steps(self, data: Mapping[str, Any]) -> list[ClusterRecord | Change]:
+        """Everything that is done, in order."""
+        placement = self.placement(data)
+        record = placement.record
+        return [
+            *([record.with_nodes(placement.claim)] if placement.claims else []),
+            *placement.changes,
+            *([record.with_nodes(placement.final)] if placement.final != placement.claim else []),
+        ]
+
+    def place(self, data: Mapping[str, Any]) -> None:
+        self.do_all(self.steps(data))
+
+    def do_all(self, steps: Iterable[ClusterRecord | Change]) -> None:
+        for step in steps:
+            self.do(step)
 
 
 def expected(data: dict[str, Any], *, control_plane: bool) -> dict[str, str]:
@@ -99,14 +112,13 @@ def expected(data: dict[str, Any], *, control_plane: bool) -> dict[str, str]:
 def test_a_node_gets_what_data_say_and_loses_what_they_said(
     control_plane: bool, before: dict[str, Any], after: dict[str, Any], killed_after: int
 ) -> None:
-    node = Kubectl(control_plane=control_plane)
-    node.place(before)
-    assert node.marks == expected(before, control_plane=control_plane)
-    for command in node.commands(after)[:killed_after]:
-        node.run(command)
-    node.place(after)
-    assert node.marks == expected(after, control_plane=control_plane)
-    assert node.commands(after) == []
+    cluster = Cluster(control_plane=control_plane)
+    cluster.place(before)
+    assert cluster.marks == expected(before, control_plane=control_plane)
+    cluster.do_all(cluster.steps(after)[:killed_after])
+    cluster.place(after)
+    assert cluster.marks == expected(after, control_plane=control_plane)
+    assert not cluster.placement(after).is_needed
 
 
 @some
@@ -114,23 +126,22 @@ def test_a_node_gets_what_data_say_and_loses_what_they_said(
 def test_what_a_killed_run_began_is_taken_back_when_data_say_it_no_longer(
     control_plane: bool, before: dict[str, Any], after: dict[str, Any], killed_after: int
 ) -> None:
-    node = Kubectl(control_plane=control_plane)
-    node.place(before)
-    for command in node.commands(after)[:killed_after]:
-        node.run(command)
-    node.place({})
-    assert node.marks == expected({}, control_plane=control_plane)
-    assert RECORD not in node.annotations
+    cluster = Cluster(control_plane=control_plane)
+    cluster.place(before)
+    cluster.do_all(cluster.steps(after)[:killed_after])
+    cluster.place({})
+    assert cluster.marks == expected({}, control_plane=control_plane)
+    assert not cluster.record.nodes
 
 
 @some
 @given(DATA, st.dictionaries(st.sampled_from(["disk", "spot:NoExecute"]), LABEL_VALUES))
 def test_what_somebody_else_has_put_on_a_node_stays(data: dict[str, Any], others: dict[str, str]) -> None:
-    node = Kubectl(control_plane=False)
-    node.marks |= others
-    node.place(data)
-    node.place({})
+    cluster = Cluster(control_plane=False)
+    cluster.marks |= others
+    cluster.place(data)
+    cluster.place({})
     theirs = OTHERS | {
         mark: value for mark, value in others.items() if mark not in expected(data, control_plane=False)
     }
-    assert node.marks == theirs
+    assert cluster.marks == theirs

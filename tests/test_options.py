@@ -1,10 +1,13 @@
 """ClusterOptions: defaults that hold, wrong values that are named with their cure."""
 
+import copy
 import dataclasses
+import pickle
 from typing import Any
 
 import pytest
 
+from kubeadm_deploys.entry import options_from_data
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.options import ClusterOptions
 
@@ -235,3 +238,38 @@ def test_the_offered_none_is_pythons_too() -> None:
 def test_options_cannot_be_changed_afterwards() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         ClusterOptions().swap = "keep"  # type: ignore[misc]
+
+
+def test_what_the_user_has_set_is_known_also_when_it_is_the_default() -> None:
+    options = ClusterOptions(kubernetes_version=ClusterOptions().kubernetes_version, swap="keep")
+    assert options.given == {"kubernetes_version", "swap"}
+    assert ClusterOptions().given == frozenset()
+    assert options_from_data({"node_name": "cp-1", "runc_version": "1.4.3"}).given == {"runc_version"}
+
+
+def test_what_was_set_is_no_part_of_what_options_are() -> None:
+    written = ClusterOptions(kubernetes_version=ClusterOptions().kubernetes_version)
+    assert written == ClusterOptions()
+    assert repr(written) == repr(ClusterOptions())
+    assert {field.name for field in dataclasses.fields(written)}.isdisjoint(
+        {"given", "followed", "set_by_user"}
+    )
+
+
+def test_copies_know_what_was_set() -> None:
+    options = ClusterOptions(runc_version="1.4.3")
+    assert copy.deepcopy(options).given == pickle.loads(pickle.dumps(options)).given == {"runc_version"}
+    # Which of its fields somebody has changed in this way nobody knows.
+    replaced = dataclasses.replace(options, containerd_version="2.3.3")
+    assert replaced.given >= {field.name for field in dataclasses.fields(options)}
+
+
+def test_following_a_cluster_keeps_what_the_user_has_set() -> None:
+    options = ClusterOptions(pod_subnet="10.32.0.0/16", swap="keep")
+    followed = options.following({"containerd_version": "2.3.99", "kubernetes_version": "1.35.4"})
+    assert (followed.containerd_version, followed.kubernetes_version) == ("2.3.99", "1.35.4")
+    assert (followed.pod_subnet, followed.swap) == ("10.32.0.0/16", "keep")
+    assert followed.given == options.given
+    assert options.containerd_version == ClusterOptions().containerd_version
+    with pytest.raises(InputError, match="is not supported; choose a release"):
+        options.following({"kubernetes_version": "1.30.1"})

@@ -12,14 +12,15 @@ import pytest
 import yaml
 
 from kubeadm_deploys import kubeadm_documents
+from kubeadm_deploys.cluster_record import ClusterRecord
 from kubeadm_deploys.entry import options_from_data
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.facts.cluster_health import KUBECTL
-from kubeadm_deploys.facts.placement import NodeMarks
-from kubeadm_deploys.marks import MarkedNode, Marks, difference, wanted_marks
+from kubeadm_deploys.facts.placement import NodeMarks, NodeMarksState
+from kubeadm_deploys.marks import MarkedNode, Marks, wanted_marks
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations.joining import mark_command
-from kubeadm_deploys.operations.placement import mark_commands
+from kubeadm_deploys.operations.placement import Change, Placement, WantedNode, failures, placed, script
 from kubeadm_deploys.options import ClusterOptions
 from tests.fake_answers import ENVIRONMENT, FRAMED
 
@@ -28,11 +29,12 @@ NODE = Node(host="host-1", name="node-1", ip="10.0.0.1", address="203.0.113.1")
 OTHER = Node(host="host-2", name="node-2", ip="10.0.0.2", address="203.0.113.2")
 KUBEADMS_TAINT = "node-role.kubernetes.io/control-plane:NoSchedule"
 
-# As kubectl 1.36 prints them: a control plane, a new worker, and one whose annotation has what our lines have.
+# As kubectl 1.36 prints them: a control plane, a new worker, one with an annotation of ours and of others, the record.
 KUBECTL_OUTPUT = r"""
-cp|{"kubernetes.io/hostname":"cp","node-role.kubernetes.io/control-plane":""}|[{"effect":"NoSchedule","key":"node-role.kubernetes.io/control-plane"}]|{"node.alpha.kubernetes.io/ttl":"0"}
-new|{"kubernetes.io/hostname":"new"}||
-gpu|{"disk":"ssd"}|[{"effect":"NoSchedule","key":"dedicated","value":"gpu"},{"effect":"NoExecute","key":"node.kubernetes.io/not-ready","timeAdded":"2026-01-01T00:00:00Z"}]|{"kubeadm-deploys/placement":"[\"dedicated:NoSchedule\",\"disk\"]","odd":"a|b\n\u003c"}
+node|cp|{"kubernetes.io/hostname":"cp","node-role.kubernetes.io/control-plane":""}|[{"effect":"NoSchedule","key":"node-role.kubernetes.io/control-plane"}]|{"node.alpha.kubernetes.io/ttl":"0"}
+node|new|{"kubernetes.io/hostname":"new"}||
+node|gpu|{"disk":"ssd"}|[{"effect":"NoSchedule","key":"dedicated","value":"gpu"},{"effect":"NoExecute","key":"node.kubernetes.io/not-ready","timeAdded":"2026-01-01T00:00:00Z"}]|{"kubeadm-deploys/placement":"[\"disk\"]","odd":"a|b\n\u003c"}
+record|{"nodes":"{\"gpu\": [\"dedicated:NoSchedule\", \"disk\"]}","releases":"{\"runc\": \"1.4.3\"}"}
 """.strip()
 
 
@@ -40,15 +42,30 @@ def wanted(*, control_plane: bool = False, **fields: Any) -> Marks:
     return wanted_marks(dataclasses.replace(NODE, **fields), control_plane=control_plane)
 
 
+def steps(placement: Placement) -> list[list[str]]:
+    """What is done, in this order: marks that are recorded, and verbs with their arguments."""
+    recorded = [sorted(nodes.get("node-1", ())) for nodes in (placement.claim, placement.final)]
+    return [
+        *([["record", *recorded[0]]] if placement.claims else []),
+        *([change.verb, *change.arguments] for change in placement.changes),
+        *([["record", *recorded[1]]] if placement.final != placement.claim else []),
+    ]
+
+
 def commands(
-    data: Marks, *, marks: Marks | None = None, record: str = "", control_plane: bool = False
+    data: Marks, *, marks: Marks | None = None, record: tuple[str, ...] = (), control_plane: bool = False
 ) -> list[list[str]]:
-    """The commands that follow from data and from what is found, without what all of them have in common."""
-    found = MarkedNode(marks=marks or {}, record=record)
-    differs = difference(found=found, wanted=data, control_plane=control_plane)
-    words = [without_kubectl(command) for command in mark_commands("node-1", found=found, differs=differs)]
-    assert all(each[1:4] == ["--overwrite", "node", "node-1"] for each in words)
-    return [[each[0], *each[4:]] for each in words]
+    """What follows from data and from what is found on a node of a cluster that has a record of its nodes."""
+    placement = placed(
+        NodeMarksState(
+            nodes={"node-1": MarkedNode(marks=marks or {})},
+            record=ClusterRecord().with_nodes({"node-1": record}),
+        ),
+        wanted={"node-1": WantedNode(marks=data, control_plane=control_plane)},
+        known=set(),
+    )
+    assert {node for change in placement.changes for node in change.nodes} <= {"node-1"}
+    return steps(placement)
 
 
 def without_kubectl(command: str) -> list[str]:
@@ -89,10 +106,7 @@ def test_a_cluster_without_such_data_gets_not_even_a_record(marks: Marks, contro
 def test_what_is_new_is_recorded_before_it_is_added() -> None:
     data = wanted(labels={"disk": "ssd", "empty": ""}, roles=("gpu",), taints=("dedicated=gpu:NoSchedule",))
     assert commands(data, marks={"team": "x"}) == [
-        [
-            "annotate",
-            'kubeadm-deploys/placement=["dedicated:NoSchedule","disk","empty","node-role.kubernetes.io/gpu"]',
-        ],
+        ["record", "dedicated:NoSchedule", "disk", "empty", "node-role.kubernetes.io/gpu"],
         ["label", "disk=ssd", "empty=", "node-role.kubernetes.io/gpu="],
         ["taint", "dedicated=gpu:NoSchedule"],
     ]
@@ -106,13 +120,13 @@ def test_nothing_is_done_when_all_is_there() -> None:
         "node.kubernetes.io/not-ready:NoExecute": "",
     }
     data = wanted(labels={"disk": "ssd"}, taints=("dedicated=gpu:NoSchedule",))
-    assert commands(data, marks=marks, record='["dedicated:NoSchedule","disk"]') == []
+    assert commands(data, marks=marks, record=("dedicated:NoSchedule", "disk")) == []
 
 
 def test_a_changed_value_needs_no_other_record() -> None:
     data = wanted(labels={"disk": "hdd"}, taints=("dedicated=ml:NoSchedule",))
     marks = {"disk": "ssd", "dedicated:NoSchedule": "gpu"}
-    assert commands(data, marks=marks, record='["dedicated:NoSchedule","disk"]') == [
+    assert commands(data, marks=marks, record=("dedicated:NoSchedule", "disk")) == [
         ["label", "disk=hdd"],
         ["taint", "dedicated=ml:NoSchedule"],
     ]
@@ -122,59 +136,61 @@ def test_another_effect_takes_the_place_of_the_first_at_once() -> None:
     assert commands(
         wanted(taints=("dedicated=gpu:NoExecute",)),
         marks={"dedicated:NoSchedule": "gpu"},
-        record='["dedicated:NoSchedule"]',
+        record=("dedicated:NoSchedule",),
     ) == [
-        ["annotate", 'kubeadm-deploys/placement=["dedicated:NoExecute","dedicated:NoSchedule"]'],
+        ["record", "dedicated:NoExecute", "dedicated:NoSchedule"],
         ["taint", "dedicated=gpu:NoExecute", "dedicated:NoSchedule-"],
-        ["annotate", 'kubeadm-deploys/placement=["dedicated:NoExecute"]'],
+        ["record", "dedicated:NoExecute"],
     ]
 
 
 def test_what_data_no_longer_say_goes_and_what_others_set_stays() -> None:
     marks = {"disk": "ssd", "zone": "a", "team": "x", "spot:NoExecute": "", "theirs:NoSchedule": ""}
-    assert commands(wanted(labels={"zone": "a"}), marks=marks, record='["disk","spot:NoExecute","zone"]') == [
+    assert commands(wanted(labels={"zone": "a"}), marks=marks, record=("disk", "spot:NoExecute", "zone")) == [
         ["label", "disk-"],
         ["taint", "spot:NoExecute-"],
-        ["annotate", 'kubeadm-deploys/placement=["zone"]'],
+        ["record", "zone"],
     ]
-    assert commands(wanted(), marks=marks, record='["disk"]') == [
+    assert commands(wanted(), marks=marks, record=("disk",)) == [
         ["label", "disk-"],
-        ["annotate", "kubeadm-deploys/placement-"],
+        ["record"],
     ]
 
 
 def test_what_data_say_is_taken_over_from_others() -> None:
-    record = ["annotate", 'kubeadm-deploys/placement=["team"]']
+    record = ["record", "team"]
     assert commands(wanted(labels={"team": "y"}), marks={"team": "x"}) == [record, ["label", "team=y"]]
     assert commands(wanted(labels={"team": "x"}), marks={"team": "x"}) == [record]
 
 
 def test_what_somebody_else_took_away_is_added_again_or_forgotten() -> None:
-    assert commands(wanted(labels={"disk": "ssd"}), record='["disk"]') == [["label", "disk=ssd"]]
-    assert commands(wanted(), marks={"team": "x"}, record='["disk"]') == [
-        ["annotate", "kubeadm-deploys/placement-"]
-    ]
+    assert commands(wanted(labels={"disk": "ssd"}), record=("disk",)) == [["label", "disk=ssd"]]
+    assert commands(wanted(), marks={"team": "x"}, record=("disk",)) == [["record"]]
 
 
-@pytest.mark.parametrize("record", ["{", "[1]", '{"labels":["team"]}', "null", "[]"])
-def test_a_spoilt_record_takes_nothing_away_and_is_repaired(record: str) -> None:
-    marks = {"team": "x", "1": "one"}
-    assert commands(wanted(), marks=marks, record=record) == [["annotate", "kubeadm-deploys/placement-"]]
+@pytest.mark.parametrize("nodes", ["{", "[1]", '{"node-1":"team"}', '{"node-1":[1]}', "null", "[]"])
+def test_a_spoilt_record_takes_nothing_away(nodes: str) -> None:
+    record = ClusterRecord(data={"nodes": nodes})
+    found = NodeMarksState(nodes={"node-1": MarkedNode(marks={"team": "x", "1": "one"})}, record=record)
+    assert record.damaged == ("nodes",)
+    assert not placed(found, wanted={"node-1": WantedNode(marks={})}, known=set()).is_needed
+    disk = placed(found, wanted={"node-1": WantedNode(marks={"disk": "ssd"})}, known=set())
+    assert steps(disk) == [["record", "disk"], ["label", "disk=ssd"]]
 
 
 # A run that changes disk, removes old and spot, and adds new, killed after each of its four commands.
-BOTH = '["disk","new:NoSchedule","old","spot:NoExecute"]'
-KILLED = [
-    ({"disk": "ssd", "old": "1", "spot:NoExecute": ""}, '["disk","old","spot:NoExecute"]'),
+BOTH = ("disk", "new:NoSchedule", "old", "spot:NoExecute")
+KILLED: list[tuple[Marks, tuple[str, ...]]] = [
+    ({"disk": "ssd", "old": "1", "spot:NoExecute": ""}, ("disk", "old", "spot:NoExecute")),
     ({"disk": "ssd", "old": "1", "spot:NoExecute": ""}, BOTH),
     ({"disk": "hdd", "spot:NoExecute": ""}, BOTH),
     ({"disk": "hdd", "new:NoSchedule": ""}, BOTH),
 ]
 STEPS = [
-    ["annotate", f"kubeadm-deploys/placement={BOTH}"],
+    ["record", *BOTH],
     ["label", "disk=hdd", "old-"],
     ["taint", "new=:NoSchedule", "spot:NoExecute-"],
-    ["annotate", 'kubeadm-deploys/placement=["disk","new:NoSchedule"]'],
+    ["record", "disk", "new:NoSchedule"],
 ]
 
 
@@ -187,11 +203,11 @@ def test_a_run_that_was_killed_is_gone_on_with(done: int) -> None:
 
 @pytest.mark.parametrize(("marks", "record"), KILLED)
 def test_a_run_that_was_killed_leaves_nothing_that_data_could_not_take_back(
-    marks: Marks, record: str
+    marks: Marks, record: tuple[str, ...]
 ) -> None:
     *removals, last = commands(wanted(), marks={**marks, "team": "x"}, record=record)
     assert {word for _, *words in removals for word in words} == {f"{mark}-" for mark in marks}
-    assert last == ["annotate", "kubeadm-deploys/placement-"]
+    assert last == ["record"]
 
 
 def test_a_control_plane_is_made_schedulable_and_back_without_a_record() -> None:
@@ -209,26 +225,192 @@ def test_a_control_plane_is_made_schedulable_and_back_without_a_record() -> None
 def test_kubeadms_taint_on_a_worker_is_somebody_elses_until_data_say_it() -> None:
     assert commands(wanted(), marks={KUBEADMS_TAINT: ""}) == []
     assert commands(wanted(taints=(KUBEADMS_TAINT,)), marks={KUBEADMS_TAINT: ""}) == [
-        ["annotate", f'kubeadm-deploys/placement=["{KUBEADMS_TAINT}"]']
+        ["record", KUBEADMS_TAINT]
     ]
 
 
 def test_what_kubectl_prints_is_understood() -> None:
-    nodes = NodeMarks().process(KUBECTL_OUTPUT.splitlines())
+    # Whatever else a shell prints, like a greeting of its own, is none of it.
+    found = NodeMarks().process(["Welcome | to cp", *KUBECTL_OUTPUT.splitlines()])
+    nodes = found.nodes
     assert nodes["cp"].marks == {
         "kubernetes.io/hostname": "cp",
         "node-role.kubernetes.io/control-plane": "",
         KUBEADMS_TAINT: "",
     }
-    assert nodes["cp"].record == ""
+    assert nodes["cp"].annotation == ""
     assert nodes["new"] == MarkedNode(marks={"kubernetes.io/hostname": "new"})
     assert nodes["gpu"].marks == {
         "disk": "ssd",
         "dedicated:NoSchedule": "gpu",
         "node.kubernetes.io/not-ready:NoExecute": "",
     }
-    data = wanted(labels={"disk": "ssd"}, taints=("dedicated=gpu:NoSchedule",))
-    assert commands(data, marks=nodes["gpu"].marks, record=nodes["gpu"].record) == []
+    assert nodes["gpu"].annotation == '["disk"]'
+    assert found.record.nodes == {"gpu": frozenset({"dedicated:NoSchedule", "disk"})}
+    assert found.record.releases == {"runc": "1.4.3"}
+    assert nodes.keys() == {"cp", "new", "gpu"}
+
+
+def test_without_a_record_there_is_none() -> None:
+    assert NodeMarks().process(KUBECTL_OUTPUT.splitlines()[:-1]).record == ClusterRecord()
+
+
+def annotated(*marks: str, found: Marks, nodes: dict[str, MarkedNode] | None = None) -> NodeMarksState:
+    """A cluster of an earlier release of this package, whose nodes have annotations."""
+    text = json.dumps(marks)
+    return NodeMarksState(nodes={"node-1": MarkedNode(marks=found, annotation=text), **(nodes or {})})
+
+
+ANNOTATION_GOES = ["annotate", "kubeadm-deploys/placement-"]
+
+
+def test_the_annotation_of_an_earlier_release_is_taken_over_once() -> None:
+    found = annotated("disk", "old", found={"disk": "ssd", "old": "1", "team": "x"})
+    placement = placed(found, wanted={"node-1": WantedNode(marks={"disk": "ssd"})}, known={"disk"})
+    assert steps(placement) == [
+        ["record", "disk", "old"],
+        ["label", "old-"],
+        ANNOTATION_GOES,
+        ["record", "disk"],
+    ]
+    recorded = dataclasses.replace(found, record=ClusterRecord().with_nodes(placement.final))
+    again = placed(recorded, wanted={"node-1": WantedNode(marks={"disk": "ssd"})}, known={"disk"})
+    assert steps(again) == [ANNOTATION_GOES]
+
+
+def test_an_annotation_counts_for_nothing_once_the_cluster_has_a_record_of_its_nodes() -> None:
+    found = dataclasses.replace(annotated("team", found={"team": "x"}), record=ClusterRecord().with_nodes({}))
+    placement = placed(found, wanted={"node-1": WantedNode(marks={})}, known={"team"})
+    assert steps(placement) == [ANNOTATION_GOES]
+
+
+def test_nodes_that_have_no_part_in_the_run_are_taken_over_with_the_others_and_left_as_they_are() -> None:
+    others = {"other": MarkedNode(marks={"disk": "ssd"}, annotation='["disk"]')}
+    found = annotated("old", found={"old": "1"}, nodes=others)
+    placement = placed(found, wanted={"node-1": WantedNode(marks={})}, known=set())
+    assert placement.claim == {"node-1": {"old"}, "other": {"disk"}}
+    assert placement.final == {"other": {"disk"}}
+    assert {node for change in placement.changes for node in change.nodes} == {"node-1"}
+
+
+@pytest.mark.parametrize(
+    ("mark", "believed"),
+    [
+        # A node can change such labels itself, and gains nothing by a claim.
+        ("team", True),
+        ("example.com/team", True),
+        # It cannot change these, unless the administrator does it in its place.
+        ("quarantine:NoExecute", False),
+        ("spot:NoExecute", True),
+        ("node-role.kubernetes.io/gpu", True),
+        ("node-role.kubernetes.io/quarantine", False),
+        ("node-role.kubernetes.io/control-plane", False),
+        ("node-restriction.kubernetes.io/tenant", False),
+        ("topology.kubernetes.io/zone", False),
+        ("kubernetes.io/hostname", False),
+        ("node.kubernetes.io/unschedulable:NoSchedule", False),
+        ("x.k8s.io/y", False),
+    ],
+)
+def test_a_node_cannot_have_taken_off_what_it_may_not_change_itself(mark: str, believed: bool) -> None:
+    known = {
+        "spot:NoExecute",
+        "node-role.kubernetes.io/gpu",
+        "node-restriction.kubernetes.io/tenant",
+        "topology.kubernetes.io/zone",
+    }
+    found = annotated(mark, "gone:NoExecute", "gone", found={mark: "x"})
+    placement = placed(found, wanted={"node-1": WantedNode(marks={})}, known=known)
+    removed = {word for change in placement.changes for word in change.arguments} - {ANNOTATION_GOES[1]}
+    assert removed == ({f"{mark}-"} if believed else set())
+    assert placement.doubted == ({} if believed else {"node-1": (mark,)})
+
+
+def test_nobody_is_asked_about_a_doubtful_mark_that_data_say() -> None:
+    found = annotated("tier:NoExecute", found={"tier:NoExecute": ""})
+    placement = placed(found, wanted={"node-1": WantedNode(marks={"tier:NoExecute": ""})}, known=set())
+    assert placement.doubted == {}
+    assert steps(placement) == [["record", "tier:NoExecute"], ANNOTATION_GOES]
+
+
+def test_a_node_that_has_left_goes_from_the_record_when_it_is_written_next() -> None:
+    nodes = {"node-1": MarkedNode(marks={"disk": "ssd"})}
+    record = ClusterRecord().with_nodes({"node-1": {"disk"}, "gone": {"disk"}})
+    found = NodeMarksState(nodes=nodes, record=record)
+    assert not placed(found, wanted={"node-1": WantedNode(marks={"disk": "ssd"})}, known=set()).is_needed
+    placement = placed(found, wanted={"node-1": WantedNode(marks={})}, known=set())
+    assert (dict(placement.claim), dict(placement.final)) == ({"node-1": frozenset({"disk"})}, {})
+
+
+def test_what_many_nodes_need_is_one_command_and_not_one_a_node() -> None:
+    names = [f"w-{number}" for number in range(80)]
+    placement = placed(
+        NodeMarksState(nodes={name: MarkedNode(marks={}) for name in names}, record=ClusterRecord()),
+        wanted={
+            name: WantedNode(marks={"disk": "ssd" if number else "hdd"}) for number, name in enumerate(names)
+        },
+        known=set(),
+    )
+    assert placement.changes == (
+        Change(verb="label", nodes=("w-0",), arguments=("disk=hdd",)),
+        Change(verb="label", nodes=tuple(names[1:]), arguments=("disk=ssd",)),
+    )
+
+
+CHANGES = (
+    Change(verb="label", nodes=("a", "b c"), arguments=("disk=ssd", "odd='$(touch x)'")),
+    Change(verb="taint", nodes=("c",), arguments=("spot:NoExecute-",)),
+)
+
+
+def run_script(tmp_path: Path, changes: tuple[Change, ...], kubectl: str) -> subprocess.CompletedProcess[str]:
+    """Run the script with a kubectl that is this shell script."""
+    (tmp_path / "kubectl").write_text(f"#!/bin/sh\n{kubectl}\n")
+    (tmp_path / "kubectl").chmod(0o755)
+    return subprocess.run(
+        ["sh", "-s"],
+        input=script(changes),
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_script_tells_kubectl_every_change(tmp_path: Path) -> None:
+    # Its standard input is none of the script's: one that reads it takes no change away.
+    done = run_script(
+        tmp_path, CHANGES, 'cat; for word in "$@"; do printf "<%s>" "$word"; done > "seen-$$"; echo'
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+    seen = sorted(path.read_text() for path in tmp_path.glob("seen-*"))
+    assert [text.partition("<--request-timeout=15s>")[2] for text in seen] == [
+        "<label><--overwrite><node><a><b c><disk=ssd><odd='$(touch x)'>",
+        "<taint><--overwrite><node><c><spot:NoExecute->",
+    ]
+    assert not (tmp_path / "x").exists()
+
+
+def test_only_so_many_run_at_a_time(tmp_path: Path) -> None:
+    changes = tuple(Change(verb="label", nodes=(f"n-{i}",), arguments=("a=b",)) for i in range(20))
+    busy = "touch busy-$$; ls busy-* | wc -l > count-$$; sleep 0.3; rm busy-$$"
+    assert run_script(tmp_path, changes, busy).returncode == 0
+    counts = [int(path.read_text()) for path in tmp_path.glob("count-*")]
+    assert len(counts) == 20 and 1 < max(counts) <= 8
+
+
+def test_every_node_that_was_not_changed_is_named_with_the_reason(tmp_path: Path) -> None:
+    refuse = (
+        'case "$*" in *label*) echo "node/a labeled"; echo "nodes \\"b c\\" not found" >&2; exit 1 ;; esac'
+    )
+    done = run_script(tmp_path, CHANGES, refuse)
+    assert done.returncode == 1
+    said = done.stdout.splitlines()
+    assert failures(CHANGES, said=said, error="") == {"b c": 'nodes "b c" not found'}
+
+
+def test_without_a_word_of_the_script_no_node_counts_as_changed() -> None:
+    assert failures(CHANGES, said=[], error="killed") == dict.fromkeys(("a", "b c", "c"), "killed")
 
 
 def registration(node: Node) -> dict[str, Any]:
@@ -374,11 +556,11 @@ from kubeadm_deploys import ClusterOptions, place_nodes
 from kubeadm_deploys.entry import topology_from_inventory
 place_nodes(topology=topology_from_inventory(inventory, options=ClusterOptions()))
 """
-UNMARKED = [KUBECTL_OUTPUT.splitlines()[0], "joined|{}||"]
+UNMARKED = [KUBECTL_OUTPUT.splitlines()[0], "node|joined|{}||"]
 MARKED = [
     UNMARKED[0],
-    'joined|{"disk":"ssd","node-role.kubernetes.io/gpu":""}|[{"effect":"NoExecute","key":"spot"}]|'
-    r'{"kubeadm-deploys/placement":"[\"disk\",\"node-role.kubernetes.io/gpu\",\"spot:NoExecute\"]"}',
+    'node|joined|{"disk":"ssd","node-role.kubernetes.io/gpu":""}|[{"effect":"NoExecute","key":"spot"}]|{}',
+    r'record|{"nodes":"{\"joined\": [\"disk\",\"node-role.kubernetes.io/gpu\",\"spot:NoExecute\"]}"}',
 ]
 
 
@@ -395,9 +577,22 @@ MARKED = [
 def test_one_host_changes_what_differs(
     tmp_path: Path, nodes: list[str], arguments: list[str], totals: dict[str, int]
 ) -> None:
+    done = run_deploy(tmp_path, nodes, *arguments)
+    found = json.loads(done.stdout)["results"]["totals"]
+    assert {key: found[key] for key in totals} == totals
+
+
+def test_nodes_that_cannot_be_read_are_not_nodes_without_marks(tmp_path: Path) -> None:
+    done = run_deploy(tmp_path, {"success": False, "stderr": ["the connection was refused"]})
+    assert done.returncode == 1
+    assert "the connection was refused" in done.stderr
+
+
+def run_deploy(tmp_path: Path, nodes: object, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Place the nodes of the inventory, where the API server answers as it is said here."""
     (tmp_path / "inventory.py").write_text(FRAMED + INVENTORY.replace("NODES", repr(nodes)))
     (tmp_path / "deploy.py").write_text(DEPLOY)
-    done = subprocess.run(
+    return subprocess.run(
         [Path(sys.executable).with_name("pyinfra"), "-y", "--json", *arguments, "inventory.py", "deploy.py"],
         cwd=tmp_path,
         env=ENVIRONMENT,
@@ -405,5 +600,3 @@ def test_one_host_changes_what_differs(
         capture_output=True,
         text=True,
     )
-    found = json.loads(done.stdout)["results"]["totals"]
-    assert {key: found[key] for key in totals} == totals

@@ -8,6 +8,7 @@ from pyinfra import logger
 from pyinfra.api.exceptions import DeployError
 
 from kubeadm_deploys import preflight
+from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState, RegisteredNode
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
 from kubeadm_deploys.facts.machine import Disk, MachineState, Probe
@@ -16,6 +17,7 @@ from kubeadm_deploys.machine_checks import urls_to_try
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.options import ClusterOptions
 from kubeadm_deploys.preflight import refuse
+from tests.cluster_settings import answer, settings_of
 from tests.preflight_machines import (
     ABSENT,
     CLUSTER,
@@ -34,6 +36,7 @@ from tests.preflight_machines import (
     seconds,
 )
 
+SETTINGS = settings_of(answer())
 NEARLY_FULL = {"/var/lib/containerd": Disk(mount="/", free=19 * GIB, size=250 * GIB)}
 V1 = frozenset({"cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids"})
 TOLERATED: dict[str, Any] = {
@@ -274,7 +277,49 @@ def test_releases_have_to_fit_each_other(wanted: str, api: str, kubelet: str, ex
     assert [{"": "cluster", W1.host: "w-1's kubelet"}[finding.host] for finding in found] == expected
     assert dangers(found) == list(found)
     if "cluster" in expected:
-        assert f"set kubernetes_version to {api}" in found[0].cure
+        assert f"have Kubernetes {api}, and its configuration says {wanted}" in found[0].found
+        assert "finish the upgrade" in found[0].cure
+
+
+def test_no_release_can_be_waived() -> None:
+    with pytest.raises(InputError, match="'kubernetes-version', which cannot be waived"):
+        ClusterOptions(waive_checks=("kubernetes-version",))
+
+
+def test_an_upgrade_that_has_reached_one_control_plane_is_not_finished() -> None:
+    other = Node(host="@x/cp-2", name="cp-2", ip="10.0.0.5", address="10.0.0.5")
+    (finding,) = findings(
+        {CP: {"api_server": "1.36.3"}, other: {"api_server": "1.35.4"}},
+        kubeadm={CP: CONTROL_PLANE, other: CONTROL_PLANE},
+        topology=Topology(control_planes=(CP, other), workers=()),
+    )
+    assert (finding.check, finding.severity) == ("kubernetes-version", DANGER)
+    assert "have Kubernetes 1.35.4, 1.36.3" in finding.found
+
+
+@pytest.mark.parametrize(
+    ("kubelet", "severity"),
+    [({}, DANGER), ({"failCgroupV1": True}, DANGER), ({"failCgroupV1": False}, None)],
+)
+def test_a_node_is_not_moved_to_a_kubelet_that_refuses_its_cgroups(
+    kubelet: dict[str, Any], severity: Severity | None
+) -> None:
+    settings = dataclasses.replace(SETTINGS, kubelet=kubelet)
+    found = findings({W1: {"cgroup": 1, "controllers": V1}}, kubeadm=CLUSTER, settings=settings)
+    assert [(each.check, each.severity, each.host) for each in found] == (
+        [("cgroups", severity, W1.host)] if severity else []
+    )
+
+
+def test_a_new_node_takes_the_clusters_word_about_cgroups_and_not_the_options() -> None:
+    kubeadm = {CP: CONTROL_PLANE, W2: MEMBER}
+    found = findings({W1: {"cgroup": 1, "controllers": V1}}, kubeadm=kubeadm, settings=SETTINGS, **TOLERATED)
+    assert [(each.check, each.severity) for each in found] == [("cgroups", DANGER)]
+
+
+def test_a_node_that_runs_without_a_controller_goes_on_without_it() -> None:
+    found = findings({W1: {"controllers": frozenset({"cpu", "cpuset", "pids"})}}, kubeadm=CLUSTER)
+    assert [(each.check, each.severity) for each in found] == [("cgroups", DOUBT)]
 
 
 def test_packages_of_a_machine_that_is_no_node_yet_do_not_matter() -> None:
@@ -323,7 +368,9 @@ def test_every_check_can_be_met() -> None:
     seen = {check for check, severity, _, _ in CASES if severity}
     assert CHECKS.keys() - seen == {
         # What is on several machines, or in the cluster: tested one by one.
-        *("another-cluster", "node-role", "node-name", "control-planes", "manifests", "kubernetes-version")
+        *("another-cluster", "node-role", "node-name", "control-planes", "manifests", "kubernetes-version"),
+        # What the cluster was made with: tests/test_live_options.py.
+        *("cluster-options", "component-versions"),
     }
     dangerous = {check for check, severity, _, _ in CASES if severity is DANGER}
     assert dangerous == {name for name in seen if CHECKS[name].danger}

@@ -2,14 +2,18 @@
 
 import dataclasses
 import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from pyinfra.api.exceptions import DeployError
 
-from kubeadm_deploys import bridged_traffic, cni, container_runtime, kube_packages
+from kubeadm_deploys import artifacts, bridged_traffic, cni, container_runtime, kube_packages
 from kubeadm_deploys.facts.bridged_traffic import BridgedTraffic
 from kubeadm_deploys.facts.cluster_health import ClusterHealth, ClusterHealthState, crowded_dns_pods
+from kubeadm_deploys.facts.cni import CniFiles, CniFilesState
 from kubeadm_deploys.facts.container_runtime import ContainerRuntime, ContainerRuntimeState
 from kubeadm_deploys.facts.kube_packages import KubePackagesState
 from kubeadm_deploys.managed_files import differing_files
@@ -60,6 +64,28 @@ RUNTIME = ContainerRuntimeState(
 def test_components_of_another_release_are_outdated(change: dict[str, Any], outdated: set[str]) -> None:
     found = dataclasses.replace(RUNTIME, **change)
     assert container_runtime.outdated_components(found=found, options=OPTIONS) == outdated
+
+
+@pytest.mark.parametrize(
+    ("change", "releases"),
+    [
+        ({}, {"containerd": "2.3.4", "runc": "1.4.3", "cni-plugins": "1.9.1"}),
+        ({"versions": {"runc": "1.4.2", "containerd": ""}}, {"runc": "1.4.2", "cni-plugins": "1.9.1"}),
+        (
+            {"versions": {}, "plugins": RUNTIME.plugins | {"portmap": "1.8.0"}},
+            {},
+        ),
+        (
+            {"versions": {}, "plugins": {"portmap": "1.8.0", "calico": "", "flannel": "1.7.1"}},
+            {"cni-plugins": "1.8.0"},
+        ),
+        ({"versions": {}, "plugins": {"portmap": ""}}, {}),
+    ],
+)
+def test_a_machine_has_the_releases_that_its_programs_say(
+    change: dict[str, Any], releases: dict[str, str]
+) -> None:
+    assert container_runtime.installed_releases(dataclasses.replace(RUNTIME, **change)) == releases
 
 
 @pytest.mark.parametrize(
@@ -195,6 +221,48 @@ def test_calico_gets_pod_subnet_encapsulation_and_mtu(
         "CALICO_IPV4POOL_VXLAN": vxlan,
         "CALICO_IPV4POOL_IPIP": ipip,
         "IP_AUTODETECTION_METHOD": "kubernetes-internal-ip",
+    }
+
+
+CALICO = "/etc/kubernetes/calico/calico-vxlan.yaml"
+
+
+def fetched_calico(
+    options: ClusterOptions, *, files: dict[str, str] | None = None, releases: dict[str, str] | None = None
+) -> artifacts.ReleaseFile | None:
+    found = CniFilesState(files=files or {}, releases=releases or {}, mtu=1500)
+    return cni.manifest_to_fetch(options=options, found=found, path=CALICO)
+
+
+def test_calicos_manifest_is_fetched_unless_it_is_there() -> None:
+    file = fetched_calico(OPTIONS)
+    assert file and file.url.endswith("/v3.31.0/manifests/calico-vxlan.yaml")
+    assert fetched_calico(OPTIONS, files={CALICO: file.sha256}) is None
+    # What somebody has edited says the same release.
+    assert fetched_calico(OPTIONS, files={CALICO: "0" * 64}, releases={CALICO: "3.31.0"}) == file
+
+
+def test_a_manifest_without_a_known_checksum_counts_where_it_is_there() -> None:
+    options = OPTIONS.following({"calico_version": "3.29.9"})
+    assert fetched_calico(options, files={CALICO: "0" * 64}, releases={CALICO: "3.29.9"}) is None
+    for releases in ({}, {CALICO: ""}, {CALICO: "3.31.0"}):
+        with pytest.raises(
+            DeployError, match=r"no checksum is known for https.*the cluster has Calico 3\.29\.9"
+        ):
+            fetched_calico(options, files={CALICO: "0" * 64}, releases=releases)
+
+
+def test_the_release_of_a_manifest_is_read(tmp_path: Path) -> None:
+    manifest, other = tmp_path / "calico.yaml", tmp_path / "kustomization.yaml"
+    manifest.write_text("  image: quay.io/calico/cni:v3.1.0\n  image: quay.io/calico/node:v3.29.9\n")
+    other.write_text("resources: []\n")
+    paths = (str(manifest), str(other), str(tmp_path / "missing"))
+    command = str(CniFiles().command(node_ip="127.0.0.1", paths=paths))
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    assert CniFiles().process(done.stdout.splitlines()).releases == {
+        paths[0]: "3.29.9",
+        paths[1]: "",
+        paths[2]: "",
     }
 
 

@@ -6,19 +6,20 @@ Layers, from the edge to the middle; each uses only those below it:
   be at work on a cluster (``locking``), put limits to what machines are asked (``connections``), and help after a failure
   (``reporting``);
 - the sections, one module each, named after the guide's: ``bridged_traffic``, ``container_runtime``,
-  ``kube_packages``, ``swap``, ``control_plane``, ``joining``, ``cni``; beside them ``preflight``, ``provisioning``, ``resolver``,
-  ``api_endpoint`` with the ``endpoints``, ``images``, ``placement``, ``readiness`` and ``load_balancers``. Each can be
+  ``kube_packages``, ``swap``, ``control_plane``, ``joining``, ``cni``; beside them ``preflight``, ``cluster_settings``,
+  ``provisioning``, ``resolver``, ``api_endpoint`` with the ``endpoints``, ``images``, ``placement``, ``readiness`` and ``load_balancers``. Each can be
   used alone;
 - ``operations``: what changes machines; ``facts``: what is there, one command each;
-- pure functions and values: ``options``, ``nodes``, ``marks``, ``artifacts``, ``kubeadm_documents``, ``hosts_file``,
-  ``apt_key``, ``run_lock``, ``failure_report``, ``redaction``, ``text``; ``membership``, ``machine_checks``,
-  ``cluster_checks`` and ``foreign_checks``, which make ``findings``; beside them ``kubeconfig_file`` and
-  ``local_files``, which read and write the operator's own files;
+- pure functions and values: ``options``, ``nodes``, ``marks``, ``cluster_record``, ``artifacts``, ``kubeadm_documents``,
+  ``hosts_file``, ``apt_key``, ``run_lock``, ``failure_report``, ``redaction``, ``text``; ``membership``,
+  ``machine_checks``, ``cluster_checks``, ``foreign_checks`` and ``live_options``, which make ``findings``; beside them
+  ``kubeconfig_file`` and ``local_files``, which read and write the operator's own files;
 - ``verification``: suites that check a cluster by looking at it, independent of all above.
 """
 
 from kubeadm_deploys.api_endpoint import resolve_api_endpoint
 from kubeadm_deploys.bridged_traffic import configure_bridged_traffic
+from kubeadm_deploys.cluster_settings import follow_cluster, record_releases
 from kubeadm_deploys.cni import install_cni
 from kubeadm_deploys.container_runtime import install_container_runtime
 from kubeadm_deploys.control_plane import create_control_plane, find_cluster
@@ -55,6 +56,7 @@ __all__ = [
     "disable_swap",
     "fetch_kubeconfig",
     "find_cluster",
+    "follow_cluster",
     "install_cloud_controller",
     "install_cni",
     "install_container_runtime",
@@ -62,6 +64,7 @@ __all__ = [
     "join_nodes",
     "offer_load_balancer_addresses",
     "place_nodes",
+    "record_releases",
     "remove_local_proxy",
     "resolve_api_endpoint",
     "run_local_proxy",

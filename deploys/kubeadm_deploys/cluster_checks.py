@@ -33,7 +33,7 @@ _CONTAINERD = {
 def cluster_findings(
     subjects: Sequence[Subject], *, options: ClusterOptions, members: ClusterMembersState
 ) -> Iterator[Finding]:
-    """Everything that is seen only with all machines side by side."""
+    """Everything that is seen only with all machines side by side; ``options`` have the cluster's releases."""
     yield from _clocks(subjects)
     yield from _identities(subjects, members)
     yield from _kubernetes(subjects, options)
@@ -136,13 +136,16 @@ def _kubernetes(subjects: Sequence[Subject], options: ClusterOptions) -> Iterato
     if not running:
         return
     oldest = min(running, key=_minor)
-    if _minor(oldest) != _minor(options.kubernetes_version):
+    if {_minor(release) for release in running} != {_minor(options.kubernetes_version)}:
         yield Finding(
             check="kubernetes-version",
             host="",
             severity=Severity.DANGER,
-            found=f"the cluster's API servers have Kubernetes {oldest}, not a {options.kubernetes_minor}",
-            cure=f"set kubernetes_version to {oldest}, or upgrade the cluster first, one minor at a time",
+            found=(
+                f"the cluster's API servers have Kubernetes {', '.join(sorted(set(running)))}, and its configuration "
+                f"says {options.kubernetes_version}: an upgrade did not come to its end"
+            ),
+            cure="finish the upgrade on every control plane first",
         )
     for subject in subjects:
         kubelet = subject.machine.kubelet

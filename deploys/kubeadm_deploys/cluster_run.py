@@ -20,6 +20,7 @@ from pyinfra.api.host import Host
 from pyinfra.context import ctx_config
 
 from kubeadm_deploys.facts.cluster_members import ClusterMembers, ClusterMembersState
+from kubeadm_deploys.facts.cluster_settings import ClusterSettings, ClusterSettingsState
 from kubeadm_deploys.facts.etcd import EtcdKeys, EtcdMembers
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState
 from kubeadm_deploys.facts.machine import Machine, MachineState
@@ -63,6 +64,8 @@ class ClusterRun:
     _found: dict[str, KubeadmNodeState | NotRead] = field(default_factory=dict)
     _members: ClusterMembersState | None = None
     _members_read: bool = False
+    _settings: ClusterSettingsState | None = None
+    _settings_read: bool = False
     _machines_lock: BoundedSemaphore = field(default_factory=BoundedSemaphore, repr=False)
     _machines: dict[str, MachineState] = field(default_factory=dict)
     deferred_check: Callable[[], None] | None = None
@@ -98,7 +101,7 @@ class ClusterRun:
         with self._lock:
             self._found.clear()
             self._machines.clear()
-            self._members_read = False
+            self._members_read = self._settings_read = False
             self._planned = self._elect(topology)
 
     def found(self, host: Host) -> KubeadmNodeState:
@@ -175,7 +178,7 @@ class ClusterRun:
             problem="",
         )
         self._found[election.leader] = found
-        self._members_read = False
+        self._members_read = self._settings_read = False
 
     def members(self, topology: Topology, *, anew: bool = False) -> ClusterMembersState | None:
         """Who belongs to the cluster: empty while there is none, None while its API does not answer.
@@ -224,6 +227,29 @@ class ClusterRun:
                     self._refused = error
             if self._refused:
                 raise self._refused
+
+    def settings(self, topology: Topology, *, anew: bool = False) -> ClusterSettingsState | None:
+        """What the cluster was made with; None while there is none, or kubeadm has not come as far as to store it.
+
+        Read once before and once while operations run, unless ``anew``.
+
+        Raises:
+            NotRead: it could not be read.
+        """
+        return self._settings_of(self.election(topology), anew=anew)
+
+    def settings_planned(self, topology: Topology) -> ClusterSettingsState | None:
+        """The same without waiting for an API server."""
+        return self._settings_of(self.planned(topology), anew=False)
+
+    def _settings_of(self, election: Election, *, anew: bool) -> ClusterSettingsState | None:
+        with self._lock:
+            if not election.exists:
+                return None
+            if anew or not self._settings_read:
+                self._settings = read(inventory.get_host(election.leader), ClusterSettings)
+                self._settings_read = True
+            return self._settings
 
     def machines(
         self, *, urls: Mapping[str, tuple[str, ...]], key_url: str = "", kubernetes_version: str

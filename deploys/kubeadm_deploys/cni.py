@@ -13,7 +13,7 @@ from pyinfra.api.exceptions import DeployError
 
 from kubeadm_deploys import artifacts
 from kubeadm_deploys.container_runtime import CNI_PLUGINS
-from kubeadm_deploys.facts.cni import CniFiles
+from kubeadm_deploys.facts.cni import CALICO_FOLDER, CniFiles, CniFilesState
 from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.kubeadm_documents import API_PORT
 from kubeadm_deploys.managed_files import write_files
@@ -22,7 +22,7 @@ from kubeadm_deploys.operations import kubectl, release
 from kubeadm_deploys.options import ClusterOptions
 from kubeadm_deploys.text import render
 
-FOLDER = "/etc/kubernetes/calico"
+FOLDER = CALICO_FOLDER
 
 _OVERHEAD = {"VXLAN": 50, "IPIP": 20, "None": 0}
 """Bytes that each encapsulation adds to a packet."""
@@ -47,12 +47,39 @@ def kustomization(*, options: ClusterOptions, mtu: int) -> str:
     )
 
 
+def manifest_to_fetch(
+    *, options: ClusterOptions, found: CniFilesState, path: str
+) -> artifacts.ReleaseFile | None:
+    """The release manifest with its sha256, None where it is on the machine already.
+
+    A cluster may have a release whose checksum nobody knows any more: then what is there counts, if it is that release's.
+
+    Raises:
+        DeployError: it has to be fetched, and no checksum is known for it.
+    """
+    file = artifacts.release_file(
+        component="calico",
+        version=options.calico_version,
+        variant=artifacts.calico_manifest(options.encapsulation),
+    )
+    checksum = artifacts.expected_sha256(file=file, checksums=options.checksums)
+    if checksum:
+        fetched = found.files.get(path) == checksum
+        return None if fetched else artifacts.ReleaseFile(url=file.url, sha256=checksum)
+    if found.releases.get(path) == options.calico_version:
+        return None
+    raise DeployError(
+        f"calico_version: no checksum is known for {file.url}, which this machine lacks and has to fetch, because the "
+        f"cluster has Calico {options.calico_version}; add it to checksums"
+    )
+
+
 @deploy("CNI")
 def install_cni(*, options: ClusterOptions, topology: Topology) -> None:
     """Install Calico from the leading control plane; every control plane keeps what it is applied from.
 
     Raises:
-        DeployError: no interface of the control plane has its node address.
+        DeployError: no interface of the control plane has its node address, or the manifest's checksum is not known.
     """
     node = topology.node(host.name)
     if node not in topology.control_planes:
@@ -66,13 +93,11 @@ def install_cni(*, options: ClusterOptions, topology: Topology) -> None:
             f"{host.name}: no interface has the address {node.ip}; set node_ip to one that it has"
         )
 
-    file = artifacts.release_file(component="calico", version=options.calico_version, variant=manifest)
-    checksum = artifacts.expected_sha256(file=file, checksums=options.checksums)
-    if found.files.get(path) != checksum:
+    if file := manifest_to_fetch(options=options, found=found, path=path):
         release.file(
             name=f"Fetch Calico {options.calico_version}",
             url=artifacts.mirrored(url=file.url, mirror=options.mirror),
-            sha256=checksum,
+            sha256=file.sha256,
             dest=path,
             mode="0644",
         )

@@ -91,6 +91,20 @@ def outdated_components(*, found: ContainerRuntimeState, options: ClusterOptions
     return outdated
 
 
+def installed_releases(found: ContainerRuntimeState) -> dict[str, str]:
+    """By component, as the cluster's record calls it, the release that a machine has; none that is not known.
+
+    Plugins of several releases are none: they are replaced as a whole.
+    """
+    plugins = {found.plugins[plugin] for plugin in CNI_PLUGINS if plugin in found.plugins}
+    releases = {
+        "containerd": found.versions.get("containerd", ""),
+        "runc": found.versions.get("runc", ""),
+        "cni-plugins": plugins.pop() if len(plugins) == 1 else "",
+    }
+    return {component: release for component, release in releases.items() if release}
+
+
 def needs_restart(*, found: ContainerRuntimeState, outdated: set[str], differing: set[str]) -> bool:
     """Whether the daemon has to be started, or again because it runs with something that changed.
 
@@ -112,7 +126,8 @@ def verified_file(*, component: str, architecture: str, options: ClusterOptions)
     checksum = artifacts.expected_sha256(file=file, checksums=options.checksums)
     if not checksum:
         raise DeployError(
-            f"{component}_version: no checksum is known for {file.url} ({architecture}); add it to checksums"
+            f"{component}_version: no checksum is known for {file.url} ({architecture}), which this machine lacks and "
+            "has to fetch; add it to checksums"
         )
     return artifacts.ReleaseFile(url=artifacts.mirrored(url=file.url, mirror=options.mirror), sha256=checksum)
 

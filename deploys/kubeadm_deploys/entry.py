@@ -7,9 +7,11 @@ import dataclasses
 import difflib
 import ipaddress
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import pyinfra
 from pyinfra import logger
@@ -18,9 +20,9 @@ from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
 
 from kubeadm_deploys import checks
-from kubeadm_deploys.errors import InputError, shortened, shown
+from kubeadm_deploys.errors import InputError, shortened, shown, some
 from kubeadm_deploys.nodes import Node, Topology
-from kubeadm_deploys.options import ClusterOptions
+from kubeadm_deploys.options import DEFAULT_RELEASES, ClusterOptions
 
 T = TypeVar("T")
 
@@ -55,6 +57,7 @@ _TEXTS = frozenset(
 """Data that are text, or a list of texts."""
 
 _warned: set[str] = set()
+_differing: WeakKeyDictionary[Inventory, tuple[str, ...]] = WeakKeyDictionary()
 
 
 def host_data(host: Host) -> dict[str, Any]:
@@ -178,8 +181,9 @@ def topology_from_inventory(inventory: Inventory, *, options: ClusterOptions) ->
     Hosts that ``--limit`` leaves out belong to the cluster all the same.
 
     Raises:
-        InputError: with every problem of the nodes at once.
+        InputError: with every problem of the nodes at once, or the hosts differ in options of the cluster.
     """
+    refuse_differing_options(inventory)
     topology = Topology(
         control_planes=_group(inventory, CONTROL_PLANE_GROUP), workers=_group(inventory, WORKERS_GROUP)
     )
@@ -197,6 +201,55 @@ def topology_from_inventory(inventory: Inventory, *, options: ClusterOptions) ->
             _warned.add(warning)
             logger.warning(f"--> Warning: {warning}")
     return topology
+
+
+def refuse_differing_options(inventory: Inventory) -> None:
+    """Check that all hosts of an inventory have the same options, but for those that decide about one machine alone.
+
+    Each host would act on its own options, also those that ``--limit`` leaves out today. What ``--data`` gives is the
+    same for all.
+
+    Raises:
+        InputError: with every option that differs, the hosts and their values.
+    """
+    hosts = list(inventory)
+    # Deploy files run once for each host, and pyinfra's own name for the inventory stands for more than one.
+    real = hosts[0].inventory if hosts else inventory
+    if real not in _differing:
+        _differing[real] = tuple(differing_options({host.name: host.data.dict() for host in hosts}))
+    if _differing[real]:
+        raise InputError(_differing[real])
+
+
+def differing_options(data: Mapping[str, Mapping[str, object]]) -> Iterator[str]:
+    """Each option that is not the same on all hosts, with them and their values; ``data`` is that of every host."""
+    for field in dataclasses.fields(ClusterOptions):
+        written = [its.get(field.name, dataclasses.MISSING) for its in data.values()]
+        if field.metadata["per_machine"] or all(value == written[0] for value in written):
+            continue
+        hosts: list[tuple[object, list[str]]] = []
+        for host, value in zip(data, written, strict=True):
+            meaning = _meaning(field, value)
+            names = next((names for known, names in hosts if known == meaning), None)
+            if names is None:
+                hosts.append((meaning, [host]))
+            else:
+                names.append(host)
+        if len(hosts) > 1:
+            values = ", ".join(
+                f"{'not set' if value is dataclasses.MISSING else shown(value)} on {some(names)}"
+                for value, names in hosts
+            )
+            yield f"{field.name}: is {values}; every host needs the same, so set it once, in group_data/all.py"
+
+
+def _meaning(field: "dataclasses.Field[Any]", value: object) -> object:
+    """A value of an option in its normal form; where there is none the default, or what the cluster says."""
+    if value is dataclasses.MISSING:
+        return value if field.name in DEFAULT_RELEASES else getattr(ClusterOptions(), field.name)
+    with suppress(ValueError):
+        return field.metadata["check"](value)
+    return value
 
 
 def node_of(host: Host) -> Node:

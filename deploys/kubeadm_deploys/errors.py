@@ -1,6 +1,6 @@
 """The one way in which bad input is told to the user."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pyinfra.api.exceptions import DeployError
 
@@ -21,6 +21,11 @@ def shown(value: object) -> str:
 def shortened(text: str) -> str:
     """A text for a message, cut where nobody reads on."""
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def some(names: Sequence[str]) -> str:
+    """Names for a message: all of a few, and of many the first three and how many more there are."""
+    return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3} more"
 
 
 class InputError(DeployError):

@@ -51,6 +51,8 @@ CHECKS = {
         danger="a controller that the kubelet needs is missing; cgroup v1 with Kubernetes 1.35 or newer",
         doubt="cgroup v1 with an older Kubernetes",
         cure="enable it on the kernel's command line; boot with cgroup v2",
+        # A kubelet that runs can do without a controller, but not with cgroup v1 when it is moved to 1.35 or newer.
+        eased=False,
     ),
     "memory": Check(
         danger="less than 1700 MB on a control plane; doubtful when kubeadm's check `Mem` is ignored",
@@ -149,10 +151,24 @@ CHECKS = {
         eased=False,
         waivable=False,
     ),
-    "kubernetes-version": Check(
-        danger="the cluster has another minor than `kubernetes_version`; a kubelet is newer than it, or more than three minors older",
-        cure="set `kubernetes_version` to the cluster's",
+    "cluster-options": Check(
+        danger="`cluster_name`, `control_plane_endpoint`, `pod_subnet`, `service_subnet`, `dns_domain` or `encapsulation` is not the cluster's",
+        doubt="`certificate_sans`, `kubelet_configuration`, `kube_proxy_configuration`, `swap` or `nameservers` is not what the cluster was made with, and has no effect any more",
+        cure="set it to the cluster's; if that is another cluster than you mean, correct the inventory",
         eased=False,
+        waivable=False,
+    ),
+    "kubernetes-version": Check(
+        danger="`kubernetes_version` is set, and not the cluster's; an API server has another minor than the cluster; a kubelet is newer than the API servers, or more than three minors older",
+        cure="set `kubernetes_version` to the cluster's, or leave it out",
+        eased=False,
+        waivable=False,
+    ),
+    "component-versions": Check(
+        danger="the version of containerd, runc, the CNI plugins or Calico is set, and not the cluster's; a cluster without a record has machines that differ",
+        cure="set it to the cluster's, or leave it out",
+        eased=False,
+        waivable=False,
     ),
     "containerd-version": Check(
         doubt="a containerd that its project does not name for this Kubernetes",

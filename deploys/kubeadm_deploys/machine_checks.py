@@ -6,12 +6,14 @@ system validators (k8s.io/system-validators).
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 from kubeadm_deploys import apt_key, artifacts
+from kubeadm_deploys.facts.cluster_settings import ClusterSettingsState
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState, NodeState
 from kubeadm_deploys.facts.machine import MachineState, Route
 from kubeadm_deploys.findings import CHECKS, Finding, Severity
@@ -96,13 +98,19 @@ def urls_to_try(*, options: ClusterOptions, control_plane: bool) -> tuple[str, .
     return tuple(f"https://{server}/" for server in dict.fromkeys(servers))
 
 
-def machine_findings(subject: Subject, *, options: ClusterOptions) -> Iterator[Finding]:
-    """Everything about one machine that others have no part in."""
+def machine_findings(
+    subject: Subject, *, options: ClusterOptions, settings: ClusterSettingsState | None = None
+) -> Iterator[Finding]:
+    """Everything about one machine that others have no part in. ``settings`` are those of the cluster that is there."""
+    # Nodes take it from the cluster, whatever the options say once there is one.
+    kubelet = options.kubelet_configuration
+    if settings and settings.kubelet is not None:
+        kubelet = settings.kubelet
     yield from _system(subject)
     yield from _kernel(subject)
-    yield from _cgroups(subject, options)
+    yield from _cgroups(subject, options, kubelet)
     yield from _size(subject, options)
-    yield from _disks(subject, options)
+    yield from _disks(subject, kubelet)
     yield from _address(subject)
     yield from _routes(subject, options)
     yield from _servers(subject)
@@ -156,18 +164,21 @@ def _kernel(subject: Subject) -> Iterator[Finding]:
         )
 
 
-def _cgroups(subject: Subject, options: ClusterOptions) -> Iterator[Finding]:
+def _cgroups(subject: Subject, options: ClusterOptions, kubelet: Mapping[str, Any]) -> Iterator[Finding]:
     machine = subject.machine
     if not machine.cgroup:
         return
     if missing := _CONTROLLERS[machine.cgroup] - machine.controllers:
-        yield subject.danger(
+        yield subject.finding(
             "cgroups",
+            Severity.DOUBT if subject.member else Severity.DANGER,
             found=f"lacks the cgroup controllers {', '.join(sorted(missing))}",
             cure="enable them on the kernel's command line (memory: cgroup_enable=memory), and reboot",
         )
-    tolerated = options.kubelet_configuration.get("failCgroupV1") is False
-    if machine.cgroup == 2 or (tolerated and "SystemVerification" in options.ignore_preflight_errors):
+    tolerated = kubelet.get("failCgroupV1") is False
+    # kubeadm asks only a machine that is to become a node.
+    admitted = subject.member or "SystemVerification" in options.ignore_preflight_errors
+    if machine.cgroup == 2 or (tolerated and admitted):
         return
     if int(options.kubernetes_minor.partition(".")[2]) >= _FIRST_MINOR_WITHOUT_CGROUP_V1:
         yield subject.danger(
@@ -175,7 +186,8 @@ def _cgroups(subject: Subject, options: ClusterOptions) -> Iterator[Finding]:
             found="has cgroup v1, with which neither kubeadm nor the kubelet of Kubernetes 1.35 and newer starts",
             cure=(
                 "boot with systemd.unified_cgroup_hierarchy=1, or set failCgroupV1 to false in kubelet_configuration "
-                "and put SystemVerification into ignore_preflight_errors"
+                "(where the cluster exists: in its ConfigMap kubelet-config) and put SystemVerification into "
+                "ignore_preflight_errors"
             ),
         )
     elif not tolerated:
@@ -205,7 +217,7 @@ def _size(subject: Subject, options: ClusterOptions) -> Iterator[Finding]:
             )
 
 
-def _disks(subject: Subject, options: ClusterOptions) -> Iterator[Finding]:
+def _disks(subject: Subject, kubelet: Mapping[str, Any]) -> Iterator[Finding]:
     paths: dict[str, list[str]] = {}
     for path, disk in subject.machine.disks.items():
         if subject.control_plane or path != "/var/lib/etcd":
@@ -221,11 +233,7 @@ def _disks(subject: Subject, options: ClusterOptions) -> Iterator[Finding]:
                 found=found,
                 cure=f"free {_GOOD_SPACE // _GIB} GiB, or mount a bigger disk",
             )
-        elif (
-            disk.free < enough
-            and "/var/lib/containerd" in its
-            and "evictionHard" not in options.kubelet_configuration
-        ):
+        elif disk.free < enough and "/var/lib/containerd" in its and "evictionHard" not in kubelet:
             yield subject.doubt(
                 "disk-space",
                 found=f"{found}: the kubelet ends pods while that is less than {_EVICTION_PERCENT} % of the disk",

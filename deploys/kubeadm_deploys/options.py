@@ -8,11 +8,20 @@ import dataclasses
 import ipaddress
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import InitVar, dataclass
+from typing import Any, Self
 
 from kubeadm_deploys import artifacts, checks
 from kubeadm_deploys.errors import InputError, shown
+
+DEFAULT_RELEASES = {
+    "kubernetes_version": artifacts.KUBERNETES_VERSION,
+    "containerd_version": artifacts.CONTAINERD_VERSION,
+    "runc_version": artifacts.RUNC_VERSION,
+    "cni_plugins_version": artifacts.CNI_PLUGINS_VERSION,
+    "calico_version": artifacts.CALICO_VERSION,
+}
+"""The options that follow a cluster when the user has not set them, each with this package's own release."""
 
 _NODE_SUBNET_PREFIX = 24
 """kube-controller-manager gives every node a /24 of the pod subnet (kubeadm's default)."""
@@ -72,22 +81,31 @@ def _release(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 
 
-def _option(default: Any, check: Callable[[object], object], meaning: str) -> Any:
-    """A field with its check and the sentence that the README's table of options shows."""
+def _option(
+    default: Any, check: Callable[[object], object], meaning: str, *, per_machine: bool = False
+) -> Any:
+    """A field with its check and the sentence that the README's table of options shows.
+
+    ``per_machine`` is whether it decides about one machine alone, so that machines may differ in it.
+    """
+    metadata = {"check": check, "meaning": meaning, "per_machine": per_machine}
     if isinstance(default, Mapping):
-        return dataclasses.field(
-            default_factory=lambda: dict(default), metadata={"check": check, "meaning": meaning}
-        )
-    return dataclasses.field(default=default, metadata={"check": check, "meaning": meaning})
+        return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterOptions:
     """What the user may decide; every field has a default that makes a good cluster.
 
+    Only ``following`` passes ``followed``, the fields that have the cluster's values, and ``set_by_user``.
+
     Raises:
         InputError: with every wrong field at once, each with its value and what to write instead.
     """
+
+    followed: InitVar[frozenset[str]] = frozenset()
+    set_by_user: InitVar[frozenset[str] | None] = None
 
     cluster_name: str = _option("kubernetes", checks.dns_label, "Name of the cluster, in its kubeconfig too.")
     kubernetes_version: str = _option(
@@ -150,6 +168,7 @@ class ClusterOptions:
         False,
         checks.flag,
         "Set containerd's option of this name; needed where lowering `oom_score_adj` is refused.",
+        per_machine=True,
     )
     kubelet_configuration: Mapping[str, Any] = _option(
         {}, checks.document, "Fields to add to the KubeletConfiguration of `kubeadm init`."
@@ -184,11 +203,13 @@ class ClusterOptions:
         300,
         checks.seconds,
         "Seconds that a new machine has to finish cloud-init and to bring up the interface with `node_ip`.",
+        per_machine=True,
     )
     nameservers: tuple[str, ...] = _option(
         (),
         checks.nameservers,
         "DNS servers that kubelet, CoreDNS and pods ask for names outside the cluster, at most three; empty: the machine's own.",
+        per_machine=True,
     )
     cloud_provider: str = _option(
         "none",
@@ -219,7 +240,15 @@ class ClusterOptions:
         "IPv4 network from which Calico gives Services of type LoadBalancer their addresses; every node answers them, and leading the network to a node is your router's part; empty: they get none.",
     )
 
-    def __post_init__(self) -> None:
+    def __new__(cls, **fields: Any) -> Self:
+        options = super().__new__(cls)
+        # A dataclass does not tell a value that was given from a default of the same value.
+        object.__setattr__(options, "_given", frozenset(fields))
+        return options
+
+    def __post_init__(self, followed: frozenset[str], set_by_user: frozenset[str] | None) -> None:
+        if set_by_user is not None:
+            object.__setattr__(self, "_given", set_by_user)
         problems = []
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -232,10 +261,26 @@ class ClusterOptions:
             *_subnet_problems(self),
             *_endpoint_problems(self),
             *_load_balancer_problems(self),
-            *_version_problems(self),
+            *_version_problems(self, followed=followed),
         ]
         if problems:
             raise InputError(problems)
+
+    @property
+    def given(self) -> frozenset[str]:
+        """Names of the fields that the user has set, to whatever value; after ``dataclasses.replace`` these are all."""
+        return frozenset(self.__dict__["_given"])
+
+    def following(self, cluster: Mapping[str, str]) -> "ClusterOptions":
+        """The same options with values of the cluster, by field, in the place of these.
+
+        A release that the cluster has may be one whose checksum nobody knows: that only matters to what has to fetch it.
+
+        Raises:
+            InputError: these options do not go with a value of the cluster, or this package does not know it.
+        """
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return ClusterOptions(**values | dict(cluster), followed=frozenset(cluster), set_by_user=self.given)
 
     @property
     def kubernetes_minor(self) -> str:
@@ -300,7 +345,7 @@ def _load_balancer_problems(options: ClusterOptions) -> list[str]:
     return problems
 
 
-def _version_problems(options: ClusterOptions) -> list[str]:
+def _version_problems(options: ClusterOptions, *, followed: frozenset[str]) -> list[str]:
     problems = []
     for component, variants in (
         ("containerd", artifacts.ARCHITECTURES),
@@ -313,7 +358,8 @@ def _version_problems(options: ClusterOptions) -> list[str]:
             artifacts.release_file(component=component, version=release, variant=variant)
             for variant in variants
         ]
-        if not any(artifacts.expected_sha256(file=file, checksums=options.checksums) for file in files):
+        known = any(artifacts.expected_sha256(file=file, checksums=options.checksums) for file in files)
+        if not known and f"{component}_version" not in followed:
             problems.append(
                 f"{component}_version: {release} has no known checksum for {files[0].url}; "
                 "add it to checksums or choose a known release"

@@ -1,8 +1,9 @@
 """Before anything is changed: every machine is read, and everything that is wrong with any of them is told at once.
 
 What is dangerous stops the run, what is doubtful is only told. Both are made by pure functions: ``machine_checks``
-looks at one machine, ``cluster_checks`` at all beside each other, ``foreign_checks`` at what is somebody else's, and
-``membership`` at who belongs to the cluster. ``findings`` lists the checks.
+looks at one machine, ``cluster_checks`` at all beside each other, ``foreign_checks`` at what is somebody else's,
+``membership`` at who belongs to the cluster, and ``live_options`` at what the cluster was made with. ``findings`` lists
+the checks.
 """
 
 from collections.abc import Mapping
@@ -15,8 +16,10 @@ from pyinfra.api.exceptions import DeployError
 
 from kubeadm_deploys import cluster_run
 from kubeadm_deploys.cluster_checks import cluster_findings
+from kubeadm_deploys.cluster_settings import followed
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
+from kubeadm_deploys.facts.cluster_settings import ClusterSettingsState
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
 from kubeadm_deploys.facts.machine import MachineState
 from kubeadm_deploys.facts.reading import NotRead
@@ -25,6 +28,7 @@ from kubeadm_deploys.foreign_checks import foreign_findings
 from kubeadm_deploys.kube_packages import wanted_key_url
 from kubeadm_deploys.kubeconfig_file import cluster_ca_of_kubeconfig
 from kubeadm_deploys.kubeconfig_file import refusal as kubeconfig_refusal
+from kubeadm_deploys.live_options import Following, changed_meanwhile
 from kubeadm_deploys.locking import check_under_lock
 from kubeadm_deploys.machine_checks import Subject, machine_findings, urls_to_try
 from kubeadm_deploys.membership import (
@@ -77,6 +81,7 @@ def preflight_findings(
     control_planes: Mapping[str, KubeadmNodeState | NotRead],
     election: Election,
     members: ClusterMembersState | None,
+    settings: ClusterSettingsState | None = None,
     kubeconfig_ca: str | None = None,
     lost: str = "",
 ) -> tuple[Finding, ...]:
@@ -84,6 +89,7 @@ def preflight_findings(
 
     ``machines`` and ``found`` are what was read on the hosts of this run, ``control_planes`` on every control plane of
     the inventory; ``members`` is None while the cluster cannot be asked, and ``lost`` says that it never will be.
+    ``settings`` are those of the cluster that is there, and its releases are in the ``options``.
     """
     subjects = subjects_of(
         topology, machines=machines, found=found, cluster_ca=election.ca_certificate, members=members
@@ -104,7 +110,7 @@ def preflight_findings(
                 topology, node=subject.node, found=subject.kubeadm, election=election, members=members
             ),
             *foreign_findings(subject, options=options, topology=topology),
-            *machine_findings(subject, options=options),
+            *machine_findings(subject, options=options, settings=settings),
         ]
     # Two of them may say the same of a foreign machine.
     return unwaived(dict.fromkeys(findings), waived=options.waive_checks)
@@ -125,27 +131,34 @@ def check_machines(*, options: ClusterOptions, topology: Topology) -> None:
     if problem := kubeconfig_refusal(path, cluster_name=options.cluster_name):
         raise InputError([f"kubeconfig: {problem}"])
     # pyinfra executes this once for each host; with many of them the checks would take longer than the reading.
+    following = cluster_run.CURRENT.once("following", partial(followed, options=options, topology=topology))
     findings = cluster_run.CURRENT.once(
-        "preflight", partial(_findings_at_first, host.state, options=options, topology=topology)
+        "preflight", partial(_findings_at_first, host.state, following=following, topology=topology)
     )
     tell_once(findings)
     refuse(dangers(findings))
-    check_under_lock(partial(_check_again, host.state, options=options, topology=topology), key="preflight")
+    check_under_lock(
+        partial(_check_again, host.state, options=following.options, topology=topology), key="preflight"
+    )
 
 
-def _findings_at_first(state: State, *, options: ClusterOptions, topology: Topology) -> tuple[Finding, ...]:
+def _findings_at_first(state: State, *, following: Following, topology: Topology) -> tuple[Finding, ...]:
     active = {each.name for each in inventory if each in state.active_hosts}
+    options = following.options
     urls = {
         node.host: urls_to_try(options=options, control_plane=node in topology.control_planes)
         for node in topology.nodes
         if node.host in active
     }
-    return _findings_now(options=options, topology=topology, urls=urls)
+    return (*following.findings, *_findings_now(options=options, topology=topology, urls=urls))
 
 
 def _check_again(state: State, *, options: ClusterOptions, topology: Topology) -> None:
     run = cluster_run.CURRENT
+    planned = run.settings_planned(topology)
     run.read_again(topology)
+    if changed := changed_meanwhile(planned, run.settings_planned(topology)):
+        raise DeployError(f"{changed} since this run was prepared; no changes were made; run it again")
     no_urls: dict[str, tuple[str, ...]] = {each.name: () for each in inventory if each in state.active_hosts}
     check = partial(_refuse_now, options=options, topology=topology, urls=no_urls)
     check()
@@ -176,6 +189,7 @@ def _findings_now(
         control_planes=run.found_on_control_planes(topology),
         election=election,
         members=run.members_planned(topology),
+        settings=run.settings_planned(topology),
         kubeconfig_ca=kubeconfig_ca(options),
         lost=run.lost_quorum(topology),
     )

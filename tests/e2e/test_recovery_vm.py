@@ -151,7 +151,9 @@ def test_a_clock_that_is_off_by_a_day_stops_a_run_before_anything_is_changed(res
     """Containers have this machine's clock, so that only a virtual machine can have another one than they."""
     folder, machine = restarted.folder, restarted.machine
     with docker_hosts("clock", folder=folder, workers=0, takes=0, debian=(13,)) as cluster:
-        inventory = inventories.with_worker(folder, name=machine.name, data=machine.data)
+        # The options of a cluster are those of all its hosts.
+        data = {**cluster.hosts[0].data, "node_name": machine.name, **machine.data}
+        inventory = inventories.with_worker(folder, name=machine.name, data=data)
         machine.shell("date --set '+1 day'")
         try:
             run = cluster.pyinfra("-y", inventory=inventory)

@@ -8,12 +8,23 @@ from typing_extensions import override
 
 from kubeadm_deploys.facts import lines
 
+CALICO_FOLDER = "/etc/kubernetes/calico"
+"""What Calico is applied from, on every control plane."""
+
+_RELEASES = r"""; do
+  echo "release:$path $(sed -n 's/^ *image: .*\/node:v//p' "$path" 2> /dev/null | head -n 1)"
+done"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CniFilesState:
-    """sha256 of the CNI's ``files``; ``mtu`` of the interface that has the node's address, 0 if none has."""
+    """sha256 of the CNI's ``files``, and ``releases`` of Calico that manifests among them are of, by path.
+
+    ``mtu`` is that of the interface that has the node's address, 0 if none has.
+    """
 
     files: dict[str, str] = field(default_factory=dict)
+    releases: dict[str, str] = field(default_factory=dict)
     mtu: int = 0
 
 
@@ -28,10 +39,15 @@ class CniFiles(FactBase[CniFilesState]):
             ),
             'if [ -n "$interface" ]; then echo "mtu $(cat "/sys/class/net/$interface/mtu")"; fi',
             lines.files_script(paths),
+            StringCommand("for path in", *(QuoteString(path) for path in paths), _RELEASES),
             _separator="\n",
         )
 
     @override
     def process(self, output: list[str]) -> CniFilesState:
         values = lines.parse(output)
-        return CniFilesState(files=lines.files(values), mtu=int(values.get("mtu", "0")))
+        return CniFilesState(
+            files=lines.files(values),
+            releases=lines.by_prefix(values, "release:"),
+            mtu=int(values.get("mtu", "0")),
+        )

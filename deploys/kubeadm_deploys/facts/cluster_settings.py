@@ -1,0 +1,187 @@
+"""What a cluster was made with, and our record of it, as its API server says; else as a control plane's files say.
+
+Sources: kubeadm's ConfigMaps kubeadm-config, kubelet-config and kube-proxy; its static pod manifests.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+from pyinfra.api import FactBase
+from typing_extensions import override
+
+from kubeadm_deploys import cluster_record
+from kubeadm_deploys.cluster_record import ClusterRecord
+from kubeadm_deploys.facts import lines
+from kubeadm_deploys.facts.cluster_health import KUBECTL
+from kubeadm_deploys.facts.cni import CALICO_FOLDER
+
+# Each of several objects has a time limit of its own.
+_KUBECTL = f"timeout 40 {KUBECTL}"
+
+_OBJECTS = " ".join(
+    (
+        *(
+            f"configmap/{name}"
+            for name in ("kubeadm-config", "kubelet-config", "kube-proxy", cluster_record.NAME)
+        ),
+        "daemonset/calico-node",
+    )
+)
+
+_POOL = "ippools.crd.projectcalico.org default-ipv4-ippool"
+"""The one that Calico makes at its first start; what it is configured with later does not change that."""
+
+_SCRIPT = rf"""
+errors=$(mktemp) || exit 1
+trap 'rm -f "$errors"' EXIT
+argument() {{ sed -n "s/^ *- --$2=//p" "/etc/kubernetes/manifests/$1.yaml" 2> /dev/null; }}
+if objects=$({_KUBECTL} --namespace kube-system get {_OBJECTS} --ignore-not-found --output json 2> "$errors"); then
+  echo "objects $(printf %s "$objects" | base64 -w 0)"
+  case $objects in
+    *'"kind": "DaemonSet"'*)
+      pool=$({_KUBECTL} get {_POOL} --ignore-not-found --output 'jsonpath={{.spec.ipipMode}} {{.spec.vxlanMode}}') || exit 1
+      echo "pool $pool"
+      ;;
+  esac
+elif [ -e /etc/kubernetes/manifests/kube-apiserver.yaml ]; then
+  echo "silent $(tail -n 1 "$errors")"
+  echo "file:kubernetesVersion $(sed -n 's/^ *image: .*\/kube-apiserver:v//p' /etc/kubernetes/manifests/kube-apiserver.yaml)"
+  echo "file:serviceSubnet $(argument kube-apiserver service-cluster-ip-range)"
+  echo "file:podSubnet $(argument kube-controller-manager cluster-cidr)"
+  echo "file:clusterName $(argument kube-controller-manager cluster-name)"
+  echo "file:controlPlaneEndpoint $(sed -n 's/^ *server: https:\/\///p' /etc/kubernetes/admin.conf | head -n 1)"
+  echo "file:dnsDomain $(sed -n 's/^clusterDomain: *//p' /var/lib/kubelet/config.yaml)"
+  cd {CALICO_FOLDER} 2> /dev/null || exit 0
+  echo "file:calico $(sed -n 's/^ *image: .*\/node:v//p' "$(sed -n 's/^  - \(calico.*\)/\1/p' kustomization.yaml)" | head -n 1)"
+  mode() {{ sed -n "/CALICO_IPV4POOL_$1\$/{{n;s/^ *value: //p}}" kustomization.yaml; }}
+  echo "pool $(mode IPIP) $(mode VXLAN)"
+else
+  cat "$errors" >&2
+  exit 1
+fi
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterSettingsState:
+    """What a cluster was made with.
+
+    ``control_plane_endpoint`` is a name or address with its port, and may be empty. ``kubelet`` and ``kube_proxy`` are
+    the documents that kubeadm keeps of their configurations. ``calico_version`` and ``encapsulation`` are those of the
+    pod network, empty where there is none or nobody can tell.
+
+    ``silent`` is what kubectl said when no API server answered. All else is then what the files of one control plane
+    say, and empty where a file does not: without the documents and names of certificates, which are None, and without a
+    record.
+    """
+
+    cluster_name: str
+    control_plane_endpoint: str
+    pod_subnet: str
+    service_subnet: str
+    dns_domain: str
+    kubernetes_version: str
+    certificate_sans: tuple[str, ...] | None = None
+    kubelet: Mapping[str, Any] | None = None
+    kube_proxy: Mapping[str, Any] | None = None
+    calico_version: str = ""
+    encapsulation: str = ""
+    record: ClusterRecord = field(default_factory=ClusterRecord)
+    silent: str = ""
+
+
+class ClusterSettings(FactBase[ClusterSettingsState | None]):
+    """All of it, read on a control plane in one command; None where kubeadm has not come as far as to store it."""
+
+    @override
+    def command(self) -> str:
+        return _SCRIPT
+
+    @override
+    def process(self, output: list[str]) -> ClusterSettingsState | None:
+        values = lines.parse(output)
+        try:
+            encapsulation = _encapsulation(values.get("pool", ""))
+            if "silent" in values:
+                return _of_files(values, encapsulation=encapsulation)
+            return _of_objects(values["objects"], encapsulation=encapsulation)
+        except KeyError as error:
+            raise ValueError(f"the cluster's configuration is incomplete: {error} is missing") from None
+        except (ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+            raise ValueError(f"the cluster's configuration cannot be understood: {error}") from None
+
+
+def _of_objects(encoded: str, *, encapsulation: str) -> ClusterSettingsState | None:
+    listed = json.loads(base64.b64decode(encoded) or '{"items": []}')["items"]
+    found = {each["metadata"]["name"]: each for each in listed}
+    if not {"kubeadm-config", "kubelet-config"} <= found.keys():
+        return None
+    cluster = _texts(found["kubeadm-config"]["data"]["ClusterConfiguration"])
+    networking = cluster["networking"]
+    return ClusterSettingsState(
+        cluster_name=cluster["clusterName"],
+        control_plane_endpoint=cluster.get("controlPlaneEndpoint", ""),
+        pod_subnet=networking.get("podSubnet", ""),
+        service_subnet=networking["serviceSubnet"],
+        dns_domain=networking["dnsDomain"],
+        kubernetes_version=cluster["kubernetesVersion"].removeprefix("v"),
+        certificate_sans=tuple((cluster.get("apiServer") or {}).get("certSANs") or ()),
+        kubelet=dict(yaml.safe_load(found["kubelet-config"]["data"]["kubelet"])),
+        kube_proxy=_kube_proxy(found.get("kube-proxy")),
+        calico_version=_calico_version(found.get("calico-node")),
+        encapsulation=encapsulation,
+        record=ClusterRecord(data=found.get(cluster_record.NAME, {}).get("data") or {}),
+    )
+
+
+def _of_files(values: dict[str, str], *, encapsulation: str) -> ClusterSettingsState:
+    found = lines.by_prefix(values, "file:")
+    if not found["kubernetesVersion"]:
+        raise ValueError("kube-apiserver.yaml names no release")
+    return ClusterSettingsState(
+        cluster_name=found["clusterName"],
+        control_plane_endpoint=found["controlPlaneEndpoint"],
+        pod_subnet=found["podSubnet"],
+        service_subnet=found["serviceSubnet"],
+        dns_domain=found["dnsDomain"],
+        kubernetes_version=found["kubernetesVersion"],
+        calico_version=found.get("calico", ""),
+        encapsulation=encapsulation,
+        silent=values["silent"] or "no answer in time",
+    )
+
+
+def _kube_proxy(config_map: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Its configuration; kubeadm can be told to leave kube-proxy out."""
+    return dict(yaml.safe_load(config_map["data"]["config.conf"])) if config_map else None
+
+
+def _texts(text: str) -> dict[str, Any]:
+    """A document in which every scalar is text: to Python's reader names like 1_000 are numbers, to Go's they are not."""
+    return dict(yaml.load(text, Loader=yaml.BaseLoader))
+
+
+def _calico_version(daemon_set: Mapping[str, Any] | None) -> str:
+    """The release of calico-node's image, empty without one and for a tag that is no release."""
+    return next(_tags(daemon_set), "") if daemon_set else ""
+
+
+def _tags(daemon_set: Mapping[str, Any]) -> Iterator[str]:
+    for container in daemon_set["spec"]["template"]["spec"]["containers"]:
+        if match := re.search(r":v(\d+\.\d+\.\d+)$", container["image"]):
+            yield match[1]
+
+
+def _encapsulation(modes: str) -> str:
+    """Calico's two modes of a pool ("Always", "CrossSubnet" or "Never", IPIP before VXLAN) as the option says it."""
+    if not modes.strip():
+        return ""
+    ipip, vxlan = modes.split()
+    if vxlan != "Never":
+        return "VXLAN"
+    return "IPIP" if ipip != "Never" else "None"
