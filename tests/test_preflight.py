@@ -393,9 +393,9 @@ def test_the_table_keeps_a_machines_findings_together_and_its_sentences_whole() 
 def test_a_run_is_refused_with_every_danger() -> None:
     refuse([])
     found = dangers(findings({CP: {"cpus": 1, "memory": GIB}}))
-    with pytest.raises(DeployError, match="2 dangers; nothing was changed:\n  - @x/cp: has 1024 MB"):
+    with pytest.raises(DeployError, match="2 dangers; no changes were made:\n  - @x/cp: has 1024 MB"):
         refuse(found)
-    with pytest.raises(DeployError, match=r"^@x/cp: has 1024 MB.*; nothing was changed$"):
+    with pytest.raises(DeployError, match=r"^@x/cp: has 1024 MB.*; no changes were made$"):
         refuse(found[:1])
 
 

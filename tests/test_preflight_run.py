@@ -89,7 +89,7 @@ def test_every_machines_dangers_are_told_before_anything_is_changed(
         "danger: port 10250 is taken by nginx",
     ):
         assert output.count(words) == 1
-    assert "3 dangers; nothing was changed:" in output
+    assert "3 dangers; no changes were made:" in output
 
 
 def test_a_waived_danger_stops_nothing(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_foreign_machine_is_not_reset(tmp_path: Path, foreign: str, words: str
     done = pyinfra(tmp_path, "reset", "-y", confirmed, cp=[foreign])
     output = done.stdout + done.stderr
     assert done.returncode == 1
-    assert f"@fake/cp-1: {words}" in output and "nothing was changed" in output
+    assert f"@fake/cp-1: {words}" in output and "no changes were made" in output
     assert "Beginning operation run" not in output
 
 

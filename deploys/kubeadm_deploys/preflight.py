@@ -217,9 +217,9 @@ def refuse(findings: list[Finding]) -> None:
         return
     sentences = [finding.sentence for finding in findings]
     if len(sentences) == 1:
-        raise DeployError(f"{sentences[0]}; nothing was changed")
+        raise DeployError(f"{sentences[0]}; no changes were made")
     lines = "".join(f"\n  - {sentence}" for sentence in sentences)
-    raise DeployError(f"{len(sentences)} dangers; nothing was changed:{lines}")
+    raise DeployError(f"{len(sentences)} dangers; no changes were made:{lines}")
 
 
 def tell_once(findings: tuple[Finding, ...]) -> None:

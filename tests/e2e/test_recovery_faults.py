@@ -54,7 +54,7 @@ def test_a_key_of_the_apt_repository_that_has_expired(cluster: Cluster, tmp_path
         options = (f"--data=mirror={url}", f"--data=kubernetes_apt_key_fingerprint={key.fingerprint}")
         printed = failed(cluster, *options)
     assert f"{cluster.worker}: gets a key of the apt repository that expired on 2023-01-01" in printed
-    assert "nothing was changed" in printed
+    assert "no changes were made" in printed
 
 
 def test_a_kubeadm_init_that_dies_after_etcd_has_come_up(cluster: Cluster) -> None:
