@@ -15,6 +15,9 @@ ENVIRONMENT = {"PATH": "/usr/bin:/bin", "COLUMNS": "200", "PYTHONPATH": f"{ROOT 
 FRAMED = "from tests.fake_answers import frame_answers\nframe_answers()\n"
 """For an inventory: what its ``fake_responses`` say is framed, with a fact's name as in ``<<< Machine`` for a key."""
 
+_REFUSED = re.compile(r"echo '(.*)' >&2; exit 1$", re.DOTALL)
+"""The command of ``operations.failure.failed``, which a fake host would have done."""
+
 _QUESTION = re.compile(r"<<< (\w+)'")
 
 
@@ -30,10 +33,12 @@ def framed(fact: str, lines: Iterable[str]) -> list[str]:
 
 
 def frame_answers() -> None:
-    """Have the fake hosts of this process frame what they answer to facts."""
+    """Have the fake hosts of this process frame what they answer to facts, and fail where an operation has."""
     look_up = FakeConnector._lookup_response
 
     def answer(self: FakeConnector, command_str: str) -> tuple[bool, CommandOutput]:
+        if refused := _REFUSED.match(command_str):
+            return False, CommandOutput([OutputLine("stderr", refused[1])])
         succeeded, output = look_up(self, command_str)
         fact = fact_asked(command_str)
         if not fact:

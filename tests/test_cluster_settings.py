@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import yaml
-from pyinfra.api.exceptions import FactProcessError
 
 from kubeadm_deploys.cluster_record import ClusterRecord
 from kubeadm_deploys.facts.cluster_settings import ClusterSettings, ClusterSettingsState
@@ -25,6 +24,7 @@ from tests.cluster_settings import (
     record,
     settings_of,
 )
+from tests.fake_answers import ENVIRONMENT, FRAMED
 
 ROOT = Path(__file__).parents[1]
 
@@ -107,7 +107,6 @@ def test_calicos_release_is_its_images(image: str, release: str) -> None:
 @pytest.mark.parametrize(
     "lines",
     [
-        ["objects "],
         [f"objects {base64.b64encode(b'{}').decode()}"],
         [f"objects {base64.b64encode(b'no json').decode()}"],
         answer(cluster={"clusterName": "x"}),
@@ -116,8 +115,17 @@ def test_calicos_release_is_its_images(image: str, release: str) -> None:
     ],
 )
 def test_what_is_incomplete_is_not_read(lines: list[str]) -> None:
-    with pytest.raises(FactProcessError):
-        settings_of(lines)
+    with pytest.raises(ValueError, match="the cluster's configuration"):
+        ClusterSettings().process(lines)
+
+
+@pytest.mark.parametrize("missing", ["kubeadm-config", "kubelet-config"])
+def test_a_cluster_whose_init_has_stored_nothing_yet_has_no_settings(missing: str) -> None:
+    listed = objects()
+    listed["items"] = [each for each in listed["items"] if each["metadata"]["name"] != missing]
+    encoded = base64.b64encode(json.dumps(listed).encode()).decode()
+    assert ClusterSettings().process([f"objects {encoded}"]) is None
+    assert ClusterSettings().process(["objects "]) is None
 
 
 KUBE_APISERVER = """
@@ -183,7 +191,7 @@ def test_the_script_asks_the_api_server_with_a_time_limit(tmp_path: Path) -> Non
     assert found == read(record=record())
     asked = (tmp_path / "asked").read_text().splitlines()
     assert len(asked) == 2
-    assert all("--request-timeout=15s" in each for each in asked)
+    assert all("--request-timeout=30s" in each for each in asked)
 
 
 def test_without_a_pod_network_no_pool_is_asked_for(tmp_path: Path) -> None:
@@ -270,9 +278,9 @@ def test_the_record_is_a_config_map_that_nodes_cannot_write() -> None:
 
 INVENTORY = """
 _cluster = {{
-    "machine-id": ["machine-id m", "have:kubelet.conf", "have:manifests/kube-apiserver.yaml", "rotating", "api ok"],
-    "kubelet-config": {settings!r},
-    "systemctl show containerd.service": {runtime!r},
+    "<<< KubeadmNode": ["machine-id m", "have:kubelet.conf", "have:manifests/kube-apiserver.yaml", "rotating", "api ok"],
+    "<<< ClusterSettings": {settings!r},
+    "<<< ContainerRuntime": {runtime!r},
 }}
 def _host(name, ip, **data):
     return f"@fake/{{name}}", {{"fake_delay": 0, "fake_delay_jitter": 0, "node_name": name, "node_ip": ip, **data}}
@@ -294,11 +302,12 @@ RUNTIME = ["version:containerd 2.2.3", "version:runc 1.4.2"]
 
 def run(tmp_path: Path, settings: object, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Follow a cluster that answers so, and keep its record."""
-    (tmp_path / "inventory.py").write_text(INVENTORY.format(settings=settings, runtime=RUNTIME))
+    (tmp_path / "inventory.py").write_text(FRAMED + INVENTORY.format(settings=settings, runtime=RUNTIME))
     (tmp_path / "deploy.py").write_text(DEPLOY)
     return subprocess.run(
         [Path(sys.executable).with_name("pyinfra"), "-y", "-vv", *arguments, "inventory.py", "deploy.py"],
         cwd=tmp_path,
+        env=ENVIRONMENT,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -319,7 +328,7 @@ def test_every_host_follows_the_cluster_and_its_operator_reads_it_once(tmp_path:
     assert output.count(news) == 1
     # The record is there: nothing is written, and no machine is asked for what it says.
     assert "apply --server-side" not in output
-    assert "systemctl show containerd.service" not in output
+    assert "<<< ContainerRuntime" not in output
 
 
 def test_a_cluster_without_a_record_gets_one_of_what_its_machines_have(tmp_path: Path) -> None:

@@ -384,7 +384,7 @@ def test_the_script_tells_kubectl_every_change(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stdout) == (0, "")
     seen = sorted(path.read_text() for path in tmp_path.glob("seen-*"))
-    assert [text.partition("<--request-timeout=15s>")[2] for text in seen] == [
+    assert [text.partition("<--request-timeout=30s>")[2] for text in seen] == [
         "<label><--overwrite><node><a><b c><disk=ssd><odd='$(touch x)'>",
         "<taint><--overwrite><node><c><spot:NoExecute->",
     ]
