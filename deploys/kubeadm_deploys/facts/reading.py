@@ -7,12 +7,13 @@ failed. A machine that reboots would then be taken for an empty one. So nothing 
 import re
 from typing import TypeVar
 
-from paramiko import SSHException
+from paramiko import SSHException, Transport
 from pyinfra.api import FactBase, StringCommand
 from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
 from pyinfra.api.exceptions import ConnectError, DeployError
 from pyinfra.api.host import Host
 from pyinfra.connectors.ssh import SSHConnector
+from pyinfra.connectors.sshuserclient import SSHClient
 from pyinfra.connectors.util import CommandOutput
 
 T = TypeVar("T")
@@ -50,7 +51,7 @@ def read(host: Host, fact: type[FactBase[T]], *, seconds: int = SECONDS, **argum
     what = _in_words(fact.__name__)
     try:
         if not host.connected:
-            host.connect(reason=f"to read {what}", show_errors=False, raise_exceptions=True)
+            _connect(host, what=what)
         succeeded, output = host.run_shell_command(
             framed_command(fact.__name__, question.command(**arguments)),
             print_output=host.state.print_fact_output,
@@ -122,18 +123,39 @@ def _connector_arguments(host: Host, *, seconds: int) -> dict[str, object]:
     return {**chosen, "_stdin": None, "_timeout": seconds}
 
 
+def _connect(host: Host, *, what: str) -> None:
+    client = _client(host)
+    try:
+        host.connect(reason=f"to read {what}", show_errors=False, raise_exceptions=True)
+    except ConnectError:
+        if isinstance(host.connector, SSHConnector):
+            # A client that never had a connection fails with an error that pyinfra shows as a traceback, the one whose
+            # connection broke does not.
+            host.connector.client = client
+        raise
+
+
 def _is_broken(host: Host) -> bool:
     """Whether the connection ended while the command ran: paramiko then only lacks its exit status."""
-    client = host.connector.client if isinstance(host.connector, SSHConnector) else None
-    transport = client.get_transport() if client else None
+    transport = _transport(host)
     return transport is not None and not transport.is_active()
+
+
+def _client(host: Host) -> SSHClient | None:
+    return host.connector.client if isinstance(host.connector, SSHConnector) else None
+
+
+def _transport(host: Host) -> Transport | None:
+    client = _client(host)
+    return client.get_transport() if client else None
 
 
 def _forget_connection(host: Host) -> None:
     """Have the next question connect again: a connection over SSH that broke stays broken."""
     if isinstance(host.connector, SSHConnector):
-        if host.connector.client is not None:
-            host.connector.client.close()
+        if transport := _transport(host):
+            # Not the client, which would then have no transport: see _connect.
+            transport.close()
         host.connected = False
 
 
