@@ -17,6 +17,7 @@ from pyinfra.connectors.fake import FakeConnector
 from pyinfra.connectors.util import CommandOutput, OutputLine
 from typing_extensions import override
 
+from kubeadm_deploys.facts.etcd import EtcdMembers
 from kubeadm_deploys.facts.reading import NotRead, framed_command, framed_lines, read
 from tests.fake_answers import ENVIRONMENT, framed
 from tests.pyinfra_hosts import fake_hosts
@@ -221,6 +222,23 @@ def test_an_answer_that_is_not_whole_is_none(
         read(host, ProbeAnswer)
     assert raised.value.reason.startswith(reason)
     assert raised.value.reached
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "null",
+        "[]",
+        "{}",
+        '{"members": null}',
+        '{"members": [{}]}',
+        '{"members": [{"ID": 1, "peerURLs": null}]}',
+    ],
+)
+def test_json_of_another_form_is_no_answer(monkeypatch: pytest.MonkeyPatch, host: Host, answer: str) -> None:
+    answers(monkeypatch, lambda: (True, framed("EtcdMembers", [answer]), []))
+    with pytest.raises(NotRead, match="the answer cannot be understood"):
+        read(host, EtcdMembers)
 
 
 def test_an_error_repeats_only_the_end_of_what_a_machine_said(
