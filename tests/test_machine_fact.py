@@ -5,10 +5,11 @@ import os
 import socket
 import subprocess
 import time
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
+from kubeadm_deploys.facts.kubeadm_node import SAVED_ETCD
 from kubeadm_deploys.facts.machine import DISKS, Disk, Machine, MachineState, Probe, Route
 
 OUTPUT = """\
@@ -116,6 +117,27 @@ def asked(
     done = subprocess.run(["/bin/sh", "-c", script], env={"PATH": path}, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     return fact.process(done.stdout.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("entries", "found"),
+    [
+        # A filesystem of its own has the first, a machine that was joined again the second.
+        (["lost+found"], set()),
+        (["lost+found", PurePosixPath(SAVED_ETCD).name], set()),
+        (["lost+found", "member"], {"member"}),
+        (["default.etcd", "lost+found2"], {"default.etcd", "lost+found2"}),
+    ],
+)
+def test_data_of_etcd_are_told_from_what_a_filesystem_of_its_own_has(
+    tmp_path: Path, entries: list[str], found: set[str]
+) -> None:
+    for entry in entries:
+        (tmp_path / entry).mkdir()
+    script = Machine().command(kubernetes_version="1.36.3", key_url="", urls=()).get_raw_value()
+    script = script.replace("ls -A /var/lib/etcd", f"ls -A {tmp_path}")
+    done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True)
+    assert Machine().process(done.stdout.splitlines()).etcd_entries == found
 
 
 @pytest.fixture

@@ -418,19 +418,19 @@ def in_parallel(work: Callable[[Host], T], hosts: Iterable[Host]) -> dict[str, T
     if not hosts:
         return {}
     config = ctx_config.get()
+    done: dict[str, T] = {}
+    errors: list[Exception] = []
 
-    def each(host: Host) -> T | Exception:
+    def each(host: Host) -> None:
         # What a deploy file has set in pyinfra's config, like SUDO, counts for its own greenlet only. An exception is
         # handed on by hand: gevent prints those that end a greenlet.
         with ctx_config.use(config):
             try:
-                return work(host)
+                done[host.name] = work(host)
             except Exception as error:
-                return error
+                errors.append(error)
 
-    done: dict[str, T] = {}
-    for host, result in zip(hosts, Pool(hosts[0].state.pool.size).map(each, hosts), strict=True):
-        if isinstance(result, Exception):
-            raise result
-        done[host.name] = result
-    return done
+    Pool(hosts[0].state.pool.size).map(each, hosts)
+    if errors:
+        raise errors[0]
+    return {host.name: done[host.name] for host in hosts}

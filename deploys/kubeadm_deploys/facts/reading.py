@@ -66,7 +66,7 @@ def read(host: Host, fact: type[FactBase[T]], *, seconds: int = SECONDS, **argum
         raise NotRead(host=host.name, what=what, reason=reason, reached=True)
     try:
         return question.process(lines)
-    except (ValueError, KeyError, IndexError) as error:
+    except (ValueError, TypeError, AttributeError, LookupError) as error:
         reason = f"the answer cannot be understood ({type(error).__name__}: {error})"
         raise NotRead(host=host.name, what=what, reason=reason[:_LONGEST_REASON], reached=True) from None
 

@@ -1,0 +1,240 @@
+"""What the hosts of a run take for true, read from pretend machines: before operations run, and again while they do."""
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import pytest
+from pyinfra.api import State
+from pyinfra.api.exceptions import DeployError
+from pyinfra.connectors.fake import FakeConnector
+
+from kubeadm_deploys import cluster_run
+from kubeadm_deploys.cluster_run import ClusterRun
+from kubeadm_deploys.facts.cluster_members import ClusterMembersState
+from kubeadm_deploys.facts.kubeadm_node import MANIFESTS
+from kubeadm_deploys.facts.reading import NotRead
+from kubeadm_deploys.nodes import Node, Topology
+from tests.fake_answers import frame_answers
+from tests.pyinfra_hosts import fake_hosts
+
+NODES = tuple(
+    Node(host=f"@fake/cp-{number}", name=f"cp-{number}", ip=f"10.0.0.{number}", address="")
+    for number in (1, 2, 3)
+)
+TOPOLOGY = Topology(control_planes=NODES, workers=())
+
+Responses = dict[str, Any]
+
+FAILS: Responses = {"success": False, "stderr": "sh: 1: Cannot fork"}
+ETCD = [json.dumps({"members": [{"ID": 1, "name": "cp-1", "peerURLs": ["https://10.0.0.1:2380"]}]})]
+BARE: Responses = {"<<< KubeadmNode": ["machine-id m"]}
+
+
+def control_plane(*, api: str = "ok", rotating: bool = True, **more: Any) -> Responses:
+    """A control plane with a cluster; ``more`` is what it answers to other facts."""
+    files = (
+        "kubelet.conf",
+        "admin.conf",
+        "pki/ca.key",
+        "etcd",
+        *(f"manifests/{name}.yaml" for name in MANIFESTS),
+    )
+    lines = [
+        *(f"have:{file}" for file in files),
+        "ca b3Vycw==",
+        f"api {api}",
+        *(["rotating"] if rotating else []),
+    ]
+    return {
+        "<<< KubeadmNode": lines,
+        "<<< ClusterMembers": [f"etcd {ETCD[0]}", "node:cp-1 machine=m ready=True control-plane"],
+        "<<< EtcdMembers": ETCD,
+        **{f"<<< {fact}": answer for fact, answer in more.items()},
+    }
+
+
+@pytest.fixture(autouse=True)
+def hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fake hosts whose answers are framed, and no waiting for what does not come."""
+    monkeypatch.setattr(FakeConnector, "_lookup_response", FakeConnector._lookup_response)
+    frame_answers()
+    monkeypatch.setattr(cluster_run, "_API_SECONDS", 0)
+    monkeypatch.setattr(cluster_run, "sleep", lambda _: None)
+
+
+def machines(*responses: Responses) -> Mapping[str, Responses]:
+    return {f"cp-{number}": each for number, each in enumerate(responses, start=1)}
+
+
+@pytest.fixture
+def alive() -> Iterator[State]:
+    """A live cluster of one control plane, and two bare machines."""
+    with fake_hosts(machines(control_plane(), BARE, BARE)) as state:
+        yield state
+
+
+def becomes(state: State, number: int, responses: Responses) -> None:
+    """From now on a machine answers so."""
+    state.inventory.get_host(f"@fake/cp-{number}").connector.data["fake_responses"] = responses
+
+
+UNREADABLE = [{"<<< KubeadmNode": FAILS}, {"<<<": FAILS}]
+
+
+def test_a_cluster_is_found(alive: State) -> None:
+    run = ClusterRun()
+    election = run.election(TOPOLOGY)
+    assert (election.leader, election.exists, election.problem) == (NODES[0].host, True, "")
+    members = run.members(TOPOLOGY)
+    assert members is not None and list(members.nodes) == ["cp-1"]
+    assert run.api_answers(TOPOLOGY)
+
+
+@pytest.mark.parametrize("answers", UNREADABLE)
+def test_a_control_plane_whose_first_question_fails_is_not_an_empty_machine(answers: Responses) -> None:
+    for executing in (False, True):
+        with fake_hosts(machines(answers, BARE, BARE), executing=executing):
+            election = ClusterRun().election(TOPOLOGY)
+        assert not election.exists
+        assert "cp-1 could not be read (sh: 1: Cannot fork), and may have one" in election.problem
+
+
+@pytest.mark.parametrize("answers", UNREADABLE)
+def test_a_cluster_that_stops_to_answer_while_operations_run_is_still_there(
+    alive: State, answers: Responses
+) -> None:
+    run = ClusterRun()
+    run.election(TOPOLOGY)
+    alive.is_executing = True
+    becomes(alive, 1, answers)
+    election = run.election(TOPOLOGY)
+    assert election.exists and not election.healthy
+    assert "cannot be found any more" in election.problem
+    assert not run.api_answers(TOPOLOGY)
+    assert run.members(TOPOLOGY) is None
+
+
+def test_what_is_read_again_is_read_from_the_machines(alive: State) -> None:
+    run = ClusterRun()
+    run.planned(TOPOLOGY)
+    assert run.members_planned(TOPOLOGY) is not None
+    becomes(alive, 2, {"<<< KubeadmNode": ["machine-id other", "have:kubelet.conf"]})
+    joined = control_plane()
+    joined["<<< ClusterMembers"] = [*joined["<<< ClusterMembers"], "node:worker-1 machine=w ready=True"]
+    becomes(alive, 1, joined)
+    host = alive.inventory.get_host(NODES[1].host)
+    assert run.found(host).machine_id == "m"
+    run.read_again(TOPOLOGY)
+    assert run.found(host).machine_id == "other"
+    members = run.members_planned(TOPOLOGY)
+    assert members is not None and "worker-1" in members.nodes
+
+
+def test_what_is_read_again_does_not_make_a_cluster_stop_to_exist(alive: State) -> None:
+    run = ClusterRun()
+    run.planned(TOPOLOGY)
+    becomes(alive, 1, BARE)
+    run.read_again(TOPOLOGY)
+    assert run.planned(TOPOLOGY).exists
+    assert "cannot be found any more" in run.planned(TOPOLOGY).problem
+    assert run.members_planned(TOPOLOGY) is None
+
+
+def test_members_of_which_nothing_was_read_are_an_error_and_not_nobody() -> None:
+    said = "could not read cluster members: sh: 1: Cannot fork"
+    answers = machines(control_plane(ClusterMembers=FAILS), BARE, BARE)
+    with fake_hosts(answers), pytest.raises(NotRead, match=said):
+        ClusterRun().members(TOPOLOGY)
+
+
+def test_members_are_empty_without_a_cluster_and_unknown_while_its_api_is_down() -> None:
+    with fake_hosts(machines(BARE, BARE, BARE)):
+        assert ClusterRun().members(TOPOLOGY) == ClusterMembersState()
+    with fake_hosts(machines(control_plane(api="not ready: etcd"), BARE, BARE)):
+        assert ClusterRun().members(TOPOLOGY) is None
+
+
+STARTING = "not ready: connection refused"
+
+
+@pytest.mark.parametrize(
+    ("answers", "stored_nothing"),
+    [
+        # An init that was killed before its API server had written anything.
+        (control_plane(api=STARTING, rotating=False, EtcdKeys=[]), True),
+        (control_plane(api=STARTING, rotating=False, EtcdKeys=["", ""]), True),
+        # A cluster whose API server is down, and one whose etcd cannot be asked.
+        (control_plane(api=STARTING, rotating=False, EtcdKeys=["/registry/namespaces/default", ""]), False),
+        (control_plane(api=STARTING, rotating=False, EtcdKeys=FAILS), False),
+        # Its kubelet has joined: an init has come further than that.
+        (control_plane(api=STARTING, rotating=True, EtcdKeys=[]), False),
+    ],
+)
+def test_only_an_etcd_that_was_asked_and_holds_nothing_is_no_cluster(
+    answers: Responses, stored_nothing: bool
+) -> None:
+    with fake_hosts(machines(answers, BARE, BARE), executing=True):
+        election = ClusterRun().election(TOPOLOGY)
+    assert election.stored_nothing is stored_nothing
+    assert election.exists is not stored_nothing
+    assert bool(election.problem) is not stored_nothing
+
+
+@pytest.mark.parametrize("second", [{"<<< KubeadmNode": FAILS}, control_plane(api=STARTING, rotating=False)])
+def test_an_empty_etcd_is_no_proof_beside_a_machine_that_may_have_the_cluster(second: Responses) -> None:
+    first = control_plane(api=STARTING, rotating=False, EtcdKeys=[])
+    with fake_hosts(machines(first, second, BARE), executing=True):
+        election = ClusterRun().election(TOPOLOGY)
+    assert election.exists and election.problem
+
+
+def test_kubeadm_that_an_earlier_run_left_at_work_is_waited_for(
+    alive: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = alive.inventory.get_host(NODES[1].host)
+    becomes(alive, 2, {"<<< KubeadmNode": ["kubeadm-runs"]})
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            becomes(alive, 2, BARE)
+
+    monkeypatch.setattr(cluster_run, "sleep", sleep)
+    assert ClusterRun().found_now(host).machine_id == "m"
+    assert len(waits) == 3
+    becomes(alive, 2, {"<<< KubeadmNode": ["kubeadm-runs"]})
+    monkeypatch.setattr(cluster_run, "_KUBEADM_SECONDS", 0)
+    with pytest.raises(DeployError, match="@fake/cp-2: kubeadm of an earlier run has not ended"):
+        ClusterRun().found_now(host)
+
+
+def test_a_check_that_waits_for_the_api_is_made_once_and_told_to_all() -> None:
+    run = ClusterRun()
+    run.check_deferred()
+    made: list[str] = []
+
+    def check() -> None:
+        made.append("check")
+        raise DeployError("cp-1: something was found")
+
+    run.deferred_check = check
+    for _ in range(3):
+        with pytest.raises(DeployError, match="something was found"):
+            run.check_deferred()
+    assert made == ["check"]
+
+
+def test_what_is_decided_once_is_decided_by_the_first_who_asks() -> None:
+    run = ClusterRun()
+    assert [run.once("removal", partial(str, number)) for number in range(3)] == ["0", "0", "0"]
+    assert run.once("reset", lambda: "other") == "other"
+
+    def fails() -> None:
+        raise DeployError("not now")
+
+    for _ in range(2):
+        with pytest.raises(DeployError):
+            run.once("fails", fails)

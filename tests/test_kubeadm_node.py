@@ -1,0 +1,216 @@
+"""kubeadm's traces on a machine: the fact's real script in a folder, what it makes of a machine, and what is put back."""
+
+import dataclasses
+import itertools
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from kubeadm_deploys.facts.kubeadm_node import (
+    MANIFESTS,
+    KubeadmNode,
+    KubeadmNodeState,
+    NodeState,
+    node_state,
+)
+from kubeadm_deploys.operations.kubeadm import restore_commands
+from tests.machines import MEMBER, STATIC_PODS, WORKER
+
+KUBELET_CONF = """\
+clusters:
+- cluster:
+    server: https://api.shop.internal:6443
+  name: shop
+users:
+- user:
+    client-certificate: /var/lib/kubelet/pki/kubelet-client-current.pem
+"""
+ADMIN_CONF = "apiVersion: v1\nclusters:\n- cluster:\n    server: https://x:6443\n  name: shop\ncontexts: []\n"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The machine's root, with no trace of kubeadm, and programs that answer for it."""
+    write(tmp_path, "etc/machine-id", "abc\n")
+    write(tmp_path, "bin/systemctl", "#!/bin/sh\necho inactive\nexit 3\n").chmod(0o755)
+    write(tmp_path, "bin/curl", "#!/bin/sh\nprintf ok\n").chmod(0o755)
+    return tmp_path
+
+
+def write(root: Path, path: str, text: str = "x\n") -> Path:
+    file = root / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    return file
+
+
+def within(root: Path, script: str) -> str:
+    """A script that finds another machine's /etc and /var."""
+    return re.sub(r"(?<![\w/])/(etc|var)/", rf"{root}/\1/", script)
+
+
+def run(root: Path, script: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", "-c", within(root, script)],
+        env={"PATH": f"{root}/bin:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+    )
+
+
+def found(root: Path) -> KubeadmNodeState:
+    done = run(root, KubeadmNode().command())
+    assert (done.returncode, done.stderr) == (0, "")
+    return KubeadmNode().process(done.stdout.splitlines())
+
+
+def member(root: Path) -> None:
+    """Make a control plane of the machine."""
+    for path in ("pki/ca.key", "pki/etcd/ca.crt", *(f"manifests/{name}.yaml" for name in MANIFESTS)):
+        write(root, f"etc/kubernetes/{path}")
+    write(root, "etc/kubernetes/pki/ca.crt", "ours")
+    write(root, "etc/kubernetes/kubelet.conf", KUBELET_CONF)
+    write(root, "etc/kubernetes/admin.conf", ADMIN_CONF)
+    (root / "var/lib/etcd/member").mkdir(parents=True)
+
+
+def test_a_machine_without_traces_is_absent(root: Path) -> None:
+    assert found(root) == KubeadmNodeState(machine_id="abc")
+    assert node_state(found(root), cluster_ca="ours") is NodeState.ABSENT
+
+
+def test_a_control_plane_is_read(root: Path) -> None:
+    member(root)
+    state = found(root)
+    assert state == dataclasses.replace(
+        MEMBER,
+        server="https://api.shop.internal:6443",
+        cluster_name="shop",
+        machine_id="abc",
+    )
+    assert (state.is_control_plane, state.has_joined, state.has_cluster) == (True, True, True)
+    assert state.missing_manifests == ()
+
+
+def test_a_kubelet_conf_that_was_made_anew_is_seen(root: Path) -> None:
+    member(root)
+    embedded = KUBELET_CONF.replace(
+        "client-certificate: /var/lib/kubelet/pki/kubelet-client-current.pem", "x"
+    )
+    write(root, "etc/kubernetes/kubelet.conf", embedded)
+    assert not found(root).rotating
+    assert found(root).has_cluster
+
+
+@pytest.mark.parametrize(
+    ("said", "api"),
+    [
+        ("ok", "ok"),
+        (
+            "[+]ping ok\\n[-]etcd failed: reason withheld\\n[-]informer-sync failed\\nreadyz check failed\\n",
+            None,
+        ),
+        ("curl: (7) Failed to connect", "not ready: curl: (7) Failed to connect"),
+    ],
+)
+def test_what_the_api_server_says_of_itself_is_read(root: Path, said: str, api: str | None) -> None:
+    member(root)
+    write(root, "bin/curl", f"#!/bin/sh\nprintf '{said}'\n")
+    assert found(root).api == (api or "not ready: etcd informer-sync")
+
+
+def test_names_in_quotes_are_names(root: Path) -> None:
+    write(root, "etc/kubernetes/admin.conf", ADMIN_CONF.replace("shop", '"2024"'))
+    assert found(root).cluster_name == "2024"
+
+
+@pytest.mark.parametrize("state", ["active", "activating", "deactivating"])
+def test_kubeadm_that_is_still_at_work_is_seen(root: Path, state: str) -> None:
+    member(root)
+    write(root, "bin/systemctl", f"#!/bin/sh\necho {state}\n")
+    assert found(root).kubeadm_runs
+
+
+def test_data_of_etcd_that_are_kept_are_no_trace_of_a_cluster(root: Path) -> None:
+    (root / "var/lib/etcd/kubeadm-deploys-saved/20261128T000000Z/member").mkdir(parents=True)
+    (root / "var/lib/etcd/lost+found").mkdir()
+    assert found(root) == KubeadmNodeState(machine_id="abc", saved_etcd=True)
+    assert node_state(found(root)) is NodeState.ABSENT
+
+
+def backup(root: Path, manifest: str, *, made: str = "2026-11-28-10-00-00", text: str = "backup\n") -> Path:
+    return write(root, f"etc/kubernetes/tmp/kubeadm-backup-manifests-{made}/{manifest}.yaml", text)
+
+
+@pytest.mark.parametrize("manifest", MANIFESTS)
+@pytest.mark.parametrize("left", ["nothing", "an empty file"])
+def test_a_manifest_that_only_kubeadms_backup_has_is_put_back(root: Path, manifest: str, left: str) -> None:
+    """kubeadm's upgrade was killed between its two renames."""
+    member(root)
+    path = root / f"etc/kubernetes/manifests/{manifest}.yaml"
+    path.unlink()
+    if left == "an empty file":
+        path.touch()
+    backup(root, manifest, made="2026-01-28-10-00-00", text="an older one\n")
+    newest = backup(root, manifest)
+    state = found(root)
+    assert state.missing_manifests == (manifest,)
+    assert state.backups == {manifest: str(newest)}
+    assert (state.is_control_plane, state.has_cluster) == (True, True)
+
+    (command,) = restore_commands(state)
+    done = run(root, command.get_raw_value())
+    assert (done.returncode, done.stderr) == (0, "")
+    assert path.read_text() == "backup\n"
+    # The backup stays, and the kubelet has never met a file that was half written, nor one of another name.
+    assert newest.exists()
+    assert {each.name for each in path.parent.iterdir()} == {f"{name}.yaml" for name in MANIFESTS}
+    assert restore_commands(found(root)) == []
+
+
+def test_what_is_there_is_never_replaced_by_a_backup(root: Path) -> None:
+    member(root)
+    for manifest in MANIFESTS:
+        backup(root, manifest)
+    assert found(root).backups == {}
+    assert restore_commands(found(root)) == []
+
+
+def test_nothing_is_put_back_while_kubeadm_is_at_work_or_without_a_cluster() -> None:
+    lacks = dataclasses.replace(
+        MEMBER,
+        files=MEMBER.files - {"manifests/etcd.yaml"},
+        backups={"etcd": "/etc/kubernetes/tmp/x/etcd.yaml"},
+    )
+    assert len(restore_commands(lacks)) == 1
+    assert restore_commands(dataclasses.replace(lacks, kubeadm_runs=True)) == []
+    # Backups that a reset has left.
+    left = KubeadmNodeState(backups=dict.fromkeys(MANIFESTS, "/etc/kubernetes/tmp/x"))
+    assert not left.has_cluster
+    assert restore_commands(left) == []
+
+
+@pytest.mark.parametrize(
+    "missing", [*map(frozenset, itertools.combinations(sorted(STATIC_PODS), 1)), STATIC_PODS]
+)
+def test_the_role_is_known_by_more_than_one_file(missing: frozenset[str]) -> None:
+    found = dataclasses.replace(MEMBER, files=MEMBER.files - missing, api="")
+    assert (found.is_control_plane, found.has_cluster) == (True, True)
+    without_etcds = dataclasses.replace(found, files=found.files - {"etcd"})
+    assert without_etcds.is_control_plane
+
+
+def test_one_copied_file_makes_no_control_plane_of_a_worker() -> None:
+    for copied in ("admin.conf", "super-admin.conf", "pki/ca.key", "pki/etcd/ca.crt"):
+        found = dataclasses.replace(WORKER, files=WORKER.files | {copied})
+        assert not found.is_control_plane and not found.has_cluster
+
+
+def test_etcd_without_any_trace_of_kubeadm_is_somebody_elses(root: Path) -> None:
+    (root / "var/lib/etcd/member").mkdir(parents=True)
+    assert found(root).has_etcd_of_others
+    member_files = dataclasses.replace(MEMBER, files=frozenset({"etcd"}))
+    assert not member_files.has_etcd_of_others

@@ -1,0 +1,277 @@
+"""How machines are asked: whole answers or an error, with the real shell and connectors that fail."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from paramiko import SSHException
+from pyinfra.api import FactBase, StringCommand
+from pyinfra.api.exceptions import ConnectError
+from pyinfra.api.host import Host
+from pyinfra.connectors.fake import FakeConnector
+from pyinfra.connectors.util import CommandOutput, OutputLine
+from typing_extensions import override
+
+from kubeadm_deploys.facts.etcd import EtcdMembers
+from kubeadm_deploys.facts.reading import NotRead, framed_command, framed_lines, read
+from tests.fake_answers import ENVIRONMENT, framed
+from tests.pyinfra_hosts import fake_hosts
+
+SHELLS = [["sh", "-c"], ["bash", "-c"]]
+
+
+def ask(script: str, *, shell: list[str], **environment: str) -> tuple[int, list[str]]:
+    """Run a script as a fact's command is run; its exit status and what it printed to stdout."""
+    done = subprocess.run(
+        [*shell, framed_command("Probe", script).get_raw_value()],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, done.stdout.split("\n")[:-1]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("script", "status", "lines"),
+    [
+        ("echo one; echo two", 0, ["one", "two"]),
+        ("printf 'no newline'", 0, ["no newline"]),
+        ("printf 'one\\n\\n\\ntwo\\n'", 0, ["one", "", "", "two"]),
+        ("printf 'one\\r\\ntwo\\r\\n'", 0, ["one", "two"]),
+        ("true", 0, []),
+        ("", 0, []),
+        ("echo before; exit 0; echo after", 0, ["before"]),
+        ("echo before; false", 1, ["before"]),
+        ("echo before; exit 7", 7, ["before"]),
+        ("set -eu\necho before\nfalse\necho after", 1, ["before"]),
+        ("echo words >&2; echo one", 0, ["one"]),
+        ("echo one # a comment", 0, ["one"]),
+        ("cd /nonexistent 2> /dev/null || exit 0; echo after", 0, []),
+        # What looks like a mark is an answer's line when it stands within one.
+        ("echo '<<< Probe'; echo '>>> Other'; echo one", 0, ["<<< Probe", ">>> Other", "one"]),
+        ("echo '>>> Probe'; echo one", 0, [">>> Probe", "one"]),
+    ],
+)
+def test_a_whole_answer_is_what_the_script_printed(
+    shell: list[str], script: str, status: int, lines: list[str]
+) -> None:
+    # A script without a command is none in a shell's parentheses.
+    found, output = ask(script or ":", shell=shell)
+    assert found == status
+    assert framed_lines("Probe", output) == lines
+
+
+@pytest.mark.parametrize("welcome", ["Welcome to this machine", "\\nhave:kubelet.conf\\n", "no newline"])
+def test_what_a_login_shell_prints_is_no_part_of_the_answer(tmp_path: Path, welcome: str) -> None:
+    """Over SSH, Debian's bash reads .bashrc for every command; with BASH_ENV it reads a file here too."""
+    greeting = tmp_path / "bashrc"
+    greeting.write_text(f"printf '{welcome}\\n'\n" if welcome != "no newline" else f"printf '{welcome}'\n")
+    goodbye = f"trap 'cat {greeting}' EXIT;"
+    status, output = ask("echo one", shell=["bash", "-c"], BASH_ENV=str(greeting))
+    assert (status, framed_lines("Probe", output)) == (0, ["one"])
+    assert "".join(output).startswith(welcome.replace("\\n", ""))
+    after = subprocess.run(
+        ["bash", "-c", f"{goodbye} {framed_command('Probe', 'echo one').get_raw_value()}"],
+        capture_output=True,
+        text=True,
+    )
+    assert framed_lines("Probe", after.stdout.split("\n")) == ["one"]
+    assert after.stdout.count(welcome.replace("\\n", "")) == 1
+
+
+def test_an_answer_that_was_cut_off_is_none() -> None:
+    _, whole = ask("echo one; echo two", shell=["sh", "-c"])
+    assert framed_lines("Probe", whole) == ["one", "two"]
+    end = whole.index(">>> Probe")
+    for length in range(end + 1):
+        assert framed_lines("Probe", whole[:length]) is None
+    assert framed_lines("Probe", whole[whole.index("<<< Probe") + 1 :]) is None
+    assert framed_lines("Probe", whole[::-1]) is None
+    assert framed_lines("Other", whole) is None
+    assert framed_lines("Probe", []) is None
+
+
+def test_a_script_whose_shell_is_killed_gives_no_answer() -> None:
+    _, output = ask("echo one; kill -9 $$", shell=["sh", "-c"])
+    assert framed_lines("Probe", output) is None
+
+
+class ProbeAnswer(FactBase[int]):
+    """A number."""
+
+    @override
+    def command(self, what: str = "number") -> StringCommand:
+        return StringCommand(f"cat {what}")
+
+    @override
+    def process(self, output: list[str]) -> int:
+        return int(output[0])
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    with fake_hosts({"cp-1": {}}) as state:
+        yield state.inventory.get_host("@fake/cp-1")
+
+
+Answer = tuple[bool, list[str], list[str]]
+
+
+def answers(monkeypatch: pytest.MonkeyPatch, answer: Callable[[], Answer]) -> list[dict[str, Any]]:
+    """Have fake hosts answer so; what they were asked with."""
+    asked: list[dict[str, Any]] = []
+
+    def run(self: FakeConnector, command: StringCommand, **arguments: Any) -> tuple[bool, CommandOutput]:
+        asked.append({"command": command.get_raw_value(), **arguments})
+        succeeded, stdout, stderr = answer()
+        lines = [OutputLine("stdout", line) for line in stdout] + [
+            OutputLine("stderr", line) for line in stderr
+        ]
+        return succeeded, CommandOutput(lines)
+
+    monkeypatch.setattr(FakeConnector, "run_shell_command", run)
+    return asked
+
+
+def failing(error: Exception) -> Callable[[], Answer]:
+    def fail() -> Answer:
+        raise error
+
+    return fail
+
+
+def test_an_answer_is_read(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
+    asked = answers(
+        monkeypatch, lambda: (True, ["Welcome", *framed("ProbeAnswer", ["42"]), "bye"], ["warned"])
+    )
+    assert read(host, ProbeAnswer, what="that") == 42
+    assert "cat that" in asked[0]["command"]
+    assert asked[0]["_timeout"] == 120
+    assert read(host, ProbeAnswer, seconds=7) == 42
+    assert asked[1]["_timeout"] == 7
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (TimeoutError(), "no answer within 7 s"),
+        (TimeoutError("timed out"), "timed out"),
+        (OSError("Socket is closed"), "Socket is closed"),
+        (ConnectionResetError(104, "Connection reset by peer"), "[Errno 104] Connection reset by peer"),
+        (SSHException("SSH session not active"), "SSH session not active"),
+        (EOFError(), "EOFError"),
+    ],
+)
+def test_a_connection_that_breaks_is_no_answer(
+    monkeypatch: pytest.MonkeyPatch, host: Host, error: Exception, reason: str
+) -> None:
+    answers(monkeypatch, failing(error))
+    with pytest.raises(NotRead) as raised:
+        read(host, ProbeAnswer, seconds=7)
+    assert (raised.value.host, raised.value.what) == ("@fake/cp-1", "probe answer")
+    assert (raised.value.reason, raised.value.reached) == (reason, False)
+    assert str(raised.value) == f"@fake/cp-1: could not read probe answer: {reason}"
+
+
+def test_a_machine_that_does_not_let_anybody_in_is_no_answer(
+    monkeypatch: pytest.MonkeyPatch, host: Host
+) -> None:
+    host.connected = False
+    monkeypatch.setattr(
+        FakeConnector, "connect", lambda _: failing(ConnectError("Could not connect (timed out)"))()
+    )
+    with pytest.raises(
+        NotRead, match=r"could not read probe answer: Could not connect \(timed out\)"
+    ) as raised:
+        read(host, ProbeAnswer)
+    assert not raised.value.reached
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        # Exit statuses that are not 0, whatever stands in the answer.
+        (
+            (False, framed("ProbeAnswer", ["42"]), ["kubectl: connection refused"]),
+            "kubectl: connection refused",
+        ),
+        ((False, framed("ProbeAnswer", []), []), "<<< ProbeAnswer >>> ProbeAnswer"),
+        ((False, [], ["sh: 1: Cannot fork"]), "sh: 1: Cannot fork"),
+        ((False, [], []), "the command failed and printed nothing"),
+        # sudo that refuses on stdout, and shells that do not run what they are given.
+        ((True, ["This account is currently not available."], []), "the answer is not whole"),
+        ((True, [], []), "the answer is not whole"),
+        ((True, framed("ProbeAnswer", ["42"])[:-1], ["Killed"]), "the answer is not whole (Killed)"),
+        ((True, framed("Other", ["42"]), []), "the answer is not whole"),
+        # Whole answers that nobody understands.
+        ((True, framed("ProbeAnswer", ["forty-two"]), []), "the answer cannot be understood (ValueError"),
+        ((True, framed("ProbeAnswer", []), []), "the answer cannot be understood (IndexError"),
+    ],
+)
+def test_an_answer_that_is_not_whole_is_none(
+    monkeypatch: pytest.MonkeyPatch, host: Host, answer: Answer, reason: str
+) -> None:
+    answers(monkeypatch, lambda: answer)
+    with pytest.raises(NotRead) as raised:
+        read(host, ProbeAnswer)
+    assert raised.value.reason.startswith(reason)
+    assert raised.value.reached
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "null",
+        "[]",
+        "{}",
+        '{"members": null}',
+        '{"members": [{}]}',
+        '{"members": [{"ID": 1, "peerURLs": null}]}',
+    ],
+)
+def test_json_of_another_form_is_no_answer(monkeypatch: pytest.MonkeyPatch, host: Host, answer: str) -> None:
+    answers(monkeypatch, lambda: (True, framed("EtcdMembers", [answer]), []))
+    with pytest.raises(NotRead, match="the answer cannot be understood"):
+        read(host, EtcdMembers)
+
+
+def test_an_error_repeats_only_the_end_of_what_a_machine_said(
+    monkeypatch: pytest.MonkeyPatch, host: Host
+) -> None:
+    answers(monkeypatch, lambda: (False, [], ["x" * 10_000, "the reason"]))
+    with pytest.raises(NotRead, match=r"x the reason$") as raised:
+        read(host, ProbeAnswer)
+    assert len(raised.value.reason) <= 400
+
+
+def test_a_machine_that_goes_away_is_not_read_and_is_read_again_when_it_is_back() -> None:
+    """pyinfra's own connection over SSH to a server that reboots; see ``ssh_that_goes_away``."""
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("ssh_that_goes_away.py")],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    seen = {each.pop("when"): each for each in map(json.loads, done.stdout.splitlines())}
+    assert {when: each["read"] for when, each in seen.items()} == {
+        "up": True,
+        "hangs": False,
+        "up after it hung": True,
+        "breaks off": False,
+        "up after it broke off": True,
+        "down": False,
+        "still down": False,
+        "up again": True,
+    }
+    assert {when for when, each in seen.items() if each["reached"]} == set()
+    assert seen["hangs"]["reason"] == "no answer within 1 s"
+    # An operation of pyinfra's own meets an error that pyinfra knows, and no traceback.
+    assert {each["command"] for when, each in seen.items() if not each["read"]} == {"SSHException"}
