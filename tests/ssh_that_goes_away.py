@@ -24,6 +24,7 @@ from pyinfra.api.connect import connect_all
 from pyinfra.api.host import Host
 from pyinfra.context import ctx_config, ctx_inventory, ctx_state
 
+from kubeadm_deploys.connections import guard_connections
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode
 from kubeadm_deploys.facts.reading import NotRead, read
 from tests.fake_answers import framed
@@ -95,7 +96,7 @@ def tell(host: Host, when: str, *, seconds: int = 10) -> None:
 def command(host: Host) -> str:
     """What an operation's command ends with."""
     try:
-        host.run_shell_command("true")
+        host.run_shell_command("true", _timeout=2)
     except (TimeoutError, OSError, SSHException) as error:
         return type(error).__name__
     except Exception as error:
@@ -117,6 +118,7 @@ def main() -> None:
     inventory = Inventory((["127.0.0.1"], data))
     state = State(inventory, Config())
     connect_all(state)
+    guard_connections(state)
     host = inventory.get_host("127.0.0.1")
     with ctx_state.use(state), ctx_inventory.use(inventory), ctx_config.use(state.config):
         tell(host, "up")

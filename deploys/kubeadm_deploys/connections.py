@@ -141,7 +141,7 @@ def send(host: Host, command: Command, *args: Any, seconds: float, **arguments: 
         lost = f"the connection was lost ({error.strerror})"
         raise NoAnswer(lost if error.errno else f"no answer in {seconds} s") from None
     except (EOFError, SSHException) as error:
-        raise NoAnswer(f"the connection was lost ({error or type(error).__name__})") from None
+        raise NoAnswer(f"the connection was lost ({str(error) or type(error).__name__})") from None
     if not done and isinstance(host.connector, SSHConnector) and not is_connected(host):
         # paramiko gives no exit status then, which looks like a failure.
         raise NoAnswer("the connection was lost")
