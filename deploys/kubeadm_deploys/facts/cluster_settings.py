@@ -48,9 +48,10 @@ if objects=$({_KUBECTL} --namespace kube-system get {_OBJECTS} --ignore-not-foun
       echo "pool $pool"
       ;;
   esac
-elif [ -e /etc/kubernetes/manifests/kube-apiserver.yaml ]; then
+elif ls /etc/kubernetes/manifests/kube-*.yaml > /dev/null 2>&1; then
   echo "silent $(tail -n 1 "$errors")"
-  echo "file:kubernetesVersion $(sed -n 's/^ *image: .*\/kube-apiserver:v//p' /etc/kubernetes/manifests/kube-apiserver.yaml)"
+  # One of the manifests may be missing, which is why no API server answers.
+  echo "file:kubernetesVersion $(sed -n 's/^ *image: .*\/kube-[a-z-]*:v//p' /etc/kubernetes/manifests/kube-*.yaml | head -n 1)"
   echo "file:serviceSubnet $(argument kube-apiserver service-cluster-ip-range)"
   echo "file:podSubnet $(argument kube-controller-manager cluster-cidr)"
   echo "file:clusterName $(argument kube-controller-manager cluster-name)"
@@ -142,7 +143,7 @@ def _of_objects(encoded: str, *, encapsulation: str) -> ClusterSettingsState | N
 def _of_files(values: dict[str, str], *, encapsulation: str) -> ClusterSettingsState:
     found = lines.by_prefix(values, "file:")
     if not found["kubernetesVersion"]:
-        raise ValueError("kube-apiserver.yaml names no release")
+        raise ValueError("no manifest names a release")
     return ClusterSettingsState(
         cluster_name=found["clusterName"],
         control_plane_endpoint=found["controlPlaneEndpoint"],

@@ -115,7 +115,9 @@ def _connector_arguments(host: Host) -> dict[str, object]:
 
 
 def _reason(output: CommandOutput, *, succeeded: bool) -> str:
-    said = " ".join((output.stderr or output.stdout).split())[-_LONGEST_REASON:]
+    # kubectl says the same of each of several objects.
+    lines = dict.fromkeys((output.stderr or output.stdout).splitlines())
+    said = " ".join(" ".join(lines).split())[-_LONGEST_REASON:]
     if succeeded:
         return f"the answer is not whole{f' ({said})' if said else ''}"
     return said or "the command failed and printed nothing"
