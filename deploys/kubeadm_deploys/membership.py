@@ -364,17 +364,17 @@ def _identity_findings(
 
 
 def ownership_findings(
-    *, election: Election, cluster_name: str, kubeconfig: str, kubeconfig_ca: str | None
+    *, election: Election, cluster_name: str | None, kubeconfig: str, kubeconfig_ca: str | None
 ) -> Iterator[Finding]:
     """Whether the cluster that was found is the one that the operator means.
 
-    ``cluster_name`` is the option, ``kubeconfig`` the path of the operator's kubeconfig and ``kubeconfig_ca`` the CA
+    ``cluster_name`` is the option, None when it was compared already, ``kubeconfig`` the path of the operator's kubeconfig and ``kubeconfig_ca`` the CA
     certificate in it, None without such a file.
     """
     another = partial(Finding, check="another-cluster", host="", severity=Severity.DANGER)
     if not election.exists:
         return
-    if election.cluster_name and election.cluster_name != cluster_name:
+    if cluster_name and election.cluster_name and election.cluster_name != cluster_name:
         yield another(
             found=(
                 f"cluster_name is {cluster_name!r}, but the cluster of the inventory's control planes is called "

@@ -97,7 +97,8 @@ def preflight_findings(
     findings = [
         *ownership_findings(
             election=election,
-            cluster_name=options.cluster_name,
+            # live_options compares what the API says of it.
+            cluster_name=None if settings and settings.cluster_name else options.cluster_name,
             kubeconfig=options.kubeconfig_path,
             kubeconfig_ca=kubeconfig_ca,
         ),

@@ -198,7 +198,7 @@ def test_another_cluster_at_the_inventorys_address_is_not_reset(cluster: Cluster
             run = run_command(
                 *(*command, f"--data=kubeconfig={other.folder}/none", *arguments, str(wrong), str(deploy))
             )
-            refused(run, f"called '{other.name}'")
+            refused(run, f"'{other.name}'")
 
 
 def await_end_of_api(cluster: Cluster) -> None:
