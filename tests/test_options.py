@@ -100,6 +100,10 @@ def test_defaults_make_a_cluster() -> None:
         ({"checksums": 5}, ["checksums", "5", "name a sha256sum file"]),
         ({"kubernetes_apt_key_fingerprint": "DE15"}, ["kubernetes_apt_key_fingerprint", "40 hexadecimal"]),
         ({"kubelet_configuration": "maxPods"}, ["kubelet_configuration", "not a mapping"]),
+        (
+            {"kubelet_configuration": {"rotateCertificates": False}},
+            ["kubelet_configuration", "rotateCertificates", "leave it out"],
+        ),
         ({"kubelet_configuration": {"kind": "Pod"}}, ["kubelet_configuration", "has kind", "leave it out"]),
         ({"kubelet_configuration": {"a": [{1: 2}]}}, ["kubelet_configuration", "has 1", "keys are text"]),
         ({"kubelet_configuration": {"maxPods": 2**64}}, ["kubelet_configuration", f"has {2**64}", "64 bits"]),

@@ -52,6 +52,15 @@ def _service_subnet(value: object) -> str:
     return str(found)
 
 
+def _kubelet_configuration(value: object) -> Mapping[str, Any]:
+    found = checks.document(value)
+    if found.get("rotateCertificates") is False:
+        raise ValueError(
+            "turns rotateCertificates off, so that every node is lost after a year; leave it out"
+        )
+    return found
+
+
 def _kubernetes_version(value: object) -> str:
     found = checks.version(value)
     known = list(artifacts.SANDBOX_IMAGES)
@@ -171,7 +180,7 @@ class ClusterOptions:
         per_machine=True,
     )
     kubelet_configuration: Mapping[str, Any] = _option(
-        {}, checks.document, "Fields to add to the KubeletConfiguration of `kubeadm init`."
+        {}, _kubelet_configuration, "Fields to add to the KubeletConfiguration of `kubeadm init`."
     )
     kube_proxy_configuration: Mapping[str, Any] = _option(
         {}, checks.document, "Fields to add to the KubeProxyConfiguration of `kubeadm init`."
