@@ -82,10 +82,12 @@ def _releases_by_host(topology: Topology) -> Mapping[str, Mapping[str, str]]:
 
     with _lock:
         if not _machines:
-            names = dict.fromkeys([election.leader, *run.active(host)])
-            hosts = [inventory.get_host(name) for name in names]
-            pool = Pool(hosts[0].state.pool.size)
-            _machines.update(zip(names, pool.map(read, hosts), strict=True))
+            leader = inventory.get_host(election.leader)
+            hosts = dict.fromkeys(
+                [leader, *(each for each in inventory if each in leader.state.active_hosts)]
+            )
+            found = Pool(leader.state.pool.size).map(read, hosts)
+            _machines.update(zip((each.name for each in hosts), found, strict=True))
         return _machines
 
 
