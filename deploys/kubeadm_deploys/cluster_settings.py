@@ -6,13 +6,10 @@ machines get the same. What the user has set otherwise is refused (see ``live_op
 
 from collections.abc import Mapping
 
-from gevent.lock import BoundedSemaphore
-from gevent.pool import Pool
 from pyinfra import host, inventory, logger
 from pyinfra.api import deploy
-from pyinfra.api.exceptions import DeployError, PyinfraError
+from pyinfra.api.exceptions import DeployError
 from pyinfra.api.host import Host
-from pyinfra.context import ctx_config
 
 from kubeadm_deploys import cluster_run
 from kubeadm_deploys.container_runtime import installed_releases
@@ -25,8 +22,6 @@ from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import cluster_record
 from kubeadm_deploys.options import ClusterOptions
 
-_lock = BoundedSemaphore()
-_machines: dict[str, Mapping[str, str]] = {}
 _told: set[str] = set()
 
 
@@ -62,32 +57,26 @@ def followed(*, options: ClusterOptions, topology: Topology) -> Following:
 
 
 def _releases_by_host(topology: Topology) -> Mapping[str, Mapping[str, str]]:
-    """What the leader and this run's nodes of the cluster have, all read at once by whoever asks first.
+    """What the leader and this run's nodes of the cluster have.
 
-    A machine that does not answer has no part in it.
+    Raises:
+        NotRead: one of them did not answer.
     """
     run = cluster_run.CURRENT
-    election = run.election(topology)
-    config = ctx_config.get()
+    election = run.planned(topology)
 
     def releases(each: Host) -> Mapping[str, str]:
-        # What a deploy file has set in pyinfra's config, like SUDO, counts for its own greenlet only.
-        with ctx_config.use(config):
-            try:
-                state = node_state(run.found(each), cluster_ca=election.ca_certificate)
-                if state is not NodeState.MEMBER and each.name != election.leader:
-                    return {}
-                return installed_releases(read(each, ContainerRuntime, paths=()))
-            except PyinfraError:
-                return {}
+        state = node_state(run.found(each), cluster_ca=election.ca_certificate)
+        if state is not NodeState.MEMBER and each.name != election.leader:
+            return {}
+        return installed_releases(read(each, ContainerRuntime, paths=()))
 
-    with _lock:
-        if not _machines:
-            names = dict.fromkeys([election.leader, *run.active(host)])
-            hosts = [inventory.get_host(name) for name in names]
-            pool = Pool(hosts[0].state.pool.size)
-            _machines.update(zip(names, pool.map(releases, hosts), strict=True))
-        return _machines
+    def read_all() -> Mapping[str, Mapping[str, str]]:
+        leader = inventory.get_host(election.leader)
+        active = [each for each in inventory if each in leader.state.active_hosts]
+        return cluster_run.in_parallel(releases, dict.fromkeys([leader, *active]))
+
+    return run.once("releases", read_all)
 
 
 @deploy("Record")
