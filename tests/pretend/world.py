@@ -1,0 +1,320 @@
+"""Pretend machines for pyinfra's real command line.
+
+Everything that pyinfra would run on a host is asked of a ``World``: a fact is answered by its name, as a machine of that
+kind would answer, and whatever else a command is, it is a change, which is recorded.
+"""
+
+import base64
+import json
+import re
+import shlex
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import gevent
+from paramiko import SSHException
+from pyinfra.api.command import StringCommand
+from pyinfra.api.exceptions import ConnectError
+from pyinfra.connectors.base import BaseConnector
+from pyinfra.connectors.fake import FakeConnector
+from pyinfra.connectors.util import CommandOutput, OutputLine
+
+from kubeadm_deploys import cluster_run, container_runtime, diagnosis, kube_packages
+from kubeadm_deploys.facts.kubeadm_node import MANIFESTS
+from kubeadm_deploys.options import ClusterOptions
+from kubeadm_deploys.text import sha256
+from tests.fake_answers import fact_asked, framed
+from tests.pretend.changes import in_words
+from tests.pretend.machine import Cluster, Machine
+
+OPTIONS = ClusterOptions()
+"""What is installed on the machines is what these want."""
+
+Answer = tuple[bool, list[str], list[str]]
+"""Success, stdout and stderr."""
+
+
+def failure(stderr: str) -> Answer:
+    """A command that fails."""
+    return False, [], [stderr]
+
+
+class World:
+    """Machines in groups as the inventory has them. ``before`` is called with each question before it is answered, and
+    may answer in the machine's place.
+    """
+
+    def __init__(
+        self,
+        *,
+        control_planes: Iterable[Machine],
+        workers: Iterable[Machine] = (),
+        data: dict[str, Any] | None = None,
+        before: Callable[["World", Machine, str], Answer | None] = lambda *_: None,
+    ) -> None:
+        self.control_planes = tuple(control_planes)
+        self.workers = tuple(workers)
+        self.machines = {machine.name: machine for machine in (*self.control_planes, *self.workers)}
+        self.data = data or {}
+        self.before = before
+        self.locked = False
+        self.record = Path("changes")
+
+    def note(self, change: str) -> None:
+        """Record a change."""
+        with self.record.open("a") as file:
+            file.write(f"{change}\n")
+
+    def answer(self, name: str, command: str) -> Answer:
+        """What a machine does when it is given a command.
+
+        Raises:
+            SSHException: its connection is broken.
+        """
+        machine = self.machines[name]
+        self.locked = self.locked or "take-run-lock" in command
+        instead = self.before(self, machine, command)
+        if machine.connection:
+            raise SSHException(machine.connection)
+        fact = fact_asked(command)
+        if instead:
+            succeeded, stdout, stderr = instead
+        elif fact:
+            answers: Callable[[Machine], list[str]] = getattr(self, f"_{_snake(fact)}")
+            succeeded, stdout, stderr = True, answers(machine), []
+        else:
+            succeeded, stdout, stderr = self._run(machine, command)
+        return succeeded, [*machine.greeting, *(framed(fact, stdout) if fact else stdout)], stderr
+
+    # Facts, by their names.
+
+    def _kubeadm_node(self, machine: Machine) -> list[str]:
+        cluster = machine.cluster
+        lines = [f"machine-id {machine.machine_id}"]
+        lines += ["have:etcd"] if machine.serves or "member" in machine.etcd_entries else []
+        if not cluster:
+            return lines
+        lines += ["have:kubelet.conf", f"server https://api.{cluster.name}.internal:6443"]
+        lines += [f"ca {_base64(cluster.authority.certificate)}"]
+        lines += [] if machine.made_anew else ["rotating"]
+        lines += [f"client {_base64(cluster.authority.issue(f'system:node:{machine.name}'))}"]
+        if machine.control_plane:
+            there = [name for name in MANIFESTS if name not in machine.missing]
+            files = (
+                "admin.conf",
+                "pki/ca.key",
+                "pki/etcd/ca.crt",
+                *(f"manifests/{name}.yaml" for name in there),
+            )
+            lines += [*(f"have:{file}" for file in files), f"cluster-name {cluster.name}"]
+            lines += [f"backup:{name} {backup}" for name, backup in machine.missing.items() if backup]
+        if machine.control_plane and "kube-apiserver" not in machine.missing:
+            lines += [f"api {'not ready: etcd' if machine.missing else 'ok'}"]
+        return lines
+
+    def _cluster_members(self, machine: Machine) -> list[str]:
+        cluster = self._served(machine)
+        return [f"etcd {cluster.members}", *(f"node:{name} {said}" for name, said in cluster.nodes.items())]
+
+    def _etcd_members(self, machine: Machine) -> list[str]:
+        return [self._served(machine).members]
+
+    def _etcd_health(self, machine: Machine) -> list[str]:
+        addresses = self._served(machine).etcd.values()
+        return [json.dumps([{"endpoint": f"https://{ip}:2379", "health": True} for ip in addresses])]
+
+    def _missing_of_init(self, machine: Machine) -> list[str]:
+        self._served(machine)
+        return []
+
+    def _cluster_health(self, machine: Machine) -> list[str]:
+        return [f"Node|{name}|True|||||1||||" for name in self._served(machine).nodes]
+
+    def _nodes_ready(self, machine: Machine) -> list[str]:
+        self._served(machine)
+        return []
+
+    _workloads_available = _nodes_ready
+
+    def _node_marks(self, machine: Machine) -> list[str]:
+        return [f"{name}|{{}}||{{}}" for name in self._served(machine).nodes]
+
+    def _kustomization_differs(self, machine: Machine) -> list[str]:
+        self._served(machine)
+        return ["same"]
+
+    def _load_balancer_addresses(self, machine: Machine) -> list[str]:
+        self._served(machine)
+        return []
+
+    def _machine(self, machine: Machine) -> list[str]:
+        entries = ("member",) if machine.serves else machine.etcd_entries
+        release = OPTIONS.kubernetes_version
+        return [
+            f"started {time.time():.9f}",
+            f"machine-id {machine.machine_id}",
+            f"address:{machine.ip} eth0",
+            *(f"etcd-entry:{entry}" for entry in entries),
+            *([f"kubelet {release}-1.1"] if machine.cluster else []),
+            *([f"api-server {release}"] if machine.serves else []),
+        ]
+
+    def _provisioning(self, machine: Machine) -> list[str]:
+        return [f"hostname {machine.name}", "interface eth0"]
+
+    def _bridged_traffic(self, machine: Machine) -> list[str]:
+        return ["container docker", "module:overlay", "module:br_netfilter"]
+
+    def _swap(self, machine: Machine) -> list[str]:
+        return ["container none"]
+
+    def _container_runtime(self, machine: Machine) -> list[str]:
+        return [
+            *("architecture amd64", "container docker", "curl present", "active active", "enabled enabled"),
+            *("running /usr/local/bin/containerd", "systemd_cgroup true"),
+            *(
+                f"version:{each} {OPTIONS.containerd_version}"
+                for each in ("containerd", "containerd-shim-runc-v2", "ctr")
+            ),
+            f"version:runc {OPTIONS.runc_version}",
+            *(f"plugin:{each} {OPTIONS.cni_plugins_version}" for each in container_runtime.CNI_PLUGINS),
+            *_files(container_runtime.configuration_files(OPTIONS)),
+        ]
+
+    def _images(self, machine: Machine) -> list[str]:
+        return []
+
+    def _kube_packages(self, machine: Machine) -> list[str]:
+        packages = (*kube_packages.HELD_PACKAGES, *kube_packages.TOOLS)
+        return [
+            *(f"package:{each} {OPTIONS.kubernetes_version}-1.1" for each in packages),
+            *(f"held:{each}" for each in kube_packages.HELD_PACKAGES),
+            "kubelet:enabled",
+            *(["kubelet:active", "kubelet:has-node"] if machine.cluster else []),
+            *_files(kube_packages.apt_files(OPTIONS)),
+        ]
+
+    def _resolver(self, machine: Machine) -> list[str]:
+        return [f"source:/etc/resolv.conf {_base64('nameserver 9.9.9.9')}"]
+
+    def _local_proxy(self, machine: Machine) -> list[str]:
+        return []
+
+    def _cni_files(self, machine: Machine) -> list[str]:
+        return ["mtu 1500"]
+
+    def _api_endpoint(self, machine: Machine) -> list[str]:
+        hosts = f"hosts:/etc/hosts {_base64('127.0.0.1 localhost')}"
+        return [hosts, *(["joined"] if machine.cluster else []), *(["serves"] if machine.serves else [])]
+
+    def _cluster_traces(self, machine: Machine) -> list[str]:
+        return ["file /etc/kubernetes/pki"] if machine.cluster or machine.etcd_entries else []
+
+    @staticmethod
+    def _served(machine: Machine) -> Cluster:
+        assert machine.serves, f"{machine.name} was asked about a cluster and has none"
+        return machine.serves
+
+    # Commands.
+
+    def _run(self, machine: Machine, command: str) -> Answer:
+        if command.startswith("echo ") and command.endswith(">&2; exit 1"):
+            # operations.failure.failed
+            return failure(shlex.split(command.removesuffix(">&2; exit 1"))[1])
+        if "take-run-lock" in command:
+            return True, ["taken"], []
+        if "release-run-lock" in command or command in ("true", diagnosis.DIAGNOSE.get_raw_value()):
+            return True, [], []
+        if command == "cat /etc/kubernetes/admin.conf":
+            return True, [_admin_conf(self._served(machine))], []
+        self.note(f"{machine.name}: {in_words(command)}")
+        self._changed(machine, command)
+        return True, [], []
+
+    def _changed(self, machine: Machine, command: str) -> None:
+        words = shlex.split(command)
+        if "clean-machine" in words:
+            machine.cluster, machine.control_plane = None, False
+        elif words[3:5] == ["kubeadm", "init"]:
+            machine.joins(Cluster(), control_plane=True)
+        elif words[3:5] == ["kubeadm", "join"]:
+            first = next(each.serves for each in self.control_planes if each.serves)
+            machine.joins(first, control_plane=machine in self.control_planes)
+        elif "delete node" in command:
+            self._served(machine).nodes.pop(words[-1], None)
+        elif "member remove" in command:
+            self._served(machine).remove_member(int(words[-1], 16))
+        elif words[:1] == ["cp"] and words[-1].startswith("/etc/kubernetes/manifests/"):
+            machine.missing.pop(PurePosixPath(words[-1]).stem)
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _files(wanted: Mapping[str, str]) -> list[str]:
+    return [f"file:{path} {sha256(text)}" for path, text in wanted.items()]
+
+
+def _admin_conf(cluster: Cluster) -> str:
+    own = {"server": "https://x:6443", "certificate-authority-data": _base64(cluster.authority.certificate)}
+    return json.dumps(
+        {
+            "clusters": [{"name": cluster.name, "cluster": own}],
+            "users": [{"name": "kubernetes-admin", "user": {}}],
+            "contexts": [],
+        }
+    )
+
+
+Hosts = list[tuple[str, dict[str, Any]]]
+
+
+def install(world: World) -> tuple[Hosts, Hosts]:
+    """Have this process's ``@fake`` hosts be a world's machines; its control planes and workers as an inventory has them."""
+
+    def connect(self: BaseConnector) -> None:
+        if not world.machines[_machine_name(self)].reachable:
+            raise ConnectError("Could not connect (timed out)")
+
+    def run_shell_command(
+        self: FakeConnector,
+        command: str | StringCommand,
+        print_output: bool = False,
+        print_input: bool = False,
+        **arguments: Any,
+    ) -> tuple[bool, CommandOutput]:
+        # Others have their turn, as while a real machine is at work.
+        gevent.sleep(0)
+        text = command if isinstance(command, str) else command.get_raw_value()
+        succeeded, stdout, stderr = world.answer(_machine_name(self), text)
+        lines = [OutputLine("stdout", line) for line in stdout] + [
+            OutputLine("stderr", line) for line in stderr
+        ]
+        return succeeded, CommandOutput(lines)
+
+    FakeConnector.connect = connect  # type: ignore[method-assign]
+    FakeConnector.run_shell_command = run_shell_command  # type: ignore[method-assign]
+    # What these machines do not do now they never do.
+    cluster_run._API_SECONDS = 0
+    # Which key a keyring has is no question here.
+    kube_packages.key_is_right = lambda **_: True
+    return _group(world, world.control_planes), _group(world, world.workers)
+
+
+def _machine_name(connector: BaseConnector) -> str:
+    name: str = connector.host.name
+    return name.removeprefix("@fake/")
+
+
+def _group(world: World, machines: Iterable[Machine]) -> Hosts:
+    return [
+        (f"@fake/{each.name}", {"node_name": each.name, "node_ip": each.ip, **world.data})
+        for each in machines
+    ]
