@@ -7,9 +7,9 @@ from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState, RegisteredNode
 from kubeadm_deploys.facts.etcd import EtcdMember
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
-from kubeadm_deploys.membership import quorum_refusal
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations.removal import refusals
+from kubeadm_deploys.quorum import quorum_refusal
 from kubeadm_deploys.removal import address_of, choose, etcd_members_of, is_machine_of, machine_refusal
 from tests.machines import (
     ABSENT,

@@ -7,27 +7,26 @@ operator's disk, in an argument or in a log.
 import secrets
 import string
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar, cast
 
 from gevent import sleep
 from gevent.lock import BoundedSemaphore, RLock
-from gevent.pool import Pool
 from pyinfra import inventory, logger
 from pyinfra.api.exceptions import DeployError
 from pyinfra.api.host import Host
-from pyinfra.context import ctx_config
 
 from kubeadm_deploys.facts.cluster_members import ClusterMembers, ClusterMembersState
 from kubeadm_deploys.facts.cluster_settings import ClusterSettings, ClusterSettingsState
 from kubeadm_deploys.facts.etcd import EtcdKeys, EtcdMembers
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState
 from kubeadm_deploys.facts.machine import Machine, MachineState
-from kubeadm_deploys.facts.reading import NotRead, read
-from kubeadm_deploys.membership import QUORUM_FIX, Election, elect, quorum_lost
+from kubeadm_deploys.facts.reading import NotRead, in_parallel, read
+from kubeadm_deploys.membership import Election, elect
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations import direct, shared_pki
+from kubeadm_deploys.quorum import QUORUM_FIX, quorum_lost
 
 T = TypeVar("T")
 
@@ -406,31 +405,3 @@ def await_kubeadm(host: Host) -> KubeadmNodeState | NotRead:
             )
         sleep(2)
     return found
-
-
-def in_parallel(work: Callable[[Host], T], hosts: Iterable[Host]) -> dict[str, T]:
-    """Do something on several hosts at once; what it gives by host.
-
-    Raises:
-        Exception: the first that it raised on any of them.
-    """
-    hosts = list(hosts)
-    if not hosts:
-        return {}
-    config = ctx_config.get()
-    done: dict[str, T] = {}
-    errors: list[Exception] = []
-
-    def each(host: Host) -> None:
-        # What a deploy file has set in pyinfra's config, like SUDO, counts for its own greenlet only. An exception is
-        # handed on by hand: gevent prints those that end a greenlet.
-        with ctx_config.use(config):
-            try:
-                done[host.name] = work(host)
-            except Exception as error:
-                errors.append(error)
-
-    Pool(hosts[0].state.pool.size).map(each, hosts)
-    if errors:
-        raise errors[0]
-    return {host.name: done[host.name] for host in hosts}

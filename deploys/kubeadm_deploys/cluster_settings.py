@@ -15,7 +15,7 @@ from kubeadm_deploys import cluster_run
 from kubeadm_deploys.container_runtime import installed_releases
 from kubeadm_deploys.facts.container_runtime import ContainerRuntime
 from kubeadm_deploys.facts.kubeadm_node import NodeState, node_state
-from kubeadm_deploys.facts.reading import read
+from kubeadm_deploys.facts.reading import in_parallel, read
 from kubeadm_deploys.findings import dangers
 from kubeadm_deploys.live_options import Following, follow, machines_count, option_releases
 from kubeadm_deploys.nodes import Topology
@@ -74,7 +74,7 @@ def _releases_by_host(topology: Topology) -> Mapping[str, Mapping[str, str]]:
     def read_all() -> Mapping[str, Mapping[str, str]]:
         leader = inventory.get_host(election.leader)
         active = [each for each in inventory if each in leader.state.active_hosts]
-        return cluster_run.in_parallel(releases, dict.fromkeys([leader, *active]))
+        return in_parallel(releases, dict.fromkeys([leader, *active]))
 
     return run.once("releases", read_all)
 

@@ -15,12 +15,13 @@ from kubeadm_deploys.facts.etcd import EtcdHealth, EtcdMember
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState, is_of_another_cluster
 from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.locking import check_under_lock
-from kubeadm_deploys.membership import ANOTHER_CLUSTER, ETCD_DATA, ownership_findings, quorum_refusal
+from kubeadm_deploys.membership import ANOTHER_CLUSTER, ETCD_DATA, ownership_findings
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations import removal
 from kubeadm_deploys.operations.barrier import barrier
 from kubeadm_deploys.options import ClusterOptions
 from kubeadm_deploys.preflight import kubeconfig_ca, refuse
+from kubeadm_deploys.quorum import quorum_refusal
 from kubeadm_deploys.reset import clean_machine
 
 

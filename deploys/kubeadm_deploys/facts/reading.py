@@ -5,13 +5,16 @@ failed. A machine that reboots would then be taken for an empty one. So nothing 
 """
 
 import re
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from gevent.pool import Pool
 from pyinfra.api import FactBase, StringCommand
 from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
 from pyinfra.api.exceptions import DeployError
 from pyinfra.api.host import Host
 from pyinfra.connectors.util import CommandOutput
+from pyinfra.context import ctx_config
 
 from kubeadm_deploys import connections
 
@@ -69,6 +72,34 @@ def read(host: Host, fact: type[FactBase[T]], *, seconds: int = SECONDS, **argum
     except (ValueError, TypeError, AttributeError, LookupError) as error:
         reason = f"the answer cannot be understood ({type(error).__name__}: {error})"
         raise NotRead(host=host.name, what=what, reason=reason[:_LONGEST_REASON], reached=True) from None
+
+
+def in_parallel(work: Callable[[Host], T], hosts: Iterable[Host]) -> dict[str, T]:
+    """Do something on several hosts at once; what it gives by host.
+
+    Raises:
+        Exception: the first that it raised on any of them.
+    """
+    hosts = list(hosts)
+    if not hosts:
+        return {}
+    config = ctx_config.get()
+    done: dict[str, T] = {}
+    errors: list[Exception] = []
+
+    def each(host: Host) -> None:
+        # What a deploy file has set in pyinfra's config, like SUDO, counts for its own greenlet only. An exception is
+        # handed on by hand: gevent prints those that end a greenlet.
+        with ctx_config.use(config):
+            try:
+                done[host.name] = work(host)
+            except Exception as error:
+                errors.append(error)
+
+    Pool(hosts[0].state.pool.size).map(each, hosts)
+    if errors:
+        raise errors[0]
+    return {host.name: done[host.name] for host in hosts}
 
 
 def framed_command(name: str, command: str | StringCommand) -> StringCommand:

@@ -23,20 +23,14 @@ from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState, NodeState
 from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.mark_checks import ROLE_PREFIX
 from kubeadm_deploys.marks import taint_argument, wanted_taints
-from kubeadm_deploys.membership import (
-    join_refusal,
-    needs_registration,
-    orphan_members,
-    quorum_refusal,
-    standing,
-    unready_members,
-)
+from kubeadm_deploys.membership import join_refusal, needs_registration, standing
 from kubeadm_deploys.nodes import EXCLUDED_FROM_LOAD_BALANCERS, Node, Topology
 from kubeadm_deploys.operations import direct, shared_pki
 from kubeadm_deploys.operations.api_endpoint import resolve_commands
 from kubeadm_deploys.operations.failure import failed, fails_clearly
 from kubeadm_deploys.operations.kubeadm import CHECKED_BY_US, kubeadm
 from kubeadm_deploys.operations.reset import cleaning
+from kubeadm_deploys.quorum import orphan_members, quorum_refusal, unready_members
 
 _ETCD_SECONDS = 60
 """How long etcd has to be whole again, for example after the control plane that joined before."""

@@ -21,12 +21,12 @@ from kubeadm_deploys.facts.etcd import ETCDCTL, EtcdHealth, EtcdMembers
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode
 from kubeadm_deploys.facts.local_proxy import LocalProxy
 from kubeadm_deploys.facts.reading import read
-from kubeadm_deploys.membership import quorum_refusal
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
 from kubeadm_deploys.operations.api_endpoint import resolve_commands
 from kubeadm_deploys.operations.failure import failed, fails_clearly
 from kubeadm_deploys.operations.text_files import write_command
+from kubeadm_deploys.quorum import quorum_refusal
 from kubeadm_deploys.text import sha256
 
 # The kubelet stops the programs of manifests that are gone, gracefully: proxies and load balancers notice before
