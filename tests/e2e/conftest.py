@@ -172,7 +172,7 @@ def run_command(
 FIRST = (
     *("test_high_availability", "test_high_availability_growth", "test_recovery_foreign"),
     *("test_secrets", "test_sections"),
-    *("test_lab_hetzner", "test_recovery_vm"),
+    *("test_lab_hetzner", "test_recovery_vm", "test_guards"),
 )
 """Modules that take most of the room, each with one after it that needs none; then what takes longest of the others.
 
