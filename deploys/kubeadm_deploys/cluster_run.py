@@ -190,8 +190,15 @@ class ClusterRun:
         return self._members_of(self.election(topology), anew=anew)
 
     def members_planned(self, topology: Topology) -> ClusterMembersState | None:
-        """The same without waiting for an API server."""
-        return self._members_of(self.planned(topology), anew=False)
+        """The same without waiting for an API server: one that has ended between two questions does not answer."""
+        try:
+            return self._members_of(self.planned(topology), anew=False)
+        except NotRead:
+            with self._lock:
+                self._planned = self._elect(topology)
+            if self._planned.healthy:
+                raise
+            return self._members_of(self._planned, anew=False)
 
     def _members_of(self, election: Election, *, anew: bool) -> ClusterMembersState | None:
         with self._lock:

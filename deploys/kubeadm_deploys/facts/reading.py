@@ -146,8 +146,10 @@ def _connector_arguments(host: Host) -> dict[str, object]:
 
 
 def _reason(output: CommandOutput, *, succeeded: bool) -> str:
-    # kubectl says the same of each of several objects.
-    lines = dict.fromkeys((output.stderr or output.stdout).splitlines())
+    # kubectl says the same of each of several objects, and crictl tells of files that it has looked for.
+    lines = dict.fromkeys(
+        line for line in (output.stderr or output.stdout).splitlines() if "level=warning" not in line
+    )
     said = " ".join(" ".join(lines).split())[-_LONGEST_REASON:]
     if succeeded:
         return f"the answer is not whole{f' ({said})' if said else ''}"
