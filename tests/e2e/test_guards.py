@@ -152,8 +152,9 @@ def test_a_control_plane_that_is_paused_while_the_cluster_grows_makes_no_second_
         finally:
             docker("unpause", first)
     assert "Traceback" not in output(cluster)
+    made = "find /etc/kubernetes/manifests /var/lib/etcd -name '*.yaml' -o -name member 2> /dev/null; true"
     for host in cluster.control_planes[1:]:
-        assert cluster.shell(host, "ls /etc/kubernetes/manifests /var/lib/etcd 2> /dev/null; true") == ""
+        assert cluster.shell(host, made) == ""
 
 
 def test_a_control_plane_that_reboots_while_the_cluster_grows_makes_no_second_one(cluster: Cluster) -> None:
