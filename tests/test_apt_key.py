@@ -255,3 +255,9 @@ print(len(reading.value))
         0,
         len(pinned_key(key.armoured.encode(), fingerprint=key.fingerprint, now=NOW)),
     )
+
+
+def test_a_key_that_is_refused_prints_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="is not an OpenPGP public key"):
+        pinned_key(b"", fingerprint="A" * 40, now=NOW)
+    assert capfd.readouterr() == ("", "")

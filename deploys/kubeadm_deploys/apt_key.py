@@ -25,8 +25,18 @@ def pinned_key(data: bytes, *, fingerprint: str, now: datetime) -> bytes:
     """
     # Not on the stack of one of pyinfra's greenlets: with RUST_BACKTRACE set the library looks up its stack when a key
     # has something to complain about, and what is above a greenlet's is another one's (seen: a segmentation fault).
-    accepted: bytes = gevent.get_hub().threadpool.apply(_pinned_key, (data, fingerprint, now))
+    accepted: bytes | ValueError = gevent.get_hub().threadpool.apply(_attempt, (data, fingerprint, now))
+    if isinstance(accepted, ValueError):
+        raise accepted
     return accepted
+
+
+def _attempt(data: bytes, fingerprint: str, now: datetime) -> bytes | ValueError:
+    # gevent prints what a thread raises, although it raises it here as well.
+    try:
+        return _pinned_key(data, fingerprint, now)
+    except ValueError as error:
+        return error
 
 
 def _pinned_key(data: bytes, fingerprint: str, now: datetime) -> bytes:
