@@ -1,5 +1,6 @@
 """Whatever is written into the data: options, or one error that names every wrong field with its value and cure."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def written(value: object) -> list[str]:
 
 
 def test_there_is_something_to_choose_from_for_every_option() -> None:
-    assert set(FIELDS) == set(ClusterOptions.__dataclass_fields__)
+    assert set(FIELDS) == {field.name for field in dataclasses.fields(ClusterOptions)}
 
 
 @many
