@@ -8,7 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from kubeadm_deploys.facts.kubeadm_node import MANIFESTS
+from tests.cluster_settings import CLUSTER, answer, record
 from tests.fake_answers import ENVIRONMENT, FRAMED, ROOT
+
+MEMBERS = [
+    'etcd {"members": [{"ID": 1, "name": "cp-1", "peerURLs": ["https://10.0.0.1:2380"]}]}',
+    "node:cp-1 machine=1 ready=True control-plane",
+]
+"""Who belongs to the cluster when there is one."""
+
+MEMBER = [
+    *("have:kubelet.conf", "rotating", "api ok"),
+    *(f"have:manifests/{name}.yaml" for name in MANIFESTS),
+]
 
 
 def good(name: str, number: int) -> list[str]:
@@ -30,14 +43,24 @@ def good(name: str, number: int) -> list[str]:
 
 
 def pyinfra(
-    tmp_path: Path, deploy: str, *arguments: str, cp: list[str] | None = None, worker: list[str] | None = None
+    tmp_path: Path,
+    deploy: str,
+    *arguments: str,
+    cp: list[str] | None = None,
+    worker: list[str] | None = None,
+    cluster: list[str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a deploy on a control plane and two workers; ``cp`` and ``worker`` are what the first of each says besides."""
+    """Run a deploy on a control plane and two workers; ``cp`` and ``worker`` are what the first of each says besides,
+    ``cluster`` what that of the control plane was made with.
+    """
     hosts = []
     for number, (name, more) in enumerate((("cp-1", cp), ("w-1", worker), ("w-2", None)), start=1):
+        joined = MEMBER if cluster and name == "cp-1" else []
         responses = {
             "<<< Machine": [*good(name, number), *(more or [])],
-            "<<< KubeadmNode": [f"machine-id {number}"],
+            "<<< KubeadmNode": [f"machine-id {number}", *joined],
+            "<<< ClusterSettings": cluster or [],
+            "<<< ClusterMembers": MEMBERS,
         }
         data = {"node_name": name, "node_ip": f"10.0.0.{number}", "fake_responses": responses}
         hosts.append((f"@fake/{name}", {**data, "fake_delay": 0, "fake_delay_jitter": 0}))
@@ -90,6 +113,35 @@ def test_every_machines_dangers_are_told_before_anything_is_changed(
     ):
         assert output.count(words) == 1
     assert "3 dangers; no changes were made:" in output
+
+
+@pytest.mark.parametrize("deploy", ["preflight", "cluster"])
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("pod_subnet=10.32.0.0/16", "set pod_subnet to 10.244.0.0/16"),
+        ("kubernetes_version=1.36.2", "set kubernetes_version to 1.36.3, or leave it out"),
+        ("containerd_version=2.3.3", "set containerd_version to 2.3.4, or leave it out"),
+    ],
+)
+def test_options_that_are_not_the_clusters_stop_a_run(
+    tmp_path: Path, deploy: str, data: str, words: str
+) -> None:
+    done = pyinfra(tmp_path, deploy, "-y", f"--data={data}", cluster=answer(record=record()))
+    output = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert "Traceback" not in output and "Beginning operation run" not in output
+    assert output.count(f"cure: {words}") == 1
+
+
+def test_options_of_the_cluster_and_those_that_nobody_set_stop_nothing(tmp_path: Path) -> None:
+    older = {**CLUSTER, "kubernetesVersion": "v1.35.4"}
+    settings = answer(record=record(containerd="2.2.3"), cluster=older)
+    done = pyinfra(tmp_path, "preflight", "-y", "--data=pod_subnet=10.244.0.0/16", cluster=settings)
+    assert done.returncode == 0, done.stderr
+    assert "Preflight: " not in done.stderr
+    # What has to be fetched is that of the cluster's releases.
+    assert "1.35.4" in done.stderr and "1.36.3" not in done.stderr
 
 
 def test_a_waived_danger_stops_nothing(tmp_path: Path) -> None:
