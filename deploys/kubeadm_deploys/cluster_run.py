@@ -78,7 +78,8 @@ class ClusterRun:
         with self._lock:
             if not state.is_executing:
                 return self.planned(topology)
-            self._election = self._election or self._await_election(topology)
+            if self._election is None:
+                self._planned = self._election = self._await_election(topology)
             return self._election
 
     def planned(self, topology: Topology) -> Election:

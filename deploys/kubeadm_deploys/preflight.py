@@ -6,7 +6,7 @@ looks at one machine, ``cluster_checks`` at all beside each other, ``foreign_che
 the checks.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from kubeadm_deploys.foreign_checks import foreign_findings
 from kubeadm_deploys.kube_packages import wanted_key_url
 from kubeadm_deploys.kubeconfig_file import cluster_ca_of_kubeconfig
 from kubeadm_deploys.kubeconfig_file import refusal as kubeconfig_refusal
-from kubeadm_deploys.live_options import Following, changed_meanwhile
+from kubeadm_deploys.live_options import Following, changed_meanwhile, option_findings
 from kubeadm_deploys.locking import check_under_lock
 from kubeadm_deploys.machine_checks import Subject, machine_findings, urls_to_try
 from kubeadm_deploys.membership import (
@@ -164,8 +164,23 @@ def _check_again(state: State, *, options: ClusterOptions, topology: Topology) -
     check = partial(_refuse_now, options=options, topology=topology, urls=no_urls)
     check()
     if run.planned_members() is None:
-        # It says nothing about members before its API answers.
-        run.deferred_check = check
+        # It says nothing about members, and little about its settings, before its API answers.
+        run.deferred_check = partial(_check_found, planned, check, options=options, topology=topology)
+
+
+def _check_found(
+    planned: ClusterSettingsState | None,
+    check: Callable[[], None],
+    *,
+    options: ClusterOptions,
+    topology: Topology,
+) -> None:
+    settings = cluster_run.CURRENT.settings(topology, anew=True)
+    if changed := changed_meanwhile(planned, settings):
+        raise DeployError(f"{changed} since this run was prepared; run it again")
+    if settings:
+        refuse(dangers(option_findings(options, settings)))
+    check()
 
 
 def _refuse_now(*, options: ClusterOptions, topology: Topology, urls: Mapping[str, tuple[str, ...]]) -> None:
