@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.pretend.command_line import before_operations, refused, run
-from tests.pretend.scenarios import BACKUP
+from tests.pretend.machine import OPTIONS
+from tests.pretend.scenarios import BACKUP, NEWER
 
 CHECKED_BY_US = "--ignore-preflight-errors=DirAvailable--var-lib-etcd"
 
@@ -29,10 +30,38 @@ def test_a_cluster_that_is_well_is_left_alone(tmp_path: Path) -> None:
     assert (done.exit_code, done.decisive) == (0, []), done.output
 
 
-def test_a_control_plane_that_reboots_during_a_run_makes_no_second_cluster(tmp_path: Path) -> None:
-    done = run(tmp_path, "cluster.py", "rebooting_while_growing")
-    refused(done, "the cluster that was there at the beginning of this run cannot be found any more")
-    assert "cp-1 cannot be reached" in done.output
+def test_a_worker_that_another_run_has_joined_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    done = run(tmp_path, "cluster.py", "another_run_first", what="joined")
+    assert (done.exit_code, done.decisive) == (0, []), done.output
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("release", f"its release of containerd was {OPTIONS.containerd_version} and is {NEWER}"),
+        ("Kubernetes", f"its release of Kubernetes was {OPTIONS.kubernetes_version} and is {NEWER}"),
+    ],
+)
+def test_a_run_ends_when_another_one_has_changed_releases_meanwhile(
+    tmp_path: Path, what: str, said: str
+) -> None:
+    done = run(tmp_path, "cluster.py", "another_run_first", what=what)
+    refused(done, f"{said} since this run was prepared; no changes were made; run it again")
+    assert done.changes == []
+
+
+@pytest.mark.parametrize(
+    ("when", "said"),
+    [
+        ("locked", "@fake/cp-1: could not read cluster settings: the connection was lost"),
+        ("changed", "the cluster that was there at the beginning of this run cannot be found any more"),
+    ],
+)
+def test_a_control_plane_that_reboots_during_a_run_makes_no_second_cluster(
+    tmp_path: Path, when: str, said: str
+) -> None:
+    done = run(tmp_path, "cluster.py", "rebooting_while_growing", when=when)
+    refused(done, said)
 
 
 @pytest.mark.parametrize("times", ["1", "1000"])
@@ -53,7 +82,7 @@ def test_a_control_plane_that_cannot_be_reached_makes_no_second_cluster(tmp_path
 
 
 def test_a_control_plane_that_cannot_be_read_any_more_makes_no_second_cluster(tmp_path: Path) -> None:
-    done = run(tmp_path, "cluster.py", "question_fails", fact="KubeadmNode", when="operations")
+    done = run(tmp_path, "cluster.py", "question_fails", fact="KubeadmNode", when="locked")
     refused(done, "Cannot fork")
 
 
@@ -84,7 +113,9 @@ def test_a_vote_under_another_address_is_an_error(tmp_path: Path) -> None:
 
 def test_another_cluster_at_the_inventorys_address_is_not_taken_over(tmp_path: Path) -> None:
     done = run(tmp_path, "cluster.py", "another_cluster")
-    before_operations(done, "cluster_name is 'staging', but", "is called 'production'")
+    before_operations(
+        done, "cluster_name is 'staging', and the inventory's machines are the cluster 'production'"
+    )
 
 
 def test_two_clusters_in_one_inventory_are_not_joined(tmp_path: Path) -> None:
