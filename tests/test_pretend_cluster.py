@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.pretend.command_line import before_operations, refused, run
-from tests.pretend.machine import OPTIONS
-from tests.pretend.scenarios import BACKUP, NEWER
+from tests.pretend.scenarios import BACKUP
 
 CHECKED_BY_US = "--ignore-preflight-errors=DirAvailable--var-lib-etcd"
 
@@ -28,26 +27,6 @@ def test_a_cluster_grows_by_control_planes_one_by_one(tmp_path: Path) -> None:
 def test_a_cluster_that_is_well_is_left_alone(tmp_path: Path) -> None:
     done = run(tmp_path, "cluster.py", "well", control_planes="3")
     assert (done.exit_code, done.decisive) == (0, []), done.output
-
-
-def test_a_worker_that_another_run_has_joined_meanwhile_is_left_alone(tmp_path: Path) -> None:
-    done = run(tmp_path, "cluster.py", "another_run_first", what="joined")
-    assert (done.exit_code, done.decisive) == (0, []), done.output
-
-
-@pytest.mark.parametrize(
-    ("what", "said"),
-    [
-        ("release", f"its release of containerd was {OPTIONS.containerd_version} and is {NEWER}"),
-        ("Kubernetes", f"its release of Kubernetes was {OPTIONS.kubernetes_version} and is {NEWER}"),
-    ],
-)
-def test_a_run_ends_when_another_one_has_changed_releases_meanwhile(
-    tmp_path: Path, what: str, said: str
-) -> None:
-    done = run(tmp_path, "cluster.py", "another_run_first", what=what)
-    refused(done, f"{said} since this run was prepared; no changes were made; run it again")
-    assert done.changes == []
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,11 @@ class Machine:
         return self.lock.partition("\n")[0].removeprefix("run ")
 
     @property
+    def lock_owner(self) -> str:
+        """Who has started that run."""
+        return dict(line.partition(" ")[::2] for line in self.lock.splitlines())["who"]
+
+    @property
     def serves(self) -> Cluster | None:
         """The cluster whose API runs here, None without one."""
         return self.cluster if self.control_plane else None

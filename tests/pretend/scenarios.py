@@ -95,6 +95,21 @@ def another_run_first(what: str) -> World:
     return World(control_planes=[control_plane], workers=[worker], before=before)
 
 
+def another_run_at_once(when: str) -> World:
+    """Another run has the lock of the only control plane: "always", or takes it from one that has "changed" something.
+
+    The latter happens when the operator's machine was asleep for longer than the lock lasts.
+    """
+    world = growing()
+
+    def before(world: World, machine: Machine, command: str) -> None:
+        if machine.name == "cp-1" and (when == "always" or world.changed):
+            machine.lock = "run 0123456789abcdef\nwho bob@laptop\nwhat remove_node.py"
+
+    world.before = before
+    return world
+
+
 def question_fails(
     fact: str, *, times: str = "1000", when: str = "always", answered: str = "0", control_planes: str = "0"
 ) -> World:

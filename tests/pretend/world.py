@@ -78,7 +78,7 @@ class World:
             raise SSHException(machine.connection)
         run, command = _without_fence(command)
         if run and machine.lock_run not in ("", run):
-            return failure(f"{run_lock.REFUSED} (another run)")
+            return failure(f"{run_lock.REFUSED} ({machine.lock_owner})")
         fact = fact_asked(command)
         if instead:
             succeeded, stdout, stderr = instead
