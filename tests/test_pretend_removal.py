@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pretend.command_line import before_operations, run
+from tests.pretend.command_line import before_operations, refused, run
 
 FORCE = "--data=force=true"
 
@@ -86,16 +86,19 @@ def test_who_would_be_left_is_not_guessed(
 
 
 @pytest.mark.parametrize(
-    ("node", "control_planes", "fact", "before"),
+    ("node", "control_planes", "fact", "answered", "before"),
     [
+        # With the lock in hand all is read again.
+        ("worker-1", "1", "ClusterMembers", "0", []),
+        ("cp-2", "3", "EtcdHealth", "0", []),
         # Whether a node is Ready decides whether it is drained.
-        ("worker-1", "1", "ClusterMembers", []),
-        ("cp-2", "3", "EtcdHealth", ["cp-1: drain"]),
-        ("cp-2", "3", "EtcdMembers", ["cp-1: drain"]),
+        ("worker-1", "1", "ClusterMembers", "1", []),
+        ("cp-2", "3", "EtcdHealth", "1", ["cp-1: drain"]),
+        ("cp-2", "3", "EtcdMembers", "0", ["cp-1: drain"]),
     ],
 )
 def test_a_question_that_fails_ends_a_removal(
-    tmp_path: Path, node: str, control_planes: str, fact: str, before: list[str]
+    tmp_path: Path, node: str, control_planes: str, fact: str, answered: str, before: list[str]
 ) -> None:
     done = run(
         tmp_path,
@@ -104,7 +107,8 @@ def test_a_question_that_fails_ends_a_removal(
         f"--data=node={node}",
         fact=fact,
         control_planes=control_planes,
-        when="operations",
+        when="locked",
+        answered=answered,
     )
     assert (done.exit_code, done.decisive) == (1, before), done.output
     assert "Traceback" not in done.output, done.output
@@ -143,9 +147,13 @@ def test_part_of_a_cluster_that_cannot_be_asked_is_not_reset(tmp_path: Path) -> 
     arguments = ("--data=confirm=kubernetes", "--limit", "@fake/worker-1")
     done = run(tmp_path, "reset.py", "well", *arguments, unreachable="cp-1")
     before_operations(done, "worker-1: part of a cluster that goes on without it", "cp-1 could not be asked")
-    forced = run(tmp_path, "reset.py", "well", *arguments, FORCE, unreachable="cp-1")
+    forced = run(tmp_path, "reset.py", "well", *arguments, FORCE, unreachable="cp-1", control_planes="3")
     assert forced.exit_code == 0, forced.output
     assert "worker-1: clean" in forced.decisive
+    # Without a control plane that could grant it nobody has the lock.
+    alone = run(tmp_path, "reset.py", "well", *arguments, FORCE, unreachable="cp-1")
+    refused(alone, "a run needs the lock of 1 of 1 control planes and got it from 0; cp-1: cannot be reached")
+    assert alone.changes == []
 
 
 def test_a_machine_that_cannot_be_read_is_not_reset(tmp_path: Path) -> None:

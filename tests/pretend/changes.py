@@ -2,6 +2,8 @@
 
 import shlex
 
+from kubeadm_deploys.operations import cluster_record
+
 PREPARATION = (
     "write files",
     "load sysctls",
@@ -12,6 +14,8 @@ PREPARATION = (
     "stop a unit",
     "delete our files",
     "label",
+    "taint",
+    "record",
     "apply",
     "wait for the API",
     "make a token",
@@ -32,8 +36,8 @@ _KNOWN = {
     "rm --recursive --force /etc/kubernetes/calico": "delete our files",
     "kubeadm token create": "make a token",
     "delete secret": "delete a token",
-    "tar --create": "read the keys",
-    "tar --extract": "write the keys",
+    " read-pki ": "read the keys",
+    " write-pki ": "write the keys",
     "label --overwrite node": "label",
     "taint --overwrite node": "label",
     "annotate --overwrite node": "label",
@@ -42,6 +46,7 @@ _KNOWN = {
     "rm --force kube-apiserver.yaml": "stop the API server",
     " drain ": "drain",
     " cordon ": "cordon",
+    cluster_record.WRITE: "record",
     "apply --server-side": "apply",
     "kubeadm-deploys-pull": "pull images",
     "/etc/kubernetes/tmp/kubeadm-backup": "restore a manifest",

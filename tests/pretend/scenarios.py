@@ -1,9 +1,13 @@
 """Ordinary events on pretend machines, each of which once cost a cluster, or could have."""
 
+from kubeadm_deploys.cluster_record import ClusterRecord
 from tests.pretend.machine import Cluster, Machine
 from tests.pretend.world import Answer, World, failure
 
 BACKUP = "/etc/kubernetes/tmp/kubeadm-backup-manifests-2026-11-28-10-00-00"
+
+NEWER = "9.9.9"
+"""A release that nothing else here has."""
 
 
 def node(
@@ -57,31 +61,72 @@ def growing(unreachable: str = "") -> World:
     return world
 
 
-def rebooting_while_growing() -> World:
-    """The same; when operations run, the connection to the first control plane breaks."""
+def rebooting_while_growing(when: str) -> World:
+    """The same; the connection to the first control plane breaks when the run is "locked", or has "changed" something."""
     world = growing()
 
     def before(world: World, machine: Machine, command: str) -> None:
-        if machine.name == "cp-1" and world.locked and "take-run-lock" not in command:
+        if machine.name == "cp-1" and {"locked": world.locked, "changed": world.changed}[when]:
             machine.connection = "SSH session not active"
 
     world.before = before
     return world
 
 
+def another_run_first(what: str) -> World:
+    """While a run waits for the lock another one ends, and has "joined" the worker, recorded a newer "release" of
+    containerd or brought the cluster to a newer one of "Kubernetes".
+    """
+    cluster = Cluster()
+    control_plane = node(cluster, "cp-1", "10.0.0.1", control_plane=True)
+    worker = Machine(name="worker-1", ip="10.0.0.9")
+
+    def before(world: World, machine: Machine, command: str) -> None:
+        if "take-run-lock" not in command or world.locked:
+            return
+        if what == "joined":
+            worker.joins(cluster)
+        elif what == "release":
+            record = ClusterRecord(data=cluster.record or {}).with_releases({"containerd": NEWER})
+            cluster.record = dict(record.data)
+        else:
+            cluster.kubernetes_version = NEWER
+
+    return World(control_planes=[control_plane], workers=[worker], before=before)
+
+
+def another_run_at_once(when: str) -> World:
+    """Another run has the lock of the only control plane: "always", or takes it from one that has "changed" something.
+
+    The latter happens when the operator's machine was asleep for longer than the lock lasts.
+    """
+    world = growing()
+
+    def before(world: World, machine: Machine, command: str) -> None:
+        if machine.name == "cp-1" and (when == "always" or world.changed):
+            machine.lock = "run 0123456789abcdef\nwho bob@laptop\nwhat remove_node.py"
+
+    world.before = before
+    return world
+
+
 def question_fails(
-    fact: str, *, times: str = "1000", when: str = "always", control_planes: str = "0"
+    fact: str, *, times: str = "1000", when: str = "always", answered: str = "0", control_planes: str = "0"
 ) -> World:
-    """A question fails on the first control plane, so many times: "always", or when "operations" run. It is one of so
-    many ``control_planes`` of a cluster that is well; with "0" of one that grows.
+    """A question fails on the first control plane, so many times: "always", or when the run is "locked" and it was
+    ``answered`` so often since. The machine is one of so many ``control_planes`` of a cluster that is well; with "0" of
+    one that grows.
     """
     world = well(control_planes) if int(control_planes) else growing()
-    left = int(times)
+    left, well_left = int(times), int(answered)
 
     def before(world: World, machine: Machine, command: str) -> Answer | None:
-        nonlocal left
-        early = when == "operations" and not world.locked
+        nonlocal left, well_left
+        early = when == "locked" and not world.locked
         if machine.name != "cp-1" or early or f"<<< {fact}'" not in command or left == 0:
+            return None
+        if well_left:
+            well_left -= 1
             return None
         left -= 1
         return failure("sh: 1: Cannot fork")

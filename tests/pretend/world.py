@@ -21,16 +21,13 @@ from pyinfra.connectors.base import BaseConnector
 from pyinfra.connectors.fake import FakeConnector
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
-from kubeadm_deploys import cluster_run, container_runtime, diagnosis, kube_packages
+from kubeadm_deploys import cluster_run, container_runtime, diagnosis, kube_packages, run_lock
 from kubeadm_deploys.facts.kubeadm_node import MANIFESTS
-from kubeadm_deploys.options import ClusterOptions
+from kubeadm_deploys.operations import cluster_record
 from kubeadm_deploys.text import sha256
 from tests.fake_answers import fact_asked, framed
 from tests.pretend.changes import in_words
-from tests.pretend.machine import Cluster, Machine
-
-OPTIONS = ClusterOptions()
-"""What is installed on the machines is what these want."""
+from tests.pretend.machine import OPTIONS, Cluster, Machine
 
 Answer = tuple[bool, list[str], list[str]]
 """Success, stdout and stderr."""
@@ -42,8 +39,9 @@ def failure(stderr: str) -> Answer:
 
 
 class World:
-    """Machines in groups as the inventory has them. ``before`` is called with each question before it is answered, and
-    may answer in the machine's place.
+    """Machines in groups as the inventory has them. ``before`` is called with each command before a machine gets it, and
+    may answer in the machine's place. ``locked`` is whether a machine has granted a run the lock, and
+    ``changed`` whether anything was changed since.
     """
 
     def __init__(
@@ -59,25 +57,28 @@ class World:
         self.machines = {machine.name: machine for machine in (*self.control_planes, *self.workers)}
         self.data = data or {}
         self.before = before
-        self.locked = False
+        self.locked = self.changed = False
         self.record = Path("changes")
 
     def note(self, change: str) -> None:
         """Record a change."""
+        self.changed = True
         with self.record.open("a") as file:
             file.write(f"{change}\n")
 
-    def answer(self, name: str, command: str) -> Answer:
+    def answer(self, name: str, command: str, *, stdin: str = "") -> Answer:
         """What a machine does when it is given a command.
 
         Raises:
             SSHException: its connection is broken.
         """
         machine = self.machines[name]
-        self.locked = self.locked or "take-run-lock" in command
         instead = self.before(self, machine, command)
         if machine.connection:
             raise SSHException(machine.connection)
+        run, command = _without_fence(command)
+        if run and machine.lock_run not in ("", run):
+            return failure(f"{run_lock.REFUSED} ({machine.lock_owner})")
         fact = fact_asked(command)
         if instead:
             succeeded, stdout, stderr = instead
@@ -85,7 +86,7 @@ class World:
             answers: Callable[[Machine], list[str]] = getattr(self, f"_{_snake(fact)}")
             succeeded, stdout, stderr = True, answers(machine), []
         else:
-            succeeded, stdout, stderr = self._run(machine, command)
+            succeeded, stdout, stderr = self._run(machine, command, stdin)
         return succeeded, [*machine.greeting, *(framed(fact, stdout) if fact else stdout)], stderr
 
     # Facts, by their names.
@@ -125,7 +126,7 @@ class World:
         addresses = self._served(machine).etcd.values()
         return [json.dumps([{"endpoint": f"https://{ip}:2379", "health": True} for ip in addresses])]
 
-    def _missing_of_init(self, machine: Machine) -> list[str]:
+    def _init_remainder(self, machine: Machine) -> list[str]:
         self._served(machine)
         return []
 
@@ -139,7 +140,21 @@ class World:
     _workloads_available = _nodes_ready
 
     def _node_marks(self, machine: Machine) -> list[str]:
-        return [f"{name}|{{}}||{{}}" for name in self._served(machine).nodes]
+        return self._served(machine).node_marks
+
+    def _cluster_settings(self, machine: Machine) -> list[str]:
+        cluster = self._served(machine)
+        if not machine.missing:
+            return cluster.settings
+        files = {
+            "kubernetesVersion": cluster.kubernetes_version,
+            "serviceSubnet": OPTIONS.service_subnet,
+            "podSubnet": OPTIONS.pod_subnet,
+            "clusterName": cluster.name,
+            "controlPlaneEndpoint": f"api.{cluster.name}.internal:6443",
+            "dnsDomain": OPTIONS.dns_domain,
+        }
+        return ["silent connection refused", *(f"file:{name} {value}" for name, value in files.items())]
 
     def _kustomization_differs(self, machine: Machine) -> list[str]:
         self._served(machine)
@@ -219,35 +234,66 @@ class World:
 
     # Commands.
 
-    def _run(self, machine: Machine, command: str) -> Answer:
+    def _run(self, machine: Machine, command: str, stdin: str) -> Answer:
         if command.startswith("echo ") and command.endswith(">&2; exit 1"):
             # operations.failure.failed
             return failure(shlex.split(command.removesuffix(">&2; exit 1"))[1])
         if "take-run-lock" in command:
-            return True, ["taken"], []
-        if "release-run-lock" in command or command in ("true", diagnosis.DIAGNOSE.get_raw_value()):
+            return True, self._take(machine, *shlex.split(command)[4:]), []
+        if "release-run-lock" in command:
+            if machine.lock_run == shlex.split(command)[-1]:
+                machine.lock = ""
+            return True, [], []
+        if command in ("true", diagnosis.DIAGNOSE.get_raw_value()):
             return True, [], []
         if command == "cat /etc/kubernetes/admin.conf":
             return True, [_admin_conf(self._served(machine))], []
+        if command == "sh -s":
+            for change in self._served(machine).change_marks(stdin):
+                self.note(f"{machine.name}: {change}")
+            return True, [], []
         self.note(f"{machine.name}: {in_words(command)}")
-        self._changed(machine, command)
+        self._changed(machine, command, stdin)
         return True, [], []
 
-    def _changed(self, machine: Machine, command: str) -> None:
+    def _take(
+        self, machine: Machine, folder: str, lease: str, mine: str, dead: str, document: str
+    ) -> list[str]:
+        if machine.lock_run not in ("", mine, dead):
+            return ["asked", "held", "up 1000", *machine.lock.splitlines(), "start 900", "until 1100"]
+        machine.lock = document
+        self.locked = True
+        return ["asked", "taken"]
+
+    def _changed(self, machine: Machine, command: str, stdin: str) -> None:
         words = shlex.split(command)
         if "clean-machine" in words:
             machine.cluster, machine.control_plane = None, False
         elif words[3:5] == ["kubeadm", "init"]:
-            machine.joins(Cluster(), control_plane=True)
+            machine.joins(Cluster(record=None, calico=""), control_plane=True)
         elif words[3:5] == ["kubeadm", "join"]:
             first = next(each.serves for each in self.control_planes if each.serves)
             machine.joins(first, control_plane=machine in self.control_planes)
         elif "delete node" in command:
-            self._served(machine).nodes.pop(words[-1], None)
+            self._served(machine).delete_node(words[-1])
+        elif command == cluster_record.WRITE:
+            self._served(machine).record = json.loads(stdin)["data"]
+        elif "apply --server-side" in command and "calico" in words[-1]:
+            self._served(machine).apply_calico()
         elif "member remove" in command:
             self._served(machine).remove_member(int(words[-1], 16))
         elif words[:1] == ["cp"] and words[-1].startswith("/etc/kubernetes/manifests/"):
             machine.missing.pop(PurePosixPath(words[-1]).stem)
+
+
+def _without_fence(command: str) -> tuple[str, str]:
+    """The run that has fenced a command, empty when none has, and the command itself."""
+    found = re.match(r".* grep -qxF 'run (\w+)' ", command.partition("\n")[0])
+    if not found:
+        return "", command
+    fence = run_lock.fenced("", run_lock.Holder(run=found[1], who="", what="")).get_raw_value()
+    assert command.startswith(fence), command
+    return found[1], command.removeprefix(fence)
 
 
 def _snake(name: str) -> str:
@@ -293,7 +339,8 @@ def install(world: World) -> tuple[Hosts, Hosts]:
         # Others have their turn, as while a real machine is at work.
         gevent.sleep(0)
         text = command if isinstance(command, str) else command.get_raw_value()
-        succeeded, stdout, stderr = world.answer(_machine_name(self), text)
+        stdin = str(arguments.get("_stdin") or "")
+        succeeded, stdout, stderr = world.answer(_machine_name(self), text, stdin=stdin)
         lines = [OutputLine("stdout", line) for line in stdout] + [
             OutputLine("stderr", line) for line in stderr
         ]
@@ -303,6 +350,7 @@ def install(world: World) -> tuple[Hosts, Hosts]:
     FakeConnector.run_shell_command = run_shell_command  # type: ignore[method-assign]
     # What these machines do not do now they never do.
     cluster_run._API_SECONDS = 0
+    run_lock.PATIENCE = run_lock.PAUSE = 0.1  # type: ignore[assignment]
     # Which key a keyring has is no question here.
     kube_packages.key_is_right = lambda **_: True
     return _group(world, world.control_planes), _group(world, world.workers)
