@@ -92,7 +92,7 @@ TAKEN = Vote(held=Held(holder=BOB, age=1, remaining=100))
     ("listed", "unlisted", "votes", "majority", "all_that_answer"),
     [
         ((A,), (), (YES,), True, True),
-        ((A,), (), (SILENT,), False, False),
+        ((A,), (), (SILENT,), False, True),
         ((A, B, C), (), (YES, YES, SILENT), True, True),
         ((A, B, C), (), (YES, SILENT, SILENT), False, True),
         ((A, B, C), (), (YES, LOCKED, SILENT), False, False),
@@ -327,11 +327,14 @@ def test_a_run_that_repairs_a_lost_majority_needs_all_that_can_be_reached(
     world.machines[B.host].lock.write_text("")
     with pytest.raises(DeployError, match=r"got it from 1; b: .*/?lock is not a folder"):
         begin(ANN, repairs_quorum=True)
-    # And with none at all there is no lock.
+    # Where all are lost, so is the cluster, and its workers are still to be cleaned.
     for each in world.machines.values():
         each.down = True
     with pytest.raises(DeployError, match="got it from 0"):
-        begin(ANN, repairs_quorum=True)
+        begin(ANN)
+    caplog.clear()
+    begin(ANN, repairs_quorum=True).release()
+    assert "goes on without the lock of 2 of 3 control planes (a: no answer" in caplog.messages[0]
 
 
 def test_a_control_plane_that_rebooted_has_its_lock_again_after_the_next_renewal(world: World) -> None:

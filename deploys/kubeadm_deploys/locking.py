@@ -27,6 +27,7 @@ from pyinfra.context import ctx_host
 
 from kubeadm_deploys import cluster_run, connections, run_lock
 from kubeadm_deploys.connections import Answer, Command
+from kubeadm_deploys.facts.reading import NotRead
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
 from kubeadm_deploys.run_lock import Vote, Voters, Votes
@@ -75,6 +76,9 @@ class RunLock(BaseStateCallback):
             try:
                 for check in list(self._checks.values()):
                     check()
+            except NotRead as error:
+                self.release()
+                raise DeployError(f"{error}; no changes were made") from None
             except BaseException:
                 self.release()
                 raise

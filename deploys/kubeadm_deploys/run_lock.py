@@ -167,9 +167,9 @@ class Voters:
         return len(self._granting(votes)) >= self.needed
 
     def all_that_answer(self, votes: Votes) -> bool:
-        """Whether every one that can be reached has granted the lock, and one can."""
+        """Whether every one that can be reached has granted the lock, if any can."""
         reached = [node for node in self.listed if votes[node.host].reached]
-        return bool(reached) and len(reached) == len(self._granting(votes))
+        return len(reached) == len(self._granting(votes))
 
     def problems(self, votes: Votes) -> list[str]:
         """Why the others have not granted it, one sentence for each."""
