@@ -43,4 +43,6 @@ def test_a_run_that_has_lost_its_lock_does_nothing_more_to_the_cluster(tmp_path:
         "(bob@laptop)",
         "this run stops here",
     )
-    assert [change for change in done.changes if change.startswith("cp-1: ")] == ["cp-1: write files"]
+    # Whichever host is first: its change was begun before the other run had the lock.
+    assert {change for change in done.changes if change.startswith("cp-1: ")} <= {"cp-1: write files"}
+    assert done.decisive == []
