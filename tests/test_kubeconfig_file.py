@@ -3,6 +3,7 @@
 import base64
 import os
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from pyinfra.api.command import FunctionCommand, StringCommand
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
 from kubeadm_deploys import ClusterOptions, cluster_run
-from kubeadm_deploys.kubeconfig_file import cluster_ca_of_kubeconfig, foreign_entries, refusal
+from kubeadm_deploys.kubeconfig_file import cluster_ca_of_kubeconfig, foreign_entries, refusal, set_aside
 from kubeadm_deploys.local_files import write_private
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations import direct, kubeconfig
@@ -155,6 +156,23 @@ def test_a_cluster_without_a_ca_has_none(path: Path) -> None:
 
 
 # How it is written.
+
+
+def test_the_file_of_an_earlier_cluster_of_this_name_is_set_aside(path: Path) -> None:
+    path.write_text(ours())
+    now = datetime(2026, 11, 29, 1, 2, 3, tzinfo=UTC)
+    aside = set_aside(path, cluster_name="shop", now=now)
+    assert aside == path.with_name(f"{path.name}.before-20261129T010203Z")
+    assert aside.read_text() == ours()
+    assert not path.exists()
+    assert set_aside(path, cluster_name="shop", now=now) is None
+
+
+def test_what_is_not_of_this_cluster_alone_is_not_set_aside(path: Path) -> None:
+    for text in (with_entry("clusters", "prod"), ours(cluster_name="prod")):
+        path.write_text(text)
+        assert set_aside(path, cluster_name="shop", now=datetime.now(UTC)) is None
+        assert path.read_text() == text
 
 
 def fetch(monkeypatch: pytest.MonkeyPatch, path: str) -> tuple[list[str], list[str]]:

@@ -1,8 +1,10 @@
 """``cluster.py`` on pretend machines: which events it survives, and what it does not touch then."""
 
+import base64
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.pretend.command_line import before_operations, refused, run
 from tests.pretend.scenarios import BACKUP
@@ -16,6 +18,20 @@ def test_bare_machines_become_a_cluster(tmp_path: Path) -> None:
     # What lies in /var/lib/etcd is looked at by us: a filesystem of its own has a lost+found.
     init = f"cp-1: kubeadm init --skip-token-print {CHECKED_BY_US}"
     assert done.decisive == [init, "worker-1: kubeadm join"]
+
+
+def test_a_kubeconfig_of_an_earlier_cluster_makes_way_for_the_new_one(tmp_path: Path) -> None:
+    """Else the next run would take the new cluster for another one, if this one ends before it has written its own."""
+    path = tmp_path / "kubernetes.kubeconfig"
+    pem = base64.b64encode(b"-----BEGIN CERTIFICATE-----\nold\n").decode()
+    cluster = {"name": "kubernetes", "cluster": {"certificate-authority-data": pem}}
+    path.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", "clusters": [cluster]}))
+    refused(run(tmp_path, "cluster.py", "well"), "another CA certificate", "kubernetes.kubeconfig")
+    done = run(tmp_path, "cluster.py", "new")
+    assert done.exit_code == 0, done.output
+    (aside,) = tmp_path.glob("kubernetes.kubeconfig.before-*")
+    assert pem in aside.read_text()
+    assert f"is now {aside.name}" in done.output
 
 
 def test_a_cluster_grows_by_control_planes_one_by_one(tmp_path: Path) -> None:

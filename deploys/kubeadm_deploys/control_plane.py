@@ -36,4 +36,6 @@ def create_control_plane(*, options: ClusterOptions, topology: Topology) -> None
             document=init_document(
                 options=options, topology=topology, node=node, token=cluster_run.CURRENT.token
             ),
+            cluster_name=options.cluster_name,
+            kubeconfig=options.kubeconfig_path,
         )

@@ -7,6 +7,7 @@ import base64
 import binascii
 import shlex
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,24 @@ def cluster_ca_of_kubeconfig(path: Path, *, cluster_name: str) -> str | None:
         if name == cluster_name:
             return _ca(cluster, path=path, cluster_name=cluster_name)
     return None
+
+
+def set_aside(path: Path, *, cluster_name: str, now: datetime) -> Path | None:
+    """Rename the kubeconfig of an earlier cluster of this name, which would be taken for the new one's.
+
+    Where it is then, or None when nothing was renamed: there is no such file, or it is not of such a cluster alone.
+
+    Raises:
+        ValueError: the file cannot be understood; the message is a sentence.
+        OSError: it cannot be renamed.
+    """
+    if cluster_ca_of_kubeconfig(path, cluster_name=cluster_name) is None:
+        return None
+    if foreign_entries(path, cluster_name=cluster_name):
+        return None
+    aside = path.with_name(f"{path.name}.before-{now:%Y%m%dT%H%M%SZ}")
+    path.rename(aside)
+    return aside
 
 
 def _ca(cluster: dict[str, Any], *, path: Path, cluster_name: str) -> str | None:

@@ -6,6 +6,8 @@ finished where something was.
 
 import shlex
 from collections.abc import Generator
+from datetime import UTC, datetime
+from pathlib import Path
 
 from pyinfra import host, logger
 from pyinfra.api import Host, State, operation
@@ -22,6 +24,7 @@ from kubeadm_deploys.facts.kubeadm_node import (
     node_state,
 )
 from kubeadm_deploys.facts.reading import read
+from kubeadm_deploys.kubeconfig_file import set_aside
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
 from kubeadm_deploys.operations.failure import failed, fails_clearly
@@ -76,24 +79,32 @@ _LEFT_BY_INIT = ",".join(
 
 @operation()
 @fails_clearly
-def initialized(*, topology: Topology, node_name: str, document: str) -> Generator[StringCommand, None, None]:
+def initialized(
+    *, topology: Topology, node_name: str, document: str, cluster_name: str, kubeconfig: str
+) -> Generator[StringCommand, None, None]:
     """Make this machine the first control plane of a new cluster, where there is none.
 
     + topology: the cluster; its leader does it
     + node_name: name of this machine's Node object
     + document: the kubeadm documents; they may hold the join token and are only passed on stdin
+    + cluster_name: name of the cluster
+    + kubeconfig: path on the operator's machine; a file there that is of an earlier cluster of this name is renamed
     """
     run = cluster_run.CURRENT
     if not run.leads(host, topology):
         host.noop("another control plane leads")
         return
     if not run.election(topology).exists:
-        yield from _create(topology=topology, document=document)
+        yield from _create(
+            topology=topology, document=document, cluster_name=cluster_name, kubeconfig=Path(kubeconfig)
+        )
     elif host.state.is_executing or run.api_answers(topology):
         yield from _finish(topology=topology, node_name=node_name, document=document)
 
 
-def _create(*, topology: Topology, document: str) -> Generator[StringCommand, None, None]:
+def _create(
+    *, topology: Topology, document: str, cluster_name: str, kubeconfig: Path
+) -> Generator[StringCommand, None, None]:
     run = cluster_run.CURRENT
     if host.state.is_executing:
         found = read(host, KubeadmNode)
@@ -103,6 +114,13 @@ def _create(*, topology: Topology, document: str) -> Generator[StringCommand, No
                 "has data of a cluster that were not there a moment ago; no cluster was created; run again"
             )
             return
+        try:
+            aside = set_aside(kubeconfig, cluster_name=cluster_name, now=datetime.now(UTC))
+        except (OSError, ValueError) as error:
+            yield failed(f"kubeconfig: {error}; no cluster was created")
+            return
+        if aside:
+            logger.warning(f"--> Warning: {kubeconfig} was of an earlier cluster, and is now {aside}")
         if state is not NodeState.ABSENT:
             yield from cleaning(host, keep=True)
     yield kubeadm("init", "--skip-token-print", f"--ignore-preflight-errors={CHECKED_BY_US}", stdin=document)
