@@ -214,3 +214,20 @@ def test_etcd_without_any_trace_of_kubeadm_is_somebody_elses(root: Path) -> None
     assert found(root).has_etcd_of_others
     member_files = dataclasses.replace(MEMBER, files=frozenset({"etcd"}))
     assert not member_files.has_etcd_of_others
+
+
+def test_the_backups_of_an_upgrade_that_has_ended_are_not_put_back(root: Path) -> None:
+    """kubeadm keeps them for ever; somebody has moved a manifest away since, to stop what it runs."""
+    for manifest in MANIFESTS:
+        backup(root, manifest)
+    for manifest in set(MANIFESTS) - {"etcd"}:
+        write(root, f"etc/kubernetes/manifests/{manifest}.yaml")
+    assert found(root).backups == {}
+
+
+def test_of_an_upgrade_that_was_killed_the_last_backup_is_put_back(root: Path) -> None:
+    for manifest in ("etcd", "kube-apiserver"):
+        path = backup(root, manifest)
+    for manifest in set(MANIFESTS) - {"kube-apiserver"}:
+        write(root, f"etc/kubernetes/manifests/{manifest}.yaml")
+    assert found(root).backups == {"kube-apiserver": str(path)}

@@ -245,7 +245,7 @@ def test_a_release_that_this_package_does_not_know_is_refused(settings: ClusterS
             {"kubelet_configuration": {"authentication": {"anonymous": {"enabled": True}}}},
             "kubelet_configuration",
         ),
-        ({"kubelet_configuration": {"rotateCertificates": False}}, "kubelet_configuration"),
+        ({"kubelet_configuration": {"failSwapOn": False}}, "kubelet_configuration"),
         ({"kube_proxy_configuration": {"mode": "nftables"}}, "kube_proxy_configuration"),
         ({"kube_proxy_configuration": {"conntrack": {"min": 0}}}, "kube_proxy_configuration"),
         ({"swap": "keep"}, "swap"),

@@ -177,6 +177,9 @@ def test_a_control_plane_without_a_node_object_registers_again() -> None:
     assert not needs_registration(node=W, found=WORKER, members=without(W))
 
 
+ENDPOINT = "api.kubernetes.internal"
+
+
 def refusal(
     found: KubeadmNodeState,
     *,
@@ -186,7 +189,9 @@ def refusal(
     members: ClusterMembersState | None,
 ) -> str:
     election = Election(leader=A.host, exists=exists, ca_certificate=OURS if exists else "")
-    return join_refusal(topology, node=node, found=found, election=election, members=members)
+    return join_refusal(
+        topology, node=node, found=found, election=election, members=members, endpoint=ENDPOINT
+    )
 
 
 NOBODY = ClusterMembersState()
@@ -271,7 +276,9 @@ def test_a_vote_under_another_name_or_address_is_refused(
 ) -> None:
     members = cluster(C, etcd=(voter(A), voter(B), vote))
     election = Election(leader=A.host, exists=True, ca_certificate=OURS)
-    first, *_ = join_findings(TOPOLOGY, node=C, found=found, election=election, members=members)
+    first, *_ = join_findings(
+        TOPOLOGY, node=C, found=found, election=election, members=members, endpoint=ENDPOINT
+    )
     assert (first.check, first.severity) == ("node-name", Severity.DANGER)
     assert first.found.startswith(said)
 
@@ -344,3 +351,42 @@ def test_an_answer_without_etcds_members_is_an_error_and_not_no_member(output: l
         ClusterMembers().process(output)
     with pytest.raises((KeyError, ValueError)):
         EtcdMembers().process(output[:1])
+
+
+@pytest.mark.parametrize("found", [WORKER, made_anew(WORKER)])
+def test_a_ready_worker_that_was_moved_to_the_control_planes_is_refused_and_not_cleaned(
+    found: KubeadmNodeState,
+) -> None:
+    members = cluster(C, etcd=(voter(A), voter(B)))
+    state = standing(found, node=C, control_plane=True, cluster_ca=OURS, members=members)
+    assert state is NodeState.MEMBER
+    assert "is a worker of the cluster and cannot become a control plane" in refusal(
+        found, node=C, members=members
+    )
+
+
+def test_a_control_plane_that_has_lost_its_etcd_data_is_named() -> None:
+    lost = dataclasses.replace(MEMBER, files=MEMBER.files - {"etcd"})
+    assert "has a vote in etcd, and no data of it in /var/lib/etcd" in refusal(
+        lost, node=C, members=cluster(C)
+    )
+
+
+def test_an_api_server_with_an_etcd_of_its_own_is_named_and_not_cleaned() -> None:
+    members = cluster(C, etcd=(voter(A), voter(B)))
+    assert standing(MEMBER, node=C, control_plane=True, cluster_ca=OURS, members=members) is NodeState.MEMBER
+    assert "it has an etcd of its own" in refusal(MEMBER, node=C, members=members)
+
+
+@pytest.mark.parametrize(
+    ("server", "refused"),
+    [
+        ("https://api.other.internal:6443", True),
+        (f"https://{ENDPOINT}:6443", False),
+        (f"https://{A.ip}:6443", False),
+        ("", False),
+    ],
+)
+def test_without_a_certificate_the_api_server_says_whose_a_machine_is(server: str, refused: bool) -> None:
+    found = KubeadmNodeState(files=frozenset({"kubelet.conf"}), server=server, machine_id="m")
+    assert ("its kubelet belongs to the cluster at" in refusal(found, members=without(W))) is refused

@@ -10,7 +10,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState, NodeState, node_state
+from kubeadm_deploys.facts.kubeadm_node import (
+    KubeadmNode,
+    KubeadmNodeState,
+    NodeState,
+    is_of_another_cluster,
+    is_same_ca,
+    node_state,
+)
 
 OURS, OTHER = "-----BEGIN CERTIFICATE-----\nours\n", "-----BEGIN CERTIFICATE-----\nother\n"
 
@@ -90,3 +97,17 @@ def test_a_kubelet_that_speaks_to_another_cluster_is_foreign_whatever_ca_lies_be
             client_certificate=certificate(name="system:node:w", issuer="kubernetes", key=signed_by),
         )
         assert node_state(machine, cluster_ca=ca) is state
+
+
+def test_a_ca_is_the_same_whatever_stands_around_it() -> None:
+    key, other = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    ours = certificate(name="kubernetes", issuer="kubernetes", key=key)
+    theirs = certificate(name="kubernetes", issuer="kubernetes", key=other)
+    client = certificate(name="system:node:w", issuer="kubernetes", key=key)
+    for text in (f"Certificate:\n  Data: x\n{ours}", f"{theirs}{ours}", ours.rstrip()):
+        assert is_same_ca(text, ours)
+        assert not is_of_another_cluster(
+            KubeadmNodeState(ca_certificate=text, client_certificate=client), cluster_ca=ours
+        )
+    assert not is_same_ca(theirs, ours)
+    assert is_same_ca("no certificate ", "no certificate")

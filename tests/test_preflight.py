@@ -10,6 +10,7 @@ from pyinfra.api.exceptions import DeployError
 from kubeadm_deploys import preflight
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState, RegisteredNode
+from kubeadm_deploys.facts.etcd import EtcdMember
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
 from kubeadm_deploys.facts.machine import Disk, MachineState, Probe
 from kubeadm_deploys.findings import CHECKS, Severity, dangers, table
@@ -292,6 +293,10 @@ def test_an_upgrade_that_has_reached_one_control_plane_is_not_finished() -> None
         {CP: {"api_server": "1.36.3"}, other: {"api_server": "1.35.4"}},
         kubeadm={CP: CONTROL_PLANE, other: CONTROL_PLANE},
         topology=Topology(control_planes=(CP, other), workers=()),
+        members=ClusterMembersState(
+            etcd=(VOTE, EtcdMember(id="2", name=other.name, peer_ip=other.ip)),
+            nodes={node.name: RegisteredNode(machine_id="") for node in (CP, other)},
+        ),
     )
     assert (finding.check, finding.severity) == ("kubernetes-version", DANGER)
     assert "have Kubernetes 1.35.4, 1.36.3" in finding.found

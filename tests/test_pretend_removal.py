@@ -49,7 +49,7 @@ def test_a_foreign_machine_is_not_removed(
 
 def test_another_cluster_at_the_inventorys_address_loses_no_node(tmp_path: Path) -> None:
     done = run(tmp_path, "remove_node.py", "another_cluster", "--data=node=prod-worker-1", FORCE)
-    before_operations(done, "is called 'production'")
+    before_operations(done, "are the cluster 'production'")
 
 
 def test_a_limit_that_leaves_one_host_that_answers_does_not_name_it(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_foreign_worker_is_not_reset_beside_a_cluster(tmp_path: Path) -> None:
 def test_another_cluster_at_the_inventorys_address_is_not_reset(tmp_path: Path) -> None:
     for force in ((), (FORCE,)):
         done = run(tmp_path, "reset.py", "another_cluster", "--data=confirm=staging", *force)
-        before_operations(done, "is called 'production'")
+        before_operations(done, "are the cluster 'production'")
 
 
 def test_part_of_a_cluster_that_cannot_be_asked_is_not_reset(tmp_path: Path) -> None:

@@ -130,8 +130,9 @@ def test_a_new_machine_under_a_lost_ones_name_is_not_taken_for_it() -> None:
     assert is_machine_of(None, found=new)
 
 
-def refusal(found: KubeadmNodeState, *, node: RegisteredNode | None) -> str:
-    return machine_refusal(found, node=W, registered=node, cluster_ca=OURS)
+def refusal(found: KubeadmNodeState, *, node: RegisteredNode | None, **others: RegisteredNode) -> str:
+    nodes = {**others, **({W.name: node} if node else {})}
+    return machine_refusal(found, node=W, members=ClusterMembersState(nodes=nodes), cluster_ca=OURS)
 
 
 def test_a_machine_of_this_cluster_may_be_cleaned_when_its_node_was_named() -> None:
@@ -195,3 +196,10 @@ def test_what_drain_repeats_is_said_once() -> None:
 def test_a_topology_without_a_node_keeps_the_others() -> None:
     assert TOPOLOGY.without("b") == Topology(control_planes=(A, C), workers=(W,))
     assert TOPOLOGY.without("w") == Topology(control_planes=(A, B, C), workers=())
+
+
+def test_another_node_at_the_address_of_the_one_that_was_named_is_not_cleaned() -> None:
+    said = refusal(MEMBER, node=None, a=registered())
+    assert said == "is node a of the cluster (same machine ID), and not w; correct its address"
+    # Clones share a machine ID; this one is registered under its own name.
+    assert refusal(WORKER, node=registered(), a=registered()) == ""

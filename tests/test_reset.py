@@ -11,7 +11,7 @@ from kubeadm_deploys.facts.cluster_traces import FILES, ClusterTraces
 from kubeadm_deploys.facts.kubeadm_node import SAVED_ETCD, KubeadmNodeState
 from kubeadm_deploys.facts.reading import NotRead
 from kubeadm_deploys.findings import Finding, Severity, unwaived
-from kubeadm_deploys.membership import Election, elect
+from kubeadm_deploys.membership import elect
 from kubeadm_deploys.nodes import Node
 from kubeadm_deploys.operations.reset import clean_command
 from kubeadm_deploys.options import ClusterOptions
@@ -21,7 +21,6 @@ from tests.machines import (
     DOWN,
     HALF,
     MEMBER,
-    OURS,
     TOPOLOGY,
     WORKER,
     A,
@@ -142,25 +141,24 @@ def test_what_has_anything_of_a_cluster_is_part_of_one() -> None:
     assert [is_part(found) for found in (ABSENT, HALF, WORKER, MEMBER)] == [False, True, True, True]
 
 
-NONE = Election(leader=A.host, exists=False)
-OWN = Election(leader=A.host, exists=True, ca_certificate=OURS)
-
-
-def whose(found: KubeadmNodeState, *, node: Node = W, election: Election = OWN) -> list[Finding]:
+def whose(found: KubeadmNodeState, *, node: Node = W) -> list[Finding]:
     return list(
         reset_findings(
-            found, node=node, election=election, cluster_name="kubernetes", endpoint="api.kubernetes.internal"
+            found,
+            node=node,
+            topology=TOPOLOGY,
+            cluster_name="kubernetes",
+            endpoint="api.kubernetes.internal",
         )
     )
 
 
 def test_a_control_plane_of_another_cluster_is_not_reset() -> None:
     other = dataclasses.replace(MEMBER, cluster_name="production")
-    for election in (OWN, NONE):
-        (finding,) = whose(other, node=A, election=election)
-        assert (finding.check, finding.severity) == ("another-cluster", Severity.DANGER)
-        assert finding.found == "its cluster is called 'production', and not 'kubernetes'"
-        assert unwaived([finding], waived=("another-cluster",)) == (finding,)
+    (finding,) = whose(other, node=A)
+    assert (finding.check, finding.severity) == ("another-cluster", Severity.DANGER)
+    assert finding.found == "its cluster is called 'production', and not 'kubernetes'"
+    assert unwaived([finding], waived=("another-cluster",)) == (finding,)
     assert whose(MEMBER, node=A) == []
 
 
@@ -169,17 +167,16 @@ def test_a_control_plane_of_another_cluster_is_not_reset() -> None:
     [
         ("https://api.kubernetes.internal:6443", False),
         # A control plane's own API server, by the address that the inventory has for it.
-        (f"https://{W.ip}:6443", False),
+        (f"https://{A.ip}:6443", False),
+        (f"https://{W.ip}:6443", True),
         ("https://api.production.internal:6443", True),
         ("https://10.7.7.7:6443", True),
         ("not an URL", True),
         ("", False),
     ],
 )
-def test_where_nothing_else_says_whose_a_worker_is_its_api_endpoint_does(server: str, refused: bool) -> None:
+def test_a_worker_belongs_to_the_cluster_at_its_api_endpoint(server: str, refused: bool) -> None:
     found = dataclasses.replace(WORKER, server=server)
-    findings = whose(found, election=NONE)
+    findings = whose(found)
     assert [finding.check for finding in findings] == (["another-cluster"] if refused else [])
     assert all(server in finding.found for finding in findings)
-    # With a cluster its CA says it.
-    assert whose(found, election=OWN) == []

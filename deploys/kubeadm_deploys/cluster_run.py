@@ -20,7 +20,7 @@ from pyinfra.api.host import Host
 from kubeadm_deploys.facts.cluster_members import ClusterMembers, ClusterMembersState
 from kubeadm_deploys.facts.cluster_settings import ClusterSettings, ClusterSettingsState
 from kubeadm_deploys.facts.etcd import EtcdKeys, EtcdMembers
-from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState
+from kubeadm_deploys.facts.kubeadm_node import KUBEADM_SECONDS, KubeadmNode, KubeadmNodeState
 from kubeadm_deploys.facts.machine import Machine, MachineState
 from kubeadm_deploys.facts.reading import NotRead, in_parallel, read
 from kubeadm_deploys.membership import Election, elect
@@ -35,9 +35,6 @@ _ALPHABET = string.ascii_lowercase + string.digits
 _API_SECONDS = 120
 """How long an API server has to answer again, after a reboot of its machine for example: kubeadm gives it twice that
 on the slowest of machines, and a healthy one takes 20 to 40 s."""
-
-_KUBEADM_SECONDS = 600
-"""How long kubeadm of an earlier run may still be at work: longer than the limits of all that it waits for."""
 
 
 def new_token() -> str:
@@ -70,6 +67,7 @@ class ClusterRun:
     deferred_check: Callable[[], None] | None = None
     """What is to be checked as soon as the cluster's API answers, which did not when the lock was taken."""
     _refused: DeployError | None = None
+    _never: DeployError | None = None
     _decided: dict[str, object] = field(default_factory=dict)
 
     def election(self, topology: Topology) -> Election:
@@ -78,8 +76,15 @@ class ClusterRun:
         with self._lock:
             if not state.is_executing:
                 return self.planned(topology)
+            if self._never:
+                raise self._never
             if self._election is None:
-                self._planned = self._election = self._await_election(topology)
+                try:
+                    self._planned = self._election = self._await_election(topology)
+                except DeployError as error:
+                    # Waiting once is enough for all hosts.
+                    self._never = error
+                    raise
             return self._election
 
     def planned(self, topology: Topology) -> Election:
@@ -317,8 +322,9 @@ class ClusterRun:
 
     def _await_kubeadm(self, topology: Topology) -> None:
         """Wait for kubeadm that an earlier run has left at work on a control plane."""
+        deadline = time.monotonic() + KUBEADM_SECONDS
         for node in topology.control_planes:
-            await_kubeadm(inventory.get_host(node.host))
+            await_kubeadm(inventory.get_host(node.host), deadline=deadline)
 
     def _lost_quorum(self, election: Election, topology: Topology) -> str:
         try:
@@ -394,13 +400,13 @@ def read_kubeadm(host: Host) -> KubeadmNodeState | NotRead:
         return error
 
 
-def await_kubeadm(host: Host) -> KubeadmNodeState | NotRead:
+def await_kubeadm(host: Host, *, deadline: float | None = None) -> KubeadmNodeState | NotRead:
     """What kubeadm made of a machine, once kubeadm of an earlier run has ended there.
 
     Raises:
-        DeployError: it does not end.
+        DeployError: it has not ended by the ``deadline`` of the monotonic clock, or as long as kubeadm may take.
     """
-    deadline = time.monotonic() + _KUBEADM_SECONDS
+    deadline = deadline or time.monotonic() + KUBEADM_SECONDS
     said = False
     while isinstance(found := read_kubeadm(host), KubeadmNodeState) and found.kubeadm_runs:
         if not said:
@@ -408,7 +414,7 @@ def await_kubeadm(host: Host) -> KubeadmNodeState | NotRead:
             said = True
         if time.monotonic() > deadline:
             raise DeployError(
-                f"{host.name}: kubeadm of an earlier run has not ended within {_KUBEADM_SECONDS} s; look at it there "
+                f"{host.name}: kubeadm of an earlier run has not ended within {KUBEADM_SECONDS} s; look at it there "
                 "with 'systemctl status kubeadm-deploys-kubeadm'"
             )
         sleep(2)

@@ -7,11 +7,14 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from urllib.parse import urlsplit
 
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.kubeadm_node import (
     KubeadmNodeState,
     NodeState,
+    certificates,
+    is_same_ca,
     node_state,
 )
 from kubeadm_deploys.facts.reading import NotRead
@@ -75,7 +78,7 @@ def elect(
                 f"{_seen(topology.control_planes, found)}; run again when its control planes answer"
             ),
         )
-    if election.ca_certificate.strip() != before.ca_certificate.strip():
+    if not is_same_ca(election.ca_certificate, before.ca_certificate):
         return replace(
             before,
             healthy=(),
@@ -121,7 +124,9 @@ def _elect(topology: Topology, *, found: Found, able: frozenset[str]) -> Electio
 def _different_clusters(members: list[Node], found: Found) -> str:
     by_ca: dict[str, list[str]] = {}
     for node in members:
-        by_ca.setdefault(_state(found, node).ca_certificate.strip(), []).append(node.name)
+        ca = _state(found, node).ca_certificate
+        known = next((each for each in by_ca if is_same_ca(each, ca)), ca)
+        by_ca.setdefault(known, []).append(node.name)
     if len(by_ca) < 2:
         return ""
     each = "; ".join(f"{', '.join(names)} (CA {fingerprint(ca)})" for ca, names in by_ca.items())
@@ -133,8 +138,7 @@ def _different_clusters(members: list[Node], found: Found) -> str:
 
 def fingerprint(certificate: str) -> str:
     """The first digits of a certificate's sha256, by which people can compare two; "none" without one."""
-    text = certificate.strip()
-    return hashlib.sha256(text.encode()).hexdigest()[:12] if text else "none"
+    return hashlib.sha256(min(certificates(certificate))).hexdigest()[:12] if certificate.strip() else "none"
 
 
 def membership_findings(
@@ -189,9 +193,10 @@ def _manifest_findings(topology: Topology, *, found: Found) -> Iterator[Finding]
     """Static pods that a control plane of a cluster lacks: seen on the disk, before any API is waited for."""
     for node in topology.control_planes:
         state = found[node.host]
-        if isinstance(state, NotRead) or not state.has_cluster:
+        # Without these two nothing is to run here: a join, or the cleaning of a machine, did not finish.
+        if isinstance(state, NotRead) or not {"etcd", "kubelet.conf"} <= state.files:
             continue
-        for name in state.missing_manifests:
+        for name in state.missing_manifests if state.has_cluster else ():
             path = f"/etc/kubernetes/manifests/{name}.yaml"
             if name in state.backups:
                 yield Finding(
@@ -245,7 +250,7 @@ def standing(
     if registered.machine_id != found.machine_id:
         # It is refused for its name, whatever it is.
         return state
-    if control_plane:
+    if control_plane and (found.is_control_plane or "kubelet.conf" not in found.files):
         # etcd was asked, and this machine has no vote: its API server cannot work.
         return NodeState.HALF
     unfinished = "bootstrap-kubelet.conf" in found.files or "kubelet.conf" not in found.files
@@ -264,8 +269,12 @@ def join_findings(
     found: KubeadmNodeState,
     election: Election,
     members: ClusterMembersState | None,
+    endpoint: str,
 ) -> Iterator[Finding]:
-    """Why a machine must not be joined: it is something else already, or another has its name."""
+    """Why a machine must not be joined: it is something else already, or another has its name.
+
+    ``endpoint`` is the name of the cluster's API.
+    """
     control_plane = node in topology.control_planes
     state = node_state(found, cluster_ca=election.ca_certificate)
     refused = partial(Finding, host=node.host, severity=Severity.DANGER)
@@ -274,6 +283,11 @@ def join_findings(
         return
     if state is NodeState.FOREIGN:
         yield refused(check="another-cluster", found=ANOTHER_CLUSTER[0], cure=ANOTHER_CLUSTER[1])
+        return
+    if said := foreign_server(found, topology=topology, endpoint=endpoint):
+        yield refused(
+            check="another-cluster", found=said, cure="take it out of the inventory, or correct its address"
+        )
         return
     if not election.exists and (found.ca_certificate or found.client_certificate) and not control_plane:
         yield refused(
@@ -288,6 +302,7 @@ def join_findings(
         found, node=node, control_plane=control_plane, cluster_ca=election.ca_certificate, members=members
     )
     yield from _identity_findings(node=node, found=found, members=members)
+    yield from _etcd_findings(node=node, found=found, members=members)
     if state is NodeState.MEMBER and found.is_control_plane is not control_plane:
         is_now, to_be = ("worker", "control plane") if control_plane else ("control plane", "worker")
         yield refused(
@@ -295,6 +310,22 @@ def join_findings(
             found=f"is a {is_now} of the cluster and cannot become a {to_be} as it is",
             cure="put it back into its group, or remove it with deploys/remove_node.py and run again",
         )
+
+
+def foreign_server(found: KubeadmNodeState, *, topology: Topology, endpoint: str) -> str:
+    """That the kubelet's kubeconfig has another API server than this cluster's, empty when it has not.
+
+    It counts where no certificate shows whose the machine is.
+    """
+    if found.ca_certificate or found.client_certificate or not found.server:
+        return ""
+    server = urlsplit(found.server).hostname or found.server
+    known = {endpoint, "127.0.0.1", "localhost", *(node.ip for node in topology.control_planes)}
+    return (
+        ""
+        if server in known
+        else f"its kubelet belongs to the cluster at {found.server}, and not to {endpoint}"
+    )
 
 
 def _identity_findings(
@@ -336,6 +367,24 @@ def _identity_findings(
             )
 
 
+def _etcd_findings(*, node: Node, found: KubeadmNodeState, members: ClusterMembersState) -> Iterator[Finding]:
+    """Where a control plane and etcd's members do not go together."""
+    if not found.is_control_plane or not members.etcd:
+        return
+    refused = partial(Finding, host=node.host, severity=Severity.DANGER, check="control-planes")
+    votes = any(each.joined and (each.name == node.name or each.peer_ip == node.ip) for each in members.etcd)
+    if votes and "etcd" not in found.files:
+        yield refused(
+            found="has a vote in etcd, and no data of it in /var/lib/etcd",
+            cure=f"mount its disk, or remove it: deploys/remove_node.py --data node={node.name}",
+        )
+    if not votes and found.api == "ok":
+        yield refused(
+            found="its API server answers, and the cluster's etcd does not count it as a member: it has an etcd of its own",
+            cure="find out which of the two the cluster is, and take the other one out of the inventory",
+        )
+
+
 def ownership_findings(
     *, election: Election, cluster_name: str | None, kubeconfig: str, kubeconfig_ca: str | None
 ) -> Iterator[Finding]:
@@ -355,7 +404,7 @@ def ownership_findings(
             ),
             cure=f"look whether the inventory has the right addresses; if it does, set cluster_name to {election.cluster_name}",
         )
-    if kubeconfig_ca and kubeconfig_ca.strip() != election.ca_certificate.strip():
+    if kubeconfig_ca and not is_same_ca(kubeconfig_ca, election.ca_certificate):
         yield another(
             found=(
                 f"the cluster of the inventory's control planes has another CA certificate "
@@ -375,9 +424,12 @@ def join_refusal(
     found: KubeadmNodeState,
     election: Election,
     members: ClusterMembersState | None,
+    endpoint: str,
 ) -> str:
     """Why a machine must not be joined in one sentence, empty when it may."""
-    findings = join_findings(topology, node=node, found=found, election=election, members=members)
+    findings = join_findings(
+        topology, node=node, found=found, election=election, members=members, endpoint=endpoint
+    )
     return next((finding.words for finding in findings), "")
 
 
@@ -396,6 +448,8 @@ def _seen(nodes: Collection[Node], found: Found) -> str:
         if isinstance(state, NotRead):
             return f"could not be read ({state.reason})" if state.reached else "cannot be reached"
         missing = [name for name in state.missing_manifests if state.has_cluster]
+        if missing and "kubelet.conf" not in state.files:
+            return "has etcd data and no kubelet.conf, so nothing runs there (deploys/reset.py deletes both)"
         if missing:
             return f"lacks the manifest of {', '.join(missing)}"
         return state.api or "has none"

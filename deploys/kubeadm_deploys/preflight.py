@@ -108,7 +108,12 @@ def preflight_findings(
     for subject in subjects:
         findings += [
             *join_findings(
-                topology, node=subject.node, found=subject.kubeadm, election=election, members=members
+                topology,
+                node=subject.node,
+                found=subject.kubeadm,
+                election=election,
+                members=members,
+                endpoint=options.endpoint,
             ),
             *foreign_findings(subject, options=options, topology=topology),
             *machine_findings(subject, options=options, settings=settings),
@@ -163,7 +168,10 @@ def _check_again(state: State, *, options: ClusterOptions, topology: Topology) -
     no_urls: dict[str, tuple[str, ...]] = {each.name: () for each in inventory if each in state.active_hosts}
     check = partial(_refuse_now, options=options, topology=topology, urls=no_urls)
     check()
-    if run.planned_members() is None:
+    found = run.found_on_control_planes(topology).values()
+    if run.planned_members() is None or any(
+        isinstance(each, KubeadmNodeState) and each.kubeadm_runs for each in found
+    ):
         # It says nothing about members, and little about its settings, before its API answers.
         run.deferred_check = partial(_check_found, planned, check, options=options, topology=topology)
 

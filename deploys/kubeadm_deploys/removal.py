@@ -14,6 +14,7 @@ from kubeadm_deploys.facts.cluster_members import ClusterMembersState, Registere
 from kubeadm_deploys.facts.etcd import EtcdHealth, EtcdMember
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState, is_of_another_cluster
 from kubeadm_deploys.facts.reading import read
+from kubeadm_deploys.live_options import identity_findings
 from kubeadm_deploys.locking import check_under_lock
 from kubeadm_deploys.membership import ANOTHER_CLUSTER, ETCD_DATA, ownership_findings
 from kubeadm_deploys.nodes import Node, Topology
@@ -84,12 +85,23 @@ def is_machine_of(registered: RegisteredNode | None, *, found: KubeadmNodeState)
 
 
 def machine_refusal(
-    found: KubeadmNodeState, *, node: Node, registered: RegisteredNode | None, cluster_ca: str
+    found: KubeadmNodeState, *, node: Node, members: ClusterMembersState, cluster_ca: str
 ) -> str:
     """Why a machine must not be cleaned although its node was named, empty when it may.
 
-    Without a Node object only the CA certificate shows that a machine was of this cluster.
+    Without a Node object only the CA certificate shows that a machine was of this cluster. At a wrong address there may
+    be another machine of the cluster.
     """
+    registered = members.nodes.get(node.name)
+    others = [
+        name
+        for name, each in members.nodes.items()
+        if name != node.name and found.machine_id and each.machine_id == found.machine_id
+    ]
+    if others and registered is None:
+        return (
+            f"is node {others[0]} of the cluster (same machine ID), and not {node.name}; correct its address"
+        )
     if found.has_etcd_of_others:
         return f"{ETCD_DATA[0]}; {ETCD_DATA[1]}"
     if is_of_another_cluster(found, cluster_ca=cluster_ca):
@@ -181,16 +193,14 @@ def _find(state: State, *, options: ClusterOptions, topology: Topology, node: st
     active = [each.name for each in inventory if each in state.active_hosts]
     limited_to = [each.name for each in state.limit_hosts] if isinstance(state.limit_hosts, list) else []
     election = run.planned(topology)
-    refuse(
-        list(
-            ownership_findings(
-                election=election,
-                cluster_name=options.cluster_name,
-                kubeconfig=options.kubeconfig_path,
-                kubeconfig_ca=kubeconfig_ca(options),
-            )
-        )
+    settings = run.settings_planned(topology)
+    ownership = ownership_findings(
+        election=election,
+        cluster_name=None if settings and settings.cluster_name else options.cluster_name,
+        kubeconfig=options.kubeconfig_path,
+        kubeconfig_ca=kubeconfig_ca(options),
     )
+    refuse([*ownership, *(identity_findings(options, settings) if settings else ())])
     members = run.members_planned(topology)
     if members is None or not election.exists or election.problem:
         raise DeployError(
@@ -203,7 +213,7 @@ def _find(state: State, *, options: ClusterOptions, topology: Topology, node: st
     if machine:
         found = run.found(inventory.get_host(machine.host))
         if refusal := machine_refusal(
-            found, node=machine, registered=registered, cluster_ca=election.ca_certificate
+            found, node=machine, members=members, cluster_ca=election.ca_certificate
         ):
             raise DeployError(f"{machine.host}: {refusal}; no changes were made")
         if not is_machine_of(registered, found=found):

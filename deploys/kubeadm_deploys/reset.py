@@ -1,6 +1,7 @@
 """A machine, or all of them, as before the cluster: ready to be joined again, or to go."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from kubeadm_deploys.findings import Finding, Severity, dangers, unwaived
 from kubeadm_deploys.foreign_checks import foreign_findings
 from kubeadm_deploys.hetzner import cloud_controller
 from kubeadm_deploys.kubeadm_documents import RESOLVER_FILE
+from kubeadm_deploys.live_options import identity_findings
 from kubeadm_deploys.locking import check_under_lock
 from kubeadm_deploys.membership import Election, ownership_findings
 from kubeadm_deploys.nodes import Node, Topology
@@ -80,14 +82,19 @@ def _refuse(state: State, *, options: ClusterOptions, topology: Topology, force:
     active = [each.name for each in inventory if each in state.active_hosts]
     machines = run.machines(urls=dict.fromkeys(active, ()), kubernetes_version=options.kubernetes_version)
     found = {name: run.found(inventory.get_host(name)) for name in active}
-    findings = list(
-        ownership_findings(
+    settings = None
+    # A cluster that is broken says little of itself, and is still to be given up: its machines' files count then.
+    with suppress(NotRead):
+        settings = run.settings_planned(topology)
+    findings = [
+        *ownership_findings(
             election=election,
-            cluster_name=options.cluster_name,
+            cluster_name=None if settings and settings.cluster_name else options.cluster_name,
             kubeconfig=options.kubeconfig_path,
             kubeconfig_ca=kubeconfig_ca(options),
-        )
-    )
+        ),
+        *(identity_findings(options, settings) if settings else ()),
+    ]
     subjects = subjects_of(
         topology,
         machines=machines,
@@ -101,7 +108,7 @@ def _refuse(state: State, *, options: ClusterOptions, topology: Topology, force:
         findings += reset_findings(
             subject.kubeadm,
             node=subject.node,
-            election=election,
+            topology=topology,
             cluster_name=options.cluster_name,
             endpoint=options.endpoint,
         )
@@ -159,29 +166,20 @@ def why_it_goes_on(
 
 
 def reset_findings(
-    found: KubeadmNodeState, *, node: Node, election: Election, cluster_name: str, endpoint: str
+    found: KubeadmNodeState, *, node: Node, topology: Topology, cluster_name: str, endpoint: str
 ) -> Iterator[Finding]:
-    """Why a machine is not shown to be of the cluster that the operator has named.
-
-    Where no control plane of the inventory has a cluster, the API's name in the kubelet's kubeconfig is all that a
-    worker says of its own.
-    """
+    """Why a machine is not shown to be of the cluster that the operator has named, by its own files."""
+    another = partial(Finding, check="another-cluster", host=node.host, severity=Severity.DANGER)
     if found.cluster_name and found.cluster_name != cluster_name:
-        yield Finding(
-            check="another-cluster",
-            host=node.host,
-            severity=Severity.DANGER,
+        yield another(
             found=f"its cluster is called {found.cluster_name!r}, and not {cluster_name!r}",
             cure="take it out of the inventory, or name its cluster in cluster_name and confirm",
         )
-    if election.exists or not found.server:
+    if not found.server:
         return
     server = urlsplit(found.server).hostname or found.server
-    if server not in (endpoint, node.ip):
-        yield Finding(
-            check="another-cluster",
-            host=node.host,
-            severity=Severity.DANGER,
+    if server not in {endpoint, "127.0.0.1", "localhost", *(each.ip for each in topology.control_planes)}:
+        yield another(
             found=f"its kubelet belongs to the cluster at {found.server}, and not to the one at {endpoint}",
             cure="take it out of the inventory, or set cluster_name or control_plane_endpoint to its cluster's",
         )

@@ -6,6 +6,7 @@ from enum import Enum
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.serialization import Encoding
 from pyinfra.api import FactBase
 from typing_extensions import override
 
@@ -16,6 +17,9 @@ MANIFESTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-schedule
 
 KUBEADM_UNIT = "kubeadm-deploys-kubeadm.service"
 """The transient unit in which a run's kubeadm is at work; it goes on when the operator's connection ends."""
+
+KUBEADM_SECONDS = 1200
+"""How long kubeadm may take: more than the limits of all that it waits for itself."""
 
 SAVED_ETCD = "/var/lib/etcd/kubeadm-deploys-saved"
 """Where data of etcd are kept that had to make way: below etcd's folder, which may be a filesystem of its own."""
@@ -31,15 +35,16 @@ for file in kubelet.conf bootstrap-kubelet.conf admin.conf super-admin.conf pki/
   if [ -e "$file" ]; then echo "have:$file"; fi
 done
 for manifest in {" ".join(MANIFESTS)}; do
-  if [ -s "manifests/$manifest.yaml" ]; then
-    echo "have:manifests/$manifest.yaml"
-  else
-    # kubeadm upgrade moves a manifest there before it puts the new one in. The newest folder's name is the last.
-    for backup in tmp/kubeadm-backup-manifests*/"$manifest.yaml"; do
-      if [ -s "$backup" ]; then echo "backup:$manifest /etc/kubernetes/$backup"; fi
-    done
-  fi
+  if [ -s "manifests/$manifest.yaml" ]; then echo "have:manifests/$manifest.yaml"; fi
 done
+# kubeadm upgrade moves a manifest there before it puts the new one in, one after the other in this order: it was killed
+# in between when the last one of its newest folder is missing. Others are of upgrades that have ended.
+newest=$(ls -d tmp/kubeadm-backup-manifests*/ 2> /dev/null | tail -n 1)
+last=
+for manifest in {" ".join(MANIFESTS)}; do
+  if [ -n "$newest" ] && [ -s "$newest$manifest.yaml" ]; then last=$manifest; fi
+done
+if [ -n "$last" ] && [ ! -s "manifests/$last.yaml" ]; then echo "backup:$last /etc/kubernetes/$newest$last.yaml"; fi
 if grep -qs kubelet-client-current.pem kubelet.conf; then echo 'rotating'; fi
 if [ -f kubelet.conf ]; then echo "server $(sed -n 's/^ *server: *//p' kubelet.conf | head -n 1)"; fi
 if [ -f admin.conf ]; then echo "cluster-name $(sed -n 's/^  name: *//p' admin.conf | head -n 1)"; fi
@@ -82,7 +87,7 @@ class NodeState(Enum):
 class KubeadmNodeState:
     """Which of kubeadm's ``files`` are there, and the cluster's CA certificate (PEM, empty without one).
 
-    ``backups`` has, for each manifest that is missing, the path of the newest backup that kubeadm made of it, if any.
+    ``backups`` has the manifest that kubeadm was replacing when it was killed, with the path of its backup.
     ``client_certificate`` is the one with which the kubelet speaks to the API (PEM, empty before it has one).
     ``rotating`` is whether the kubelet's kubeconfig uses the certificate that the kubelet renews itself:
     ``kubeadm init`` changes it to that in its last phase but one, a join ends with it. ``server`` is the API's URL in
@@ -179,16 +184,37 @@ def is_of_another_cluster(found: KubeadmNodeState, *, cluster_ca: str) -> bool:
     """Whether a machine's CA, or the one that issued its kubelet's certificate, is another one than the cluster's."""
     if not cluster_ca:
         return False
-    if found.ca_certificate and found.ca_certificate.strip() != cluster_ca.strip():
+    if found.ca_certificate and not is_same_ca(found.ca_certificate, cluster_ca):
         return True
     return bool(found.client_certificate) and not _is_issued(found.client_certificate, ca=cluster_ca)
 
 
+def is_same_ca(one: str, other: str) -> bool:
+    """Whether two PEM texts have a CA certificate in common: people put comments and further certificates beside it."""
+    return not certificates(one).isdisjoint(certificates(other))
+
+
+def certificates(pem: str) -> frozenset[bytes]:
+    """The certificates of a PEM text; what cannot be understood counts as it is."""
+    try:
+        found = x509.load_pem_x509_certificates(pem.encode())
+    except ValueError:
+        return frozenset({pem.strip().encode()})
+    return frozenset(each.public_bytes(Encoding.DER) for each in found)
+
+
 def _is_issued(certificate: str, *, ca: str) -> bool:
     try:
-        x509.load_pem_x509_certificate(certificate.encode()).verify_directly_issued_by(
-            x509.load_pem_x509_certificate(ca.encode())
-        )
+        issued = x509.load_pem_x509_certificate(certificate.encode())
+        issuers = x509.load_pem_x509_certificates(ca.encode())
+    except ValueError:
+        return False
+    return any(_verifies(issued, issuer) for issuer in issuers)
+
+
+def _verifies(issued: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        issued.verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature):
         return False
     return True

@@ -98,7 +98,9 @@ def joined(
             )
             return
         election = run.election(topology)
-        if refusal := join_refusal(topology, node=node, found=found, election=election, members=members):
+        if refusal := join_refusal(
+            topology, node=node, found=found, election=election, members=members, endpoint=endpoint
+        ):
             yield failed(f"{refusal}; no changes were made to it")
             return
         state = standing(

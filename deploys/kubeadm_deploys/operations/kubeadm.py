@@ -16,6 +16,7 @@ from pyinfra.api.command import FunctionCommand, QuoteString, StringCommand
 from kubeadm_deploys import cluster_run
 from kubeadm_deploys.facts.cluster_health import KUBECTL, InitRemainder
 from kubeadm_deploys.facts.kubeadm_node import (
+    KUBEADM_SECONDS,
     KUBEADM_UNIT,
     MANIFESTS,
     KubeadmNode,
@@ -29,9 +30,6 @@ from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
 from kubeadm_deploys.operations.failure import failed, fails_clearly
 from kubeadm_deploys.operations.reset import cleaning
-
-SECONDS = 1200
-"""How long kubeadm may take: more than the limits of all that it waits for itself."""
 
 # kubeadm is at work in a unit of its own, which outlives the connection of whoever started it: a machine on which it
 # was cut off in the middle is the worst of all. The document goes to it on its stdin, since it may hold a token, and
@@ -135,9 +133,13 @@ def _finish(*, topology: Topology, node_name: str, document: str) -> Generator[S
         host.noop("the cluster is there")
         return
     run = cluster_run.CURRENT
-    if run.found(host).has_joined:
-        # Only what an init does last: what it does before would take the changes that were made since for errors.
-        yield kubeadm("init", "phase", "addon", "all", stdin=document)
+    addons = [name for name in ("kube-proxy", "coredns") if name in missing]
+    if set(missing) == set(addons):
+        # What an init does last. What it does before would take changes that were made since for errors.
+        if len(addons) == 2 and not run.found(host).has_joined:
+            yield kubeadm("init", "phase", "kubelet-finalize", "all", stdin=document)
+        for addon in addons:
+            yield kubeadm("init", "phase", "addon", addon, stdin=document)
         return
     others = _others(run, topology, node_name=node_name)
     if others:
@@ -232,5 +234,5 @@ def kubeadm(*arguments: str, stdin: str) -> StringCommand:
         "kubeadm",
         *(QuoteString(argument) for argument in arguments),
         _stdin=stdin,
-        _timeout=SECONDS,
+        _timeout=KUBEADM_SECONDS,
     )
