@@ -146,7 +146,19 @@ def test_a_manifest_without_a_backup_is_named_and_no_cluster_is_made(tmp_path: P
 
 
 @pytest.mark.parametrize("greeting", ["Welcome", "\nhave:kubelet.conf\n"])
-def test_what_a_login_shell_prints_is_nobodys_answer(tmp_path: Path, greeting: str) -> None:
-    done = run(tmp_path, "preflight.py", "new", greeting=greeting)
-    assert (done.exit_code, done.changes) == (0, []), done.output
-    assert "Traceback" not in done.output
+@pytest.mark.parametrize(
+    ("arguments", "decisive"),
+    [
+        (("preflight.py", "new"), []),
+        (("reset.py", "new", "--data=confirm=kubernetes"), []),
+        (("cluster.py", "well"), []),
+        # Keys go from one control plane to the next.
+        (("cluster.py", "growing"), [f"cp-{number}: kubeadm join {CHECKED_BY_US}" for number in (2, 3)]),
+    ],
+)
+def test_what_a_login_shell_prints_is_nobodys_answer(
+    tmp_path: Path, arguments: tuple[str, ...], decisive: list[str], greeting: str
+) -> None:
+    done = run(tmp_path, *arguments, greeting=greeting)
+    assert (done.exit_code, sorted(done.decisive)) == (0, decisive), done.output
+    assert "Traceback" not in done.output, done.output

@@ -22,7 +22,7 @@ from kubeadm_deploys.facts.cluster_settings import ClusterSettings, ClusterSetti
 from kubeadm_deploys.facts.etcd import EtcdKeys, EtcdMembers
 from kubeadm_deploys.facts.kubeadm_node import KUBEADM_SECONDS, KubeadmNode, KubeadmNodeState
 from kubeadm_deploys.facts.machine import Machine, MachineState
-from kubeadm_deploys.facts.reading import NotRead, in_parallel, read
+from kubeadm_deploys.facts.reading import NotRead, framed_command, framed_lines, in_parallel, read
 from kubeadm_deploys.membership import Election, elect
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations import direct, shared_pki
@@ -379,10 +379,12 @@ class ClusterRun:
         Raises:
             DeployError: they cannot be read, or some are missing.
         """
-        complete, output = direct.run(control_plane, shared_pki.read_command())
-        if not complete:
+        # Past the facts, whose answers pyinfra can be told to print.
+        complete, output = direct.run(control_plane, framed_command("SharedPki", shared_pki.read_command()))
+        lines = framed_lines("SharedPki", output.stdout_lines)
+        if not complete or lines is None:
             raise DeployError(f"{control_plane.name}: the cluster's keys cannot be read: {output.stderr}")
-        return output.stdout
+        return "\n".join([*lines, ""])
 
 
 CURRENT = ClusterRun()

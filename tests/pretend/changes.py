@@ -20,7 +20,6 @@ PREPARATION = (
     "wait for the API",
     "make a token",
     "delete a token",
-    "read the keys",
     "write the keys",
 )
 """Changes that any run may make on a machine of its own cluster; every other one decides over nodes or data."""
@@ -36,7 +35,6 @@ _KNOWN = {
     "rm --recursive --force /etc/kubernetes/calico": "delete our files",
     "kubeadm token create": "make a token",
     "delete secret": "delete a token",
-    " read-pki ": "read the keys",
     " write-pki ": "write the keys",
     "label --overwrite node": "label",
     "taint --overwrite node": "label",

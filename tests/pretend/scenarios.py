@@ -19,8 +19,10 @@ def node(
     return machine
 
 
-def well(control_planes: str = "1", unreachable: str = "") -> World:
-    """A cluster with one worker in which everything is as it should be, but for a machine that cannot be reached."""
+def well(control_planes: str = "1", unreachable: str = "", greeting: str = "") -> World:
+    """A cluster with one worker in which everything is as it should be, but for a machine that cannot be reached, and
+    for what the machines' login shells print.
+    """
     cluster = Cluster()
     world = World(
         control_planes=[
@@ -30,7 +32,13 @@ def well(control_planes: str = "1", unreachable: str = "") -> World:
         workers=[node(cluster, "worker-1", "10.0.0.9")],
     )
     _unreachable(world, unreachable)
+    _greet(world, greeting)
     return world
+
+
+def _greet(world: World, greeting: str) -> None:
+    for machine in world.machines.values():
+        machine.greeting = tuple(greeting.splitlines())
 
 
 def _unreachable(world: World, name: str) -> None:
@@ -40,15 +48,16 @@ def _unreachable(world: World, name: str) -> None:
 
 def new(greeting: str = "") -> World:
     """Bare machines, whose login shells may print something."""
-    lines = tuple(greeting.splitlines())
-    return World(
-        control_planes=[Machine(name="cp-1", ip="10.0.0.1", greeting=lines)],
-        workers=[Machine(name="worker-1", ip="10.0.0.9", greeting=lines)],
+    world = World(
+        control_planes=[Machine(name="cp-1", ip="10.0.0.1")],
+        workers=[Machine(name="worker-1", ip="10.0.0.9")],
     )
+    _greet(world, greeting)
+    return world
 
 
-def growing(unreachable: str = "") -> World:
-    """A live cluster of one control plane, to which two bare machines are to be added."""
+def growing(unreachable: str = "", greeting: str = "") -> World:
+    """A live cluster of one control plane, to which two bare machines are to be added; see ``well`` for the others."""
     cluster = Cluster()
     world = World(
         control_planes=[
@@ -58,6 +67,7 @@ def growing(unreachable: str = "") -> World:
         ]
     )
     _unreachable(world, unreachable)
+    _greet(world, greeting)
     return world
 
 

@@ -23,11 +23,14 @@ from pyinfra.connectors.util import CommandOutput, OutputLine
 
 from kubeadm_deploys import cluster_run, container_runtime, diagnosis, kube_packages, run_lock
 from kubeadm_deploys.facts.kubeadm_node import MANIFESTS
-from kubeadm_deploys.operations import cluster_record
+from kubeadm_deploys.operations import cluster_record, shared_pki
 from kubeadm_deploys.text import sha256
 from tests.fake_answers import fact_asked, framed
 from tests.pretend.changes import in_words
 from tests.pretend.machine import OPTIONS, Cluster, Machine
+
+KEYS = [f"{file} c2VjcmV0" for file in shared_pki.FILES]
+"""What control planes share, as it goes from one to the next."""
 
 Answer = tuple[bool, list[str], list[str]]
 """Success, stdout and stderr."""
@@ -227,6 +230,25 @@ class World:
     def _cluster_traces(self, machine: Machine) -> list[str]:
         return ["file /etc/kubernetes/pki"] if machine.cluster or machine.etcd_entries else []
 
+    # What goes to others, in the form of facts.
+
+    def _admin_conf(self, machine: Machine) -> list[str]:
+        cluster = self._served(machine)
+        own = {
+            "server": "https://x:6443",
+            "certificate-authority-data": _base64(cluster.authority.certificate),
+        }
+        document = {
+            "clusters": [{"name": cluster.name, "cluster": own}],
+            "users": [{"name": "kubernetes-admin", "user": {}}],
+            "contexts": [],
+        }
+        return [json.dumps(document)]
+
+    def _shared_pki(self, machine: Machine) -> list[str]:
+        self._served(machine)
+        return KEYS
+
     @staticmethod
     def _served(machine: Machine) -> Cluster:
         assert machine.serves, f"{machine.name} was asked about a cluster and has none"
@@ -246,12 +268,12 @@ class World:
             return True, [], []
         if command in ("true", diagnosis.DIAGNOSE.get_raw_value()):
             return True, [], []
-        if command == "cat /etc/kubernetes/admin.conf":
-            return True, [_admin_conf(self._served(machine))], []
         if command == "sh -s":
             for change in self._served(machine).change_marks(stdin):
                 self.note(f"{machine.name}: {change}")
             return True, [], []
+        if " write-pki " in command and stdin.splitlines() != KEYS:
+            return failure("these are no keys")
         self.note(f"{machine.name}: {in_words(command)}")
         self._changed(machine, command, stdin)
         return True, [], []
@@ -306,17 +328,6 @@ def _base64(text: str) -> str:
 
 def _files(wanted: Mapping[str, str]) -> list[str]:
     return [f"file:{path} {sha256(text)}" for path, text in wanted.items()]
-
-
-def _admin_conf(cluster: Cluster) -> str:
-    own = {"server": "https://x:6443", "certificate-authority-data": _base64(cluster.authority.certificate)}
-    return json.dumps(
-        {
-            "clusters": [{"name": cluster.name, "cluster": own}],
-            "users": [{"name": "kubernetes-admin", "user": {}}],
-            "contexts": [],
-        }
-    )
 
 
 Hosts = list[tuple[str, dict[str, Any]]]

@@ -10,6 +10,7 @@ from pyinfra.api import Host, State, operation
 from pyinfra.api.command import FunctionCommand, StringCommand
 
 from kubeadm_deploys import cluster_run
+from kubeadm_deploys.facts.reading import framed_command, framed_lines
 from kubeadm_deploys.kubeconfig_file import refusal, user_name
 from kubeadm_deploys.local_files import write_private
 from kubeadm_deploys.nodes import Topology
@@ -67,11 +68,15 @@ def fetched(
         return
     text = ""
     for node in run.usable(topology):
-        found, output = direct.run(inventory.get_host(node.host), f"cat {_ADMIN_CONF}")
-        if not found:
+        # Past the facts, whose answers pyinfra can be told to print.
+        found, output = direct.run(
+            inventory.get_host(node.host), framed_command("AdminConf", f"cat {_ADMIN_CONF}")
+        )
+        lines = framed_lines("AdminConf", output.stdout_lines)
+        if not found or lines is None:
             continue
         its_text = operator_kubeconfig(
-            output.stdout,
+            "\n".join(lines),
             cluster_name=cluster_name,
             server=server_url(address or node.address, port=port),
             tls_server_name=tls_server_name,
