@@ -1,4 +1,4 @@
-"""``cluster.py`` on pretend machines on which another run is at work, or was while this one waited for the lock."""
+"""``cluster.py`` and ``remove_node.py`` on pretend machines on which another run is at work, or was while this one waited for the lock."""
 
 from pathlib import Path
 
@@ -12,6 +12,12 @@ from tests.pretend.scenarios import NEWER
 def test_a_worker_that_another_run_has_joined_meanwhile_is_left_alone(tmp_path: Path) -> None:
     done = run(tmp_path, "cluster.py", "another_run_first", what="joined")
     assert (done.exit_code, done.decisive) == (0, []), done.output
+
+
+def test_the_last_control_plane_is_not_removed_by_what_was_true_before_the_lock(tmp_path: Path) -> None:
+    done = run(tmp_path, "remove_node.py", "removed_meanwhile", "--data=node=cp-2")
+    refused(done, "no changes were made")
+    assert done.changes == []
 
 
 @pytest.mark.parametrize(

@@ -169,3 +169,10 @@ class Machine:
         cluster.marks[name] = dict(_CONTROL_PLANE_MARKS) if control_plane else {}
         if control_plane:
             cluster.etcd[name] = self.ip
+
+    def leaves(self) -> None:
+        """Be removed from its cluster, and cleaned."""
+        if self.cluster:
+            self.cluster.delete_node(self.name)
+            self.cluster.etcd.pop(self.name, None)
+        self.cluster, self.control_plane = None, False

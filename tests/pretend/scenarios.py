@@ -228,3 +228,16 @@ def drain_fails() -> World:
 
     world.before = before
     return world
+
+
+def removed_meanwhile() -> World:
+    """Three control planes. While a run waits for the lock, other runs have removed all but the second one."""
+    world = well("3")
+
+    def before(world: World, machine: Machine, command: str) -> None:
+        if "take-run-lock" in command and not world.locked:
+            for name in ("cp-1", "cp-3"):
+                world.machines[name].leaves()
+
+    world.before = before
+    return world
