@@ -18,6 +18,7 @@ from kubeadm_deploys.local_files import write_private
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations import direct, kubeconfig
 from kubeadm_deploys.operations.kubeconfig import operator_kubeconfig
+from tests.fake_answers import framed
 
 PEM = "-----BEGIN CERTIFICATE-----\nQ0E=\n-----END CERTIFICATE-----\n"
 ADMIN_CONF = yaml.safe_dump(
@@ -201,7 +202,9 @@ def fetch(monkeypatch: pytest.MonkeyPatch, path: str) -> tuple[list[str], list[s
             return Machine()
 
     def run(host: Machine, command: str) -> tuple[bool, CommandOutput]:
-        return True, CommandOutput([OutputLine("stdout", line) for line in ADMIN_CONF.splitlines()])
+        return True, CommandOutput(
+            [OutputLine("stdout", line) for line in framed("AdminConf", ADMIN_CONF.splitlines())]
+        )
 
     monkeypatch.setattr(cluster_run, "CURRENT", Run())
     monkeypatch.setattr(kubeconfig, "host", Machine())

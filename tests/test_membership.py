@@ -390,3 +390,9 @@ def test_an_api_server_with_an_etcd_of_its_own_is_named_and_not_cleaned() -> Non
 def test_without_a_certificate_the_api_server_says_whose_a_machine_is(server: str, refused: bool) -> None:
     found = KubeadmNodeState(files=frozenset({"kubelet.conf"}), server=server, machine_id="m")
     assert ("its kubelet belongs to the cluster at" in refusal(found, members=without(W))) is refused
+
+
+def test_a_worker_to_which_files_of_a_control_plane_were_copied_is_a_worker() -> None:
+    copied = dataclasses.replace(WORKER, files=WORKER.files | {"admin.conf", "pki/etcd/ca.crt"})
+    assert copied.is_control_plane
+    assert refusal(copied, members=cluster(W)) == ""

@@ -257,6 +257,18 @@ def standing(
     return NodeState.HALF if unfinished and not registered.ready else NodeState.MEMBER
 
 
+def has_vote(node: Node, *, members: ClusterMembersState) -> bool:
+    """Whether etcd counts a member with a vote under a node's name or at its address."""
+    return any(each.joined and (each.name == node.name or each.peer_ip == node.ip) for each in members.etcd)
+
+
+def _is_control_plane(found: KubeadmNodeState, *, node: Node, members: ClusterMembersState) -> bool:
+    """Which role a member has: by the cluster's word, since people copy files of control planes to workers."""
+    registered = members.nodes.get(node.name)
+    counted = registered is None or registered.control_plane or has_vote(node, members=members)
+    return found.is_control_plane and counted
+
+
 def needs_registration(*, node: Node, found: KubeadmNodeState, members: ClusterMembersState) -> bool:
     """Whether a member's Node object is gone: its kubelet makes one only when it starts."""
     return found.is_control_plane and node.name not in members.nodes
@@ -303,7 +315,10 @@ def join_findings(
     )
     yield from _identity_findings(node=node, found=found, members=members)
     yield from _etcd_findings(node=node, found=found, members=members)
-    if state is NodeState.MEMBER and found.is_control_plane is not control_plane:
+    if (
+        state is NodeState.MEMBER
+        and _is_control_plane(found, node=node, members=members) is not control_plane
+    ):
         is_now, to_be = ("worker", "control plane") if control_plane else ("control plane", "worker")
         yield refused(
             check="node-role",
@@ -372,7 +387,7 @@ def _etcd_findings(*, node: Node, found: KubeadmNodeState, members: ClusterMembe
     if not found.is_control_plane or not members.etcd:
         return
     refused = partial(Finding, host=node.host, severity=Severity.DANGER, check="control-planes")
-    votes = any(each.joined and (each.name == node.name or each.peer_ip == node.ip) for each in members.etcd)
+    votes = has_vote(node, members=members)
     if votes and "etcd" not in found.files:
         yield refused(
             found="has a vote in etcd, and no data of it in /var/lib/etcd",
