@@ -206,7 +206,7 @@ def test_kubeadm_that_an_earlier_run_left_at_work_is_waited_for(
     assert ClusterRun().found_now(host).machine_id == "m"
     assert len(waits) == 3
     becomes(alive, 2, {"<<< KubeadmNode": ["kubeadm-runs"]})
-    monkeypatch.setattr(cluster_run, "_KUBEADM_SECONDS", 0)
+    monkeypatch.setattr(cluster_run, "KUBEADM_SECONDS", 0)
     with pytest.raises(DeployError, match="@fake/cp-2: kubeadm of an earlier run has not ended"):
         ClusterRun().found_now(host)
 
