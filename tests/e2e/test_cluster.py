@@ -318,7 +318,7 @@ def test_a_member_of_another_cluster_is_refused_untouched(cluster: Cluster) -> N
     try:
         run = cluster.pyinfra("-y")
         assert run.exit_code == 1
-        assert f"{cluster.worker}: belongs to another cluster" in run.output
+        assert f"{cluster.worker}: is a node of another cluster" in run.output
         assert cluster.shell(cluster.worker, "systemctl is-active kubelet") == "active"
         assert cluster.shell(cluster.worker, f"cat {ca}") == other.decode().strip()
     finally:
