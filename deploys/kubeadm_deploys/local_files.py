@@ -23,6 +23,7 @@ def write_private(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except BaseException:
+        # Also when the operator interrupts: a half-written file of secrets must not stay. It is raised again.
         with contextlib.suppress(FileNotFoundError):
             os.unlink(partial)
         raise

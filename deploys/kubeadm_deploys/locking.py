@@ -80,6 +80,7 @@ class RunLock(BaseStateCallback):
                 self.release()
                 raise DeployError(f"{error}; no changes were made") from None
             except BaseException:
+                # Also when the operator interrupts: nobody must wait for a run that changed nothing. It is raised again.
                 self.release()
                 raise
         self.require()
