@@ -1,14 +1,10 @@
 """The door to machines: time limits, connections that end, and how that is noticed; by pyinfra's real command line."""
 
-import os
 import re
-import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +16,7 @@ from pyinfra.api.hiddenvalue import HiddenValue
 
 from kubeadm_deploys import connections
 from kubeadm_deploys.operations import direct
+from tests.pyinfra_processes import pyinfra_processes
 from tests.ssh_machine import SshMachine, ssh_machine
 
 UNKNOWN = "result unknown, it is read again by the next run"
@@ -53,29 +50,15 @@ Pyinfra = Callable[..., subprocess.Popen[str]]
 @pytest.fixture
 def pyinfra(tmp_path: Path) -> Iterator[Pyinfra]:
     """Start pyinfra with a deploy of these lines on these hosts; what it runs on any of them it runs in one folder."""
-    running: list[subprocess.Popen[str]] = []
+    with pyinfra_processes(tmp_path) as start:
 
-    def begin(*hosts: tuple[str, dict[str, Any]], before: str = "", work: str) -> subprocess.Popen[str]:
-        listed = [(name, {**data, "_chdir": str(tmp_path)}) for name, data in hosts]
-        (tmp_path / "inventory.py").write_text(f"hosts = {listed!r}\n")
-        (tmp_path / "work.py").write_text(DEPLOY.format(before=before, work=work))
-        process = subprocess.Popen(
-            [Path(sys.executable).with_name("pyinfra"), "-y", "inventory.py", "work.py"],
-            cwd=tmp_path,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        running.append(process)
-        return process
+        def begin(*hosts: tuple[str, dict[str, Any]], before: str = "", work: str) -> subprocess.Popen[str]:
+            listed = [(name, {**data, "_chdir": str(tmp_path)}) for name, data in hosts]
+            (tmp_path / "inventory.py").write_text(f"hosts = {listed!r}\n")
+            (tmp_path / "work.py").write_text(DEPLOY.format(before=before, work=work))
+            return start("-y", "inventory.py", "work.py")
 
-    yield begin
-    for process in running:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        yield begin
 
 
 @pytest.fixture

@@ -1,18 +1,18 @@
 """One run at a time, by pyinfra's real command line against this machine."""
 
+import itertools
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from kubeadm_deploys import run_lock
 from tests.lock_files import ANN, BOB, document, release, take
+from tests.pyinfra_processes import pyinfra_processes
 
 DEPLOY = """
 from pyinfra import inventory, state
@@ -52,42 +52,27 @@ def start(tmp_path: Path, folder: Path) -> Iterator[Start]:
 
     ``settings`` are lines before the lock is asked for, ``before`` those between it and the first operation.
     """
-    running: list[subprocess.Popen[str]] = []
+    numbers = itertools.count()
+    with pyinfra_processes(tmp_path) as pyinfra:
 
-    def begin(
-        command: str,
-        *arguments: str,
-        inventory: str = "@local",
-        lock: Path = folder,
-        renewal: float = run_lock.RENEWAL,
-        settings: str = "",
-        before: str = "",
-    ) -> subprocess.Popen[str]:
-        number = len(running)
-        (tmp_path / f"work{number}.py").write_text(
-            DEPLOY.format(
-                folder=str(lock), command=command, renewal=renewal, settings=settings, before=before
+        def begin(
+            command: str,
+            *arguments: str,
+            inventory: str = "@local",
+            lock: Path = folder,
+            renewal: float = run_lock.RENEWAL,
+            settings: str = "",
+            before: str = "",
+        ) -> subprocess.Popen[str]:
+            deploy = f"work{next(numbers)}.py"
+            (tmp_path / deploy).write_text(
+                DEPLOY.format(
+                    folder=str(lock), command=command, renewal=renewal, settings=settings, before=before
+                )
             )
-        )
-        pyinfra = str(Path(sys.executable).with_name("pyinfra"))
-        process = subprocess.Popen(
-            [pyinfra, *(arguments or ("-y",)), inventory, f"work{number}.py"],
-            cwd=tmp_path,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        running.append(process)
-        return process
+            return pyinfra(*(arguments or ("-y",)), inventory, deploy)
 
-    yield begin
-    for process in running:
-        # Commands outlive a run that was killed or interrupted twice.
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        yield begin
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
