@@ -5,13 +5,13 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
+from kubeadm_deploys.election import elect
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState, RegisteredNode
 from kubeadm_deploys.facts.cluster_settings import ClusterSettingsState
 from kubeadm_deploys.facts.etcd import EtcdMember
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
 from kubeadm_deploys.facts.machine import Clock, Disk, MachineState, Route
 from kubeadm_deploys.findings import Finding
-from kubeadm_deploys.membership import elect
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.options import ClusterOptions
 from kubeadm_deploys.preflight import preflight_findings

@@ -29,7 +29,7 @@ from pyinfra.operations import python, server
 from kubeadm_deploys import cluster_run, connections, run_lock
 from kubeadm_deploys.connections import guard_connections
 from kubeadm_deploys.locking import one_run_at_a_time
-from kubeadm_deploys.membership import Election
+from kubeadm_deploys.election import Election
 from kubeadm_deploys.nodes import Node, Topology
 
 {before}

@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
+from kubeadm_deploys.election import Election, elect, fingerprint
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
 from kubeadm_deploys.facts.reading import NotRead
-from kubeadm_deploys.membership import Election, elect, fingerprint
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.quorum import quorum_lost
 from tests.machines import (

@@ -17,10 +17,10 @@ from pyinfra.context import ctx_host
 
 from kubeadm_deploys import cluster_run, locking, run_lock
 from kubeadm_deploys.connections import NoAnswer
+from kubeadm_deploys.election import Election
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState, RegisteredNode
 from kubeadm_deploys.facts.etcd import EtcdMember
 from kubeadm_deploys.locking import LockLost, RunLock
-from kubeadm_deploys.membership import Election
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations import direct
 from kubeadm_deploys.run_lock import Held, Holder, Vote, Voters, Votes

@@ -20,7 +20,7 @@ from pyinfra.api import DeployError, HiddenValue, QuoteString, StringCommand, op
 from pyinfra.operations import server
 from kubeadm_deploys import cluster_run, run_lock
 from kubeadm_deploys.locking import check_under_lock, one_run_at_a_time
-from kubeadm_deploys.membership import Election
+from kubeadm_deploys.election import Election
 from kubeadm_deploys.nodes import Node, Topology
 
 run_lock.RENEWAL = {renewal}

@@ -6,11 +6,12 @@ import json
 
 import pytest
 
+from kubeadm_deploys.election import Election
 from kubeadm_deploys.facts.cluster_members import ClusterMembers, ClusterMembersState, RegisteredNode
 from kubeadm_deploys.facts.etcd import EtcdHealth, EtcdMember, EtcdMembers
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState, NodeState
 from kubeadm_deploys.findings import Severity
-from kubeadm_deploys.membership import Election, join_findings, join_refusal, needs_registration, standing
+from kubeadm_deploys.membership import join_findings, join_refusal, needs_registration, standing
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.quorum import orphan_members, unready_members
 from tests.machines import (

@@ -4,11 +4,12 @@ import dataclasses
 
 import pytest
 
+from kubeadm_deploys.election import Election, elect, fingerprint
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.kubeadm_node import MANIFESTS, KubeadmNodeState
 from kubeadm_deploys.facts.reading import NotRead
 from kubeadm_deploys.findings import Finding, Severity, unwaived
-from kubeadm_deploys.membership import Election, elect, fingerprint, membership_findings, ownership_findings
+from kubeadm_deploys.membership import membership_findings, ownership_findings
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.quorum import unlisted_members
 from tests.machines import (

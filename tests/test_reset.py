@@ -5,13 +5,13 @@ import dataclasses
 import pytest
 
 from kubeadm_deploys import hosts_file
+from kubeadm_deploys.election import elect
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.cluster_traces import FILES, ClusterTraces
 from kubeadm_deploys.facts.kubeadm_node import SAVED_ETCD, KubeadmNodeState
 from kubeadm_deploys.facts.reading import NotRead
 from kubeadm_deploys.findings import Finding, Severity, unwaived
-from kubeadm_deploys.membership import elect
 from kubeadm_deploys.nodes import Node
 from kubeadm_deploys.operations.reset import clean_command
 from kubeadm_deploys.options import ClusterOptions

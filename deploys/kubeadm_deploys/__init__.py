@@ -11,7 +11,7 @@ Layers, from the edge to the middle; each uses only those below it:
   used alone;
 - ``operations``: what changes machines; ``facts``: what is there, one command each;
 - pure functions and values: ``options``, ``nodes``, ``marks``, ``cluster_record``, ``artifacts``, ``kubeadm_documents``,
-  ``hosts_file``, ``apt_key``, ``run_lock``, ``failure_report``, ``redaction``, ``text``, ``quorum``; ``membership``,
+  ``hosts_file``, ``apt_key``, ``run_lock``, ``failure_report``, ``redaction``, ``text``, ``quorum``, ``election``; ``membership``,
   ``machine_checks``, ``cluster_checks``, ``foreign_checks`` and ``live_options``, which make ``findings``; beside them
   ``kubeconfig_file`` and ``local_files``, which read and write the operator's own files;
 - ``verification``: suites that check a cluster by looking at it, independent of all above.

@@ -17,13 +17,13 @@ from pyinfra import inventory, logger
 from pyinfra.api.exceptions import DeployError
 from pyinfra.api.host import Host
 
+from kubeadm_deploys.election import Election, elect
 from kubeadm_deploys.facts.cluster_members import ClusterMembers, ClusterMembersState
 from kubeadm_deploys.facts.cluster_settings import ClusterSettings, ClusterSettingsState
 from kubeadm_deploys.facts.etcd import EtcdKeys, EtcdMembers
 from kubeadm_deploys.facts.kubeadm_node import KUBEADM_SECONDS, KubeadmNode, KubeadmNodeState
 from kubeadm_deploys.facts.machine import Machine, MachineState
 from kubeadm_deploys.facts.reading import NotRead, framed_command, framed_lines, in_parallel, read
-from kubeadm_deploys.membership import Election, elect
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations import direct, shared_pki
 from kubeadm_deploys.quorum import QUORUM_FIX, quorum_lost
@@ -101,7 +101,7 @@ class ClusterRun:
         """Forget what was read, and read who leads and what kubeadm made of the machines of this run; to be called
         with the lock in hand.
 
-        What was known to exist goes on to exist: see ``membership.elect``.
+        What was known to exist goes on to exist: see ``election.elect``.
         """
         with self._lock:
             self._found.clear()

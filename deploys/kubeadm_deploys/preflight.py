@@ -17,6 +17,7 @@ from pyinfra.api.exceptions import DeployError
 from kubeadm_deploys import cluster_run
 from kubeadm_deploys.cluster_checks import cluster_findings
 from kubeadm_deploys.cluster_settings import followed
+from kubeadm_deploys.election import Election
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.cluster_settings import ClusterSettingsState
@@ -31,13 +32,7 @@ from kubeadm_deploys.kubeconfig_file import refusal as kubeconfig_refusal
 from kubeadm_deploys.live_options import Following, changed_meanwhile, option_findings
 from kubeadm_deploys.locking import check_under_lock
 from kubeadm_deploys.machine_checks import Subject, machine_findings, urls_to_try
-from kubeadm_deploys.membership import (
-    Election,
-    join_findings,
-    membership_findings,
-    ownership_findings,
-    standing,
-)
+from kubeadm_deploys.membership import join_findings, membership_findings, ownership_findings, standing
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.options import ClusterOptions
 

@@ -10,6 +10,7 @@ from pyinfra.api import State, deploy
 from pyinfra.api.exceptions import DeployError
 
 from kubeadm_deploys import cluster_run, cni
+from kubeadm_deploys.election import Election
 from kubeadm_deploys.endpoints import local_proxy
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
@@ -22,7 +23,7 @@ from kubeadm_deploys.hetzner import cloud_controller
 from kubeadm_deploys.kubeadm_documents import RESOLVER_FILE
 from kubeadm_deploys.live_options import identity_findings
 from kubeadm_deploys.locking import check_under_lock
-from kubeadm_deploys.membership import Election, ownership_findings
+from kubeadm_deploys.membership import ownership_findings
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations import reset
 from kubeadm_deploys.options import ClusterOptions

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from pyinfra.api.command import QuoteString, StringCommand
 
+from kubeadm_deploys.election import Election
 from kubeadm_deploys.facts import lines
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
-from kubeadm_deploys.membership import Election
 from kubeadm_deploys.nodes import Node, Topology
 
 FOLDER = "/run/kubeadm-deploys"
