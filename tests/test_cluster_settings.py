@@ -25,6 +25,7 @@ from tests.cluster_settings import (
     settings_of,
 )
 from tests.fake_answers import ENVIRONMENT, FRAMED
+from tests.remote_scripts import with_programs
 
 ROOT = Path(__file__).parents[1]
 
@@ -170,10 +171,14 @@ def run_script(folder: Path, *, files: dict[str, str], kubectl: str) -> subproce
         (folder / path).write_text(text)
     (folder / "kubectl").write_text(f"#!/bin/sh\n{kubectl}\n")
     (folder / "kubectl").chmod(0o755)
-    script = re.sub(r"/(etc/kubernetes|var/lib/kubelet)/", rf"{folder}/\1/", str(ClusterSettings().command()))
+    script = re.sub(
+        r"/(etc/kubernetes|var/lib/kubelet)/",
+        rf"{folder}/\1/",
+        with_programs(ClusterSettings().command(), folder),
+    )
     return subprocess.run(
-        ["sh", "-c", script.replace("cd /etc/kubernetes", f"cd {folder}/etc/kubernetes")],
-        env={"PATH": f"{folder}:/usr/bin:/bin", "TMPDIR": str(folder)},
+        ["sh", "-c", script],
+        env={"PATH": "/usr/bin:/bin", "TMPDIR": str(folder)},
         capture_output=True,
         text=True,
     )

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -18,6 +17,7 @@ from kubeadm_deploys.facts.kubeadm_node import (
 )
 from kubeadm_deploys.operations.kubeadm import restore_commands
 from tests.machines import MEMBER, STATIC_PODS, WORKER
+from tests.remote_scripts import with_programs
 
 KUBELET_CONF = """\
 clusters:
@@ -55,14 +55,13 @@ def within(root: Path, script: str) -> str:
 def run(root: Path, script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["sh", "-c", within(root, script)],
-        env={"PATH": f"{root}/bin:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
     )
 
 
 def found(root: Path) -> KubeadmNodeState:
-    done = run(root, KubeadmNode().command())
+    done = run(root, with_programs(KubeadmNode().command(), root / "bin"))
     assert (done.returncode, done.stderr) == (0, "")
     return KubeadmNode().process(done.stdout.splitlines())
 

@@ -11,6 +11,7 @@ import pytest
 
 from kubeadm_deploys.facts.kubeadm_node import SAVED_ETCD
 from kubeadm_deploys.facts.machine import DISKS, Disk, Machine, MachineState, Probe, Route
+from tests.remote_scripts import with_path
 
 OUTPUT = """\
 started 1000.500000000
@@ -113,8 +114,8 @@ def asked(
 ) -> MachineState:
     """Run the script on this machine; it may neither fail nor complain."""
     fact = Machine()
-    script = fact.command(kubernetes_version=version, key_url=key_url, urls=urls).get_raw_value()
-    done = subprocess.run(["/bin/sh", "-c", script], env={"PATH": path}, capture_output=True, text=True)
+    script = with_path(fact.command(kubernetes_version=version, key_url=key_url, urls=urls), path)
+    done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     return fact.process(done.stdout.splitlines())
 

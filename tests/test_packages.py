@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kubeadm_deploys.operations.packages import install_command
+from tests.remote_scripts import with_programs
 
 OFFERED = """\
 Package: {name}
@@ -48,6 +49,7 @@ class System:
         (folder / "status").write_text(installed)
         (folder / "sources.list").write_text(f"deb [trusted=yes] file:{folder}/repository ./\n")
         self.log = folder / "log"
+        self.programs = folder / "bin"
         # This machine's own dpkg may have been interrupted, and is of no interest.
         programs = {"apt-get": APT_GET.format(log=self.log), "dpkg": "#!/bin/sh\n", "ls": "#!/bin/sh\n"}
         for name, text in programs.items():
@@ -67,14 +69,12 @@ class System:
         (folder / "apt.conf").write_text("".join(f'{key} "{value}";\n' for key, value in settings.items()))
         self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("NEEDRESTART")},
-            "PATH": f"{folder}/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "APT_CONFIG": str(folder / "apt.conf"),
-            "LC_ALL": "C.UTF-8",
         }
 
     def install(self, *packages: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["sh", "-c", install_command(list(packages)).get_raw_value()],
+            ["sh", "-c", with_programs(install_command(list(packages)), self.programs)],
             env=self.environment,
             capture_output=True,
             text=True,

@@ -20,9 +20,17 @@ from kubeadm_deploys.facts.placement import NodeMarks, NodeMarksState
 from kubeadm_deploys.marks import MarkedNode, Marks, wanted_marks
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations.joining import mark_command
-from kubeadm_deploys.operations.placement import Change, Placement, WantedNode, failures, placed, script
+from kubeadm_deploys.operations.placement import (
+    Change,
+    Placement,
+    WantedNode,
+    change_command,
+    failures,
+    placed,
+)
 from kubeadm_deploys.options import ClusterOptions
 from tests.fake_answers import ENVIRONMENT, FRAMED
+from tests.remote_scripts import with_programs
 
 ROOT = Path(__file__).parents[1]
 NODE = Node(host="host-1", name="node-1", ip="10.0.0.1", address="203.0.113.1")
@@ -367,10 +375,10 @@ def run_script(tmp_path: Path, changes: tuple[Change, ...], kubectl: str) -> sub
     """Run the script with a kubectl that is this shell script."""
     (tmp_path / "kubectl").write_text(f"#!/bin/sh\n{kubectl}\n")
     (tmp_path / "kubectl").chmod(0o755)
+    command = change_command(changes)
     return subprocess.run(
-        ["sh", "-s"],
-        input=script(changes),
-        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        ["sh", "-c", with_programs(command, tmp_path)],
+        input=str(command.connector_arguments["_stdin"]),
         cwd=tmp_path,
         capture_output=True,
         text=True,

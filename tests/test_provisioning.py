@@ -14,6 +14,7 @@ from kubeadm_deploys.facts.provisioning import Interface, Provisioning, Provisio
 from kubeadm_deploys.nodes import Node
 from kubeadm_deploys.options import ClusterOptions
 from kubeadm_deploys.provisioning import differing_flags, provisioning_problems, provisioning_warnings
+from tests.remote_scripts import with_programs
 
 MAC = "86:00:00:12:34:56"
 NODE = Node(
@@ -168,10 +169,9 @@ def asked(tmp_path: Path, *, mac: str = "", timeout: int = 5, **commands: str) -
         program = tmp_path / name.replace("_", "-")
         program.write_text(f"#!/bin/sh\ncd {tmp_path}\n{script}\n")
         program.chmod(0o755)
-    script = Provisioning().command(timeout=timeout, node_ip="10.0.0.3", mac=mac).get_raw_value()
+    script = with_programs(Provisioning().command(timeout=timeout, node_ip="10.0.0.3", mac=mac), tmp_path)
     done = subprocess.run(
         ["sh", "-c", script],
-        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
         capture_output=True,
         text=True,
         check=True,

@@ -1,6 +1,7 @@
 """What is confirmed before a cluster is given up, what must not be given up, and what its name leaves in /etc/hosts."""
 
 import dataclasses
+import re
 
 import pytest
 
@@ -8,7 +9,7 @@ from kubeadm_deploys import hosts_file
 from kubeadm_deploys.election import elect
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
-from kubeadm_deploys.facts.cluster_traces import FILES, ClusterTraces
+from kubeadm_deploys.facts.cluster_traces import ClusterTraces
 from kubeadm_deploys.facts.kubeadm_node import SAVED_ETCD, KubeadmNodeState
 from kubeadm_deploys.facts.reading import NotRead
 from kubeadm_deploys.findings import Finding, Severity, unwaived
@@ -16,6 +17,7 @@ from kubeadm_deploys.nodes import Node
 from kubeadm_deploys.operations.reset import clean_command
 from kubeadm_deploys.options import ClusterOptions
 from kubeadm_deploys.reset import PATHS, is_part, refuse_unconfirmed, reset_findings, why_it_goes_on
+from kubeadm_deploys.scripts import text
 from tests.machines import (
     ABSENT,
     DOWN,
@@ -70,17 +72,18 @@ def test_etcds_data_go_before_the_ca_that_says_whose_they_are(saved: str) -> Non
         for words in (
             "--cert-dir /nonexistent",
             'mv /var/lib/etcd/member "$1/member"',
-            f"rm --recursive --force {SAVED_ETCD} /var/lib/etcd/member",
+            'rm --recursive --force "$2" /var/lib/etcd/member',
             "rm --recursive --force /etc/kubernetes/pki",
-            f"rm --recursive --force {FILES[0]}",
+            "with_cluster_files rm --recursive --force",
         )
     )
     assert kubeadm < kept < deleted < certificates < everything
-    assert script.split()[-1] == (saved or "''")
+    assert script.split()[-2:] == [saved or "''", SAVED_ETCD]
 
 
 def test_nothing_of_another_etcd_is_deleted() -> None:
-    assert [path for path in FILES if path.startswith("/var/lib/etcd")] == ["/var/lib/etcd/member"]
+    files = text("library/cluster-traces").partition("with_cluster_files() {")[2]
+    assert re.findall(r"/var/lib/etcd\S*", files) == ["/var/lib/etcd/member"]
 
 
 def test_data_of_etcd_are_kept_within_their_own_filesystem() -> None:

@@ -14,7 +14,7 @@ from pyinfra.api import HiddenValue
 from pyinfra.api.command import QuoteString, StringCommand
 from pyinfra.connectors.util import make_unix_command
 
-from kubeadm_deploys import run_lock
+from kubeadm_deploys import run_lock, scripts
 from kubeadm_deploys.run_lock import Held, Holder
 from tests.lock_files import ANN, BOB, document, release, sh, take
 
@@ -163,7 +163,8 @@ def test_no_other_user_can_keep_the_folder_locked() -> None:
 def test_another_process_that_keeps_the_folder_locked_is_told(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_lock, "_TAKE", run_lock._TAKE.replace("--wait 5", "--wait 0.1"))
+    hasty = scripts.text("take-run-lock").replace("--wait 5", "--wait 0.1")
+    monkeypatch.setattr(scripts, "text", lambda _: hasty)
     folder.mkdir()
     with subprocess.Popen(["flock", folder, "sh", "-c", "echo locked; read line"], **PIPES) as other:
         assert other.stdout and other.stdout.readline() == "locked\n"

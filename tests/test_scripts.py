@@ -11,13 +11,13 @@ from pyinfra.api.command import StringCommand
 from kubeadm_deploys.facts.api_endpoint import HOSTS_FILE, ApiEndpoint
 from kubeadm_deploys.facts.swap import Swap
 from kubeadm_deploys.operations import release
+from tests.remote_scripts import with_programs
 
 
 def shell(command: str | StringCommand, *, programs: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run a command, with the programs of a folder before the machine's."""
-    text = command if isinstance(command, str) else command.get_raw_value()
-    path = ":".join((*([str(programs)] if programs else ()), "/usr/sbin:/usr/bin:/sbin:/bin"))
-    return subprocess.run(["sh", "-c", text], env={"PATH": path}, capture_output=True, text=True, timeout=60)
+    text = with_programs(command, programs or "")
+    return subprocess.run(["sh", "-c", text], capture_output=True, text=True, timeout=60)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_hosts_file_that_cannot_be_read_whole_is_not_written_back(tmp_path: Pa
 
 def test_an_fstab_that_cannot_be_read_whole_is_not_written_back(tmp_path: Path, failing: Path) -> None:
     (tmp_path / "fstab").write_text("/dev/vda2 none swap sw 0 0\n")
-    script = Swap().command().replace("/etc/fstab", str(tmp_path / "fstab"))
+    script = Swap().command().get_raw_value().replace("/etc/fstab", str(tmp_path / "fstab"))
     assert "fstab L2Rldi92ZGEyIG5vbmUgc3dhcCBzdyAwIDAK\n" in shell(script).stdout
     done = shell(script, programs=failing)
     assert done.returncode == 1

@@ -15,6 +15,7 @@ from kubeadm_deploys.facts.api_endpoint import HOSTS_FILE, ApiEndpointState
 from kubeadm_deploys.operations import direct
 from kubeadm_deploys.operations.api_endpoint import resolve_commands
 from kubeadm_deploys.operations.text_files import write_command
+from tests.remote_scripts import with_programs
 
 FSTAB = b"//nas/x /mnt cifs username=svc,password=hunter2 0 0\n"
 # Nobody but root can give a file away.
@@ -22,16 +23,15 @@ OTHER_USER, OTHER_GROUP = (4711, 4712) if os.geteuid() == 0 else (os.geteuid(), 
 
 
 def write(
-    contents: dict[Path, bytes], *, path: str = os.environ["PATH"], cut: int | None = None
+    contents: dict[Path, bytes], *, programs: Path | None = None, cut: int | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run the command as a connector does; ``cut`` is after how many bytes of stdin the connection is lost."""
     command = write_command({str(file): content for file, content in contents.items()})
     stdin = command.connector_arguments["_stdin"]
     assert isinstance(stdin, str)
     return subprocess.run(
-        ["sh", "-c", command.get_raw_value()],
+        ["sh", "-c", with_programs(command, programs or "")],
         input=stdin[:cut],
-        env={"PATH": path},
         capture_output=True,
         text=True,
         timeout=60,
@@ -140,7 +140,7 @@ def test_no_argument_of_any_process_has_the_content(tmp_path: Path) -> None:
             f'#!/bin/sh\ncat /proc/[0-9]*/cmdline >> {seen} 2> /dev/null\nexec /usr/bin/{name} "$@"\n'
         )
         program.chmod(0o755)
-    done = write({tmp_path / "fstab": FSTAB}, path=f"{programs}:/usr/bin:/bin")
+    done = write({tmp_path / "fstab": FSTAB}, programs=programs)
     assert done.returncode == 0, done.stderr
     arguments = seen.read_bytes()
     # Proof that the shell was seen.
@@ -157,7 +157,7 @@ def test_files_are_on_the_disk_before_they_are_renamed_and_folders_after(tmp_pat
         program.write_text(f'#!/bin/sh\necho {name} "$@" >> {log}\nexec /usr/bin/{name} "$@"\n')
         program.chmod(0o755)
     file = tmp_path / "folder/file"
-    done = write({file: b"x"}, path=f"{programs}:/usr/bin:/bin")
+    done = write({file: b"x"}, programs=programs)
     assert done.returncode == 0, done.stderr
     (first, partial), moved, last = [shlex.split(line) for line in log.read_text().splitlines()]
     assert (first, moved[-2:], last) == ("sync", [partial, str(file)], ["sync", str(file.parent)])

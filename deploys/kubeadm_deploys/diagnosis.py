@@ -1,59 +1,13 @@
 """What a maintainer would ask of a machine, in one command that only reads."""
 
-from pyinfra.api.command import QuoteString, StringCommand
+from pyinfra.api.command import StringCommand
 
 from kubeadm_deploys.endpoints import local_proxy
-from kubeadm_deploys.facts.cluster_health import KUBECTL
+from kubeadm_deploys.scripts import script
 
 SECONDS = 60
 """How long the command takes at most, a little more when the last thing it asks hangs."""
 
-# A program that is missing or hangs says so, or nothing, and the next one has its turn. Of long outputs the end counts.
-# Only ASCII is let through: a cut may have split a character, and pyinfra reads nothing but UTF-8.
-_SCRIPT = rf"""
-export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin" SYSTEMD_PAGER= SYSTEMD_COLORS=0
-export CONTAINER_RUNTIME_ENDPOINT=unix:///run/containerd/containerd.sock
-show() {{ printf '\n$ %s\n' "$*"; timeout 10 "$@" 2>&1 < /dev/null | tail --bytes 30000; }}
-{{
-show uname --all
-show head --lines 4 /etc/os-release
-show date --utc
-show uptime
-show df --human-readable --exclude-type overlay --exclude-type tmpfs
-show free --mebi
-show swapon --show
-show kubeadm version --output short
-show kubelet --version
-show containerd --version
-show runc --version
-show crictl --version
-show apt-mark showhold
-show dpkg --audit
-show ip address
-show ip route
-show ss --listening --tcp --numeric --processes
-show cat /etc/hosts /etc/resolv.conf
-show find /etc/kubernetes -printf '%M %u %s %TY-%Tm-%Td %TH:%TM %p\n'
-
-show systemctl --failed --no-legend
-for unit in containerd kubelet {local_proxy.UNIT}; do
-  show systemctl status --lines 0 "$unit"
-  show journalctl --unit "$unit" --lines 100 --output short-iso
-done
-show sh -c 'dmesg | tail --lines 30'
-
-show crictl --timeout 5s ps --all
-for name in etcd kube-apiserver; do
-  last=$(timeout 10 crictl --timeout 5s ps --all --quiet --name "^$name\$" 2> /dev/null | head --lines 1)
-  if [ -n "$last" ]; then show crictl --timeout 5s logs --tail 40 "$last"; fi
-done
-if [ -e /etc/kubernetes/admin.conf ]; then
-  show {KUBECTL} --request-timeout 8s get nodes,pods --all-namespaces --output wide
-  show {KUBECTL} --request-timeout 8s get events --all-namespaces --sort-by .lastTimestamp
-fi
-}} | tr --complement --delete '\11\12\40-\176'
-"""
-
-DIAGNOSE = StringCommand("timeout", str(SECONDS), "sh", "-c", QuoteString(_SCRIPT), "diagnose")
+DIAGNOSE = StringCommand("timeout", str(SECONDS), script("diagnose", local_proxy.UNIT))
 """Prints versions, resources, addresses, units with their journals, containers, and what the API server knows of
 nodes, pods and events; of files in /etc/kubernetes only that they are there. What it prints may hold secrets."""

@@ -21,6 +21,7 @@ from kubeadm_deploys.election import Election
 from kubeadm_deploys.facts import lines
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.nodes import Node, Topology
+from kubeadm_deploys.scripts import script
 
 FOLDER = "/run/kubeadm-deploys"
 """The lock file's folder. It stays, empty, until the machine reboots: a run may be waiting for its turn in it."""
@@ -47,53 +48,6 @@ PAUSE = 2
 
 REFUSED = "kubeadm-deploys: not done here, because another run has the lock of this control plane"
 """How the line begins that a control plane prints instead of doing what a run wants that has lost its lock."""
-
-# One run at a time is in here, by flock on the folder, which nobody but root can open. A lock that lasts longer than a
-# lease was written before the machine's uptime began anew, and one whose end is no number is none: the shell's complaint
-# about that is not shown. The first line says that the machine was reached, whatever becomes of the rest.
-_TAKE = r"""
-echo asked
-set -eu
-folder=$1 lease=$2 mine=$3 dead=$4 document=$5
-value() { if [ -e "$folder/lock" ]; then sed -n "s/^$1 //p" "$folder/lock"; fi; }
-refuse() { echo "$*" >&2; exit 1; }
-if [ -L "$folder" ] || { [ -e "$folder" ] && ! [ -d "$folder" ]; }; then
-  refuse "$folder is not a folder; find out what made it, and remove it"
-fi
-mkdir -p -m 0700 "$folder"
-[ -O "$folder" ] || refuse "$folder does not belong to root; find out who made it, and remove it"
-# Earlier versions left it open to everybody.
-chmod 0700 "$folder"
-exec 9< "$folder"
-flock --wait 5 9 || refuse "another process keeps $folder locked; lslocks shows which"
-up=$(cut -d . -f 1 /proc/uptime)
-start=$up
-case $(value run) in
-  "$mine") start=$(value start) ;;
-  ''|"$dead") ;;
-  *)
-    until=$(value until)
-    if [ "$until" -gt "$up" ] && [ "$until" -le "$((up + lease))" ]; then
-      echo held
-      echo "up $up"
-      cat "$folder/lock"
-      exit 0
-    fi 2> /dev/null
-    ;;
-esac
-printf '%s\nstart %s\nuntil %s\n' "$document" "$start" "$((up + lease))" > "$folder/lock.new"
-mv "$folder/lock.new" "$folder/lock"
-echo taken
-"""
-
-_RELEASE = r"""
-set -eu
-folder=$1 mine=$2
-[ -e "$folder/lock" ] || exit 0
-exec 9< "$folder"
-flock --wait 5 9
-if grep --quiet --line-regexp --fixed-strings "run $mine" "$folder/lock"; then rm "$folder/lock"; fi
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,15 +220,12 @@ def take_command(holder: Holder, *, dead: str = "", folder: str = FOLDER) -> Str
             ("process", holder.process),
         )
     )
-    arguments = (folder, str(LEASE), holder.run, dead, document)
-    return StringCommand("sh", "-c", QuoteString(_TAKE), "take-run-lock", *map(QuoteString, arguments))
+    return script("take-run-lock", folder, str(LEASE), holder.run, dead, document)
 
 
 def release_command(holder: Holder, *, folder: str = FOLDER) -> StringCommand:
     """The command that gives the lock up, if this run has it."""
-    return StringCommand(
-        "sh", "-c", QuoteString(_RELEASE), "release-run-lock", QuoteString(folder), QuoteString(holder.run)
-    )
+    return script("release-run-lock", folder, holder.run)
 
 
 def read_vote(output: Sequence[str]) -> Vote:

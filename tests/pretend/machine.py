@@ -1,7 +1,6 @@
 """A pretend machine, and the cluster of which it is a node."""
 
 import json
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -79,13 +78,10 @@ class Cluster:
             lines.append(f"node|{name}|{json.dumps(labels)}|{json.dumps(taints)}|")
         return [*lines, *([] if self.record is None else [f"record|{json.dumps(self.record)}"])]
 
-    def change_marks(self, script: str) -> Iterator[str]:
-        """Do what a script of ``operations.placement`` does, and say what each change is: "label", "taint", "annotate"."""
-        for line in script.splitlines():
-            words = shlex.split(line.partition(" &")[0])
-            if words[:1] != ["change"] or len(words) < 3:
-                continue
-            verb, arguments = words[2], words[5:]
+    def change_marks(self, commands: str) -> Iterator[str]:
+        """Do what mark-nodes is given on its stdin, and say what each change is: "label", "taint", "annotate"."""
+        for command in commands.removesuffix("\n\n").split("\n\n"):
+            verb, _, _, *arguments = command.splitlines()
             names = [word for word in arguments if word in self.nodes]
             given = arguments[len(names) :]
             for name in names:

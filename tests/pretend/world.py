@@ -28,6 +28,7 @@ from kubeadm_deploys.text import sha256
 from tests.fake_answers import fact_asked, framed
 from tests.pretend.changes import in_words
 from tests.pretend.machine import OPTIONS, Cluster, Machine
+from tests.remote_scripts import script_called
 
 KEYS = [f"{file} c2VjcmV0" for file in shared_pki.FILES]
 """What control planes share, as it goes from one to the next."""
@@ -260,19 +261,20 @@ class World:
         if command.startswith("echo ") and command.endswith(">&2; exit 1"):
             # operations.failure.failed
             return failure(shlex.split(command.removesuffix(">&2; exit 1"))[1])
-        if "take-run-lock" in command:
-            return True, self._take(machine, *shlex.split(command)[4:]), []
-        if "release-run-lock" in command:
-            if machine.lock_run == shlex.split(command)[-1]:
+        script, arguments = script_called(command)
+        if script == "take-run-lock":
+            return True, self._take(machine, *arguments), []
+        if script == "release-run-lock":
+            if machine.lock_run == arguments[-1]:
                 machine.lock = ""
             return True, [], []
         if command in ("true", diagnosis.DIAGNOSE.get_raw_value()):
             return True, [], []
-        if command == "sh -s":
+        if script == "mark-nodes":
             for change in self._served(machine).change_marks(stdin):
                 self.note(f"{machine.name}: {change}")
             return True, [], []
-        if " write-pki " in command and stdin.splitlines() != KEYS:
+        if script == "write-pki" and stdin.splitlines() != KEYS:
             return failure("these are no keys")
         self.note(f"{machine.name}: {in_words(command)}")
         self._changed(machine, command, stdin)
@@ -289,11 +291,12 @@ class World:
 
     def _changed(self, machine: Machine, command: str, stdin: str) -> None:
         words = shlex.split(command)
-        if "clean-machine" in words:
+        script, arguments = script_called(command)
+        if script == "clean-machine":
             machine.cluster, machine.control_plane = None, False
-        elif words[3:5] == ["kubeadm", "init"]:
+        elif script == "run-kubeadm" and arguments[1] == "init":
             machine.joins(Cluster(record=None, calico=""), control_plane=True)
-        elif words[3:5] == ["kubeadm", "join"]:
+        elif script == "run-kubeadm" and arguments[1] == "join":
             first = next(each.serves for each in self.control_planes if each.serves)
             machine.joins(first, control_plane=machine in self.control_planes)
         elif "delete node" in command:
@@ -302,8 +305,8 @@ class World:
             self._served(machine).record = json.loads(stdin)["data"]
         elif "apply --server-side" in command and "calico" in words[-1]:
             self._served(machine).apply_calico()
-        elif "member remove" in command:
-            self._served(machine).remove_member(int(words[-1], 16))
+        elif script == "etcdctl" and arguments[:2] == ["member", "remove"]:
+            self._served(machine).remove_member(int(arguments[2], 16))
         elif words[:1] == ["cp"] and words[-1].startswith("/etc/kubernetes/manifests/"):
             machine.missing.pop(PurePosixPath(words[-1]).stem)
 

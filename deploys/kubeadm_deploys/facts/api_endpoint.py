@@ -8,21 +8,10 @@ from pyinfra.api.command import StringCommand
 from typing_extensions import override
 
 from kubeadm_deploys.facts import lines
+from kubeadm_deploys.scripts import script
 
 HOSTS_FILE = "/etc/hosts"
 HOSTS_TEMPLATE = "/etc/cloud/templates/hosts.debian.tmpl"
-
-# With cloud-init's manage_etc_hosts the file is written anew from its template at every boot, and says so. What cannot
-# be read must not be taken for empty: these files are written back.
-_SCRIPT = f"""
-hosts() {{ content=$(base64 -w 0 "$1") || exit 1; echo "hosts:$1 $content"; }}
-if [ -e {HOSTS_FILE} ]; then hosts {HOSTS_FILE}; else echo hosts:{HOSTS_FILE}; fi
-if grep -qs manage_etc_hosts {HOSTS_FILE} && [ -f {HOSTS_TEMPLATE} ]; then hosts {HOSTS_TEMPLATE}; fi
-if [ -e /etc/kubernetes/kubelet.conf ] && [ ! -e /etc/kubernetes/bootstrap-kubelet.conf ]; then
-  echo joined
-  if [ -e /etc/kubernetes/manifests/kube-apiserver.yaml ]; then echo serves; fi
-fi
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +31,7 @@ class ApiEndpoint(FactBase[ApiEndpointState]):
 
     @override
     def command(self) -> StringCommand:
-        return StringCommand(_SCRIPT)
+        return script("read-api-endpoint", HOSTS_FILE, HOSTS_TEMPLATE)
 
     @override
     def process(self, output: list[str]) -> ApiEndpointState:

@@ -7,16 +7,7 @@ from pyinfra.api.command import StringCommand
 from typing_extensions import override
 
 from kubeadm_deploys.facts import lines
-
-_SCRIPT = """
-grep -qw overlay /proc/filesystems && echo 'module:overlay loaded'
-[ -d /proc/sys/net/bridge ] && echo 'module:br_netfilter loaded'
-for key in net.bridge.bridge-nf-call-iptables net.bridge.bridge-nf-call-ip6tables net.ipv4.ip_forward; do
-  path=/proc/sys/$(echo "$key" | tr . /)
-  [ -f "$path" ] && echo "sysctl:$key $(cat "$path")"
-done
-echo "container $(systemd-detect-virt --container 2>/dev/null)"
-"""
+from kubeadm_deploys.scripts import script
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +29,7 @@ class BridgedTraffic(FactBase[BridgedTrafficState]):
 
     @override
     def command(self, paths: tuple[str, ...]) -> StringCommand:
-        return StringCommand(_SCRIPT, lines.files_script(paths), _separator="\n")
+        return script("read-bridged-traffic", *paths)
 
     @override
     def process(self, output: list[str]) -> BridgedTrafficState:

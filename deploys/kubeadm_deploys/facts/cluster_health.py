@@ -6,6 +6,8 @@ from pyinfra.api import FactBase
 from pyinfra.api.command import QuoteString, StringCommand
 from typing_extensions import override
 
+from kubeadm_deploys.scripts import script
+
 KUBECTL_CACHE = "/run/kubeadm-deploys-kubectl"
 """What kubectl remembers of the cluster, so that nothing of it is in root's home."""
 
@@ -97,19 +99,8 @@ class InitRemainder(FactBase[list[str]]):
     """What the last phases of ``kubeadm init`` make and the cluster does not have: nothing on a finished one."""
 
     @override
-    def command(self) -> str:
-        # An init that was killed may not have come as far as to give admin.conf its rights.
-        return f"""
-set -eu
-kubeconfig=/etc/kubernetes/super-admin.conf
-[ -e "$kubeconfig" ] || kubeconfig={ADMIN_CONF}
-get() {{ {kubectl('"$kubeconfig"')} get --ignore-not-found --output name --namespace "$@"; }}
-system=$(get kube-system configmap/kubeadm-config deployment/coredns daemonset/kube-proxy)
-public=$(get kube-public configmap/cluster-info)
-for name in kubeadm-config cluster-info coredns kube-proxy; do
-  case "$system $public" in *"/$name"*) ;; *) echo $name ;; esac
-done
-"""
+    def command(self) -> StringCommand:
+        return script("read-init-remainder")
 
     @override
     def process(self, output: list[str]) -> list[str]:

@@ -4,12 +4,13 @@ import base64
 from dataclasses import dataclass, field
 
 from pyinfra.api import FactBase
+from pyinfra.api.command import StringCommand
 from typing_extensions import override
 
 from kubeadm_deploys.facts import lines
-from kubeadm_deploys.facts.cluster_health import kubectl
-from kubeadm_deploys.facts.etcd import MEMBERS, EtcdMember, parse_members
+from kubeadm_deploys.facts.etcd import EtcdMember, parse_members
 from kubeadm_deploys.kubeadm_documents import TOKEN_DESCRIPTION
+from kubeadm_deploys.scripts import script
 
 # Of all templates only Go's can say whether there is a label without a value.
 _NODES = (
@@ -24,18 +25,6 @@ _TOKENS = (
     f'{{{{if eq .data.description "{base64.b64encode(TOKEN_DESCRIPTION.encode()).decode()}"}}}}'
     'token:{{.metadata.name}}{{"\\n"}}{{end}}{{end}}{{end}}'
 )
-
-# An init that was killed may not have come as far as to give admin.conf its rights.
-_SCRIPT = f"""
-set -eu
-kubeconfig=/etc/kubernetes/super-admin.conf
-[ -e "$kubeconfig" ] || kubeconfig=/etc/kubernetes/admin.conf
-members=$({MEMBERS})
-nodes=$({kubectl('"$kubeconfig"')} get nodes --output 'go-template={_NODES}')
-tokens=$({kubectl('"$kubeconfig"')} --namespace kube-system get secrets \\
-  --field-selector type=bootstrap.kubernetes.io/token --output 'go-template={_TOKENS}')
-printf '%s\\n' "etcd $members" "$nodes" "$tokens"
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +55,8 @@ class ClusterMembers(FactBase[ClusterMembersState]):
     """Members and nodes as a control plane whose API server answers knows them, in one command."""
 
     @override
-    def command(self) -> str:
-        return _SCRIPT
+    def command(self) -> StringCommand:
+        return script("read-cluster-members", _NODES, _TOKENS)
 
     @override
     def process(self, output: list[str]) -> ClusterMembersState:

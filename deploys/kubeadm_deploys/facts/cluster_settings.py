@@ -12,60 +12,14 @@ from typing import Any
 
 import yaml
 from pyinfra.api import FactBase
+from pyinfra.api.command import StringCommand
 from typing_extensions import override
 
 from kubeadm_deploys import cluster_record
 from kubeadm_deploys.cluster_record import ClusterRecord
 from kubeadm_deploys.facts import lines
-from kubeadm_deploys.facts.cluster_health import KUBECTL
 from kubeadm_deploys.facts.cni import CALICO_FOLDER
-
-# Each of several objects has a time limit of its own.
-_KUBECTL = f"timeout 40 {KUBECTL}"
-
-_OBJECTS = " ".join(
-    (
-        *(
-            f"configmap/{name}"
-            for name in ("kubeadm-config", "kubelet-config", "kube-proxy", cluster_record.NAME)
-        ),
-        "daemonset/calico-node",
-    )
-)
-
-_POOL = "ippools.crd.projectcalico.org default-ipv4-ippool"
-"""The one that Calico makes at its first start; what it is configured with later does not change that."""
-
-_SCRIPT = rf"""
-errors=$(mktemp) || exit 1
-trap 'rm -f "$errors"' EXIT
-argument() {{ sed -n "s/^ *- --$2=//p" "/etc/kubernetes/manifests/$1.yaml" 2> /dev/null; }}
-if objects=$({_KUBECTL} --namespace kube-system get {_OBJECTS} --ignore-not-found --output json 2> "$errors"); then
-  echo "objects $(printf %s "$objects" | base64 -w 0)"
-  case $objects in
-    *'"kind": "DaemonSet"'*)
-      pool=$({_KUBECTL} get {_POOL} --ignore-not-found --output 'jsonpath={{.spec.ipipMode}} {{.spec.vxlanMode}}') || exit 1
-      echo "pool $pool"
-      ;;
-  esac
-elif ls /etc/kubernetes/manifests/kube-*.yaml > /dev/null 2>&1; then
-  echo "silent $(tail -n 1 "$errors")"
-  # One of the manifests may be missing, which is why no API server answers.
-  echo "file:kubernetesVersion $(sed -n 's/^ *image: .*\/kube-[a-z-]*:v//p' /etc/kubernetes/manifests/kube-*.yaml | head -n 1)"
-  echo "file:serviceSubnet $(argument kube-apiserver service-cluster-ip-range)"
-  echo "file:podSubnet $(argument kube-controller-manager cluster-cidr)"
-  echo "file:clusterName $(argument kube-controller-manager cluster-name)"
-  echo "file:controlPlaneEndpoint $(sed -n 's/^ *server: https:\/\///p' /etc/kubernetes/admin.conf | head -n 1)"
-  echo "file:dnsDomain $(sed -n 's/^clusterDomain: *//p' /var/lib/kubelet/config.yaml)"
-  cd {CALICO_FOLDER} 2> /dev/null || exit 0
-  echo "file:calico $(sed -n 's/^ *image: .*\/node:v//p' "$(sed -n 's/^  - \(calico.*\)/\1/p' kustomization.yaml)" | head -n 1)"
-  mode() {{ sed -n "/CALICO_IPV4POOL_$1\$/{{n;s/^ *value: //p}}" kustomization.yaml; }}
-  echo "pool $(mode IPIP) $(mode VXLAN)"
-else
-  cat "$errors" >&2
-  exit 1
-fi
-"""
+from kubeadm_deploys.scripts import script
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +54,8 @@ class ClusterSettings(FactBase[ClusterSettingsState | None]):
     """All of it, read on a control plane in one command; None where kubeadm has not come as far as to store it."""
 
     @override
-    def command(self) -> str:
-        return _SCRIPT
+    def command(self) -> StringCommand:
+        return script("read-cluster-settings", cluster_record.NAME, CALICO_FOLDER)
 
     @override
     def process(self, output: list[str]) -> ClusterSettingsState | None:

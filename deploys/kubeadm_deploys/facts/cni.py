@@ -3,17 +3,14 @@
 from dataclasses import dataclass, field
 
 from pyinfra.api import FactBase
-from pyinfra.api.command import QuoteString, StringCommand
+from pyinfra.api.command import StringCommand
 from typing_extensions import override
 
 from kubeadm_deploys.facts import lines
+from kubeadm_deploys.scripts import script
 
 CALICO_FOLDER = "/etc/kubernetes/calico"
 """What Calico is applied from, on every control plane."""
-
-_RELEASES = r"""; do
-  echo "release:$path $(sed -n 's/^ *image: .*\/node:v//p' "$path" 2> /dev/null | head -n 1)"
-done"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +30,7 @@ class CniFiles(FactBase[CniFilesState]):
 
     @override
     def command(self, node_ip: str, paths: tuple[str, ...]) -> StringCommand:
-        return StringCommand(
-            StringCommand(
-                "interface=$(ip -o -4 address show to", QuoteString(node_ip), "| awk '{print $2; exit}')"
-            ),
-            'if [ -n "$interface" ]; then echo "mtu $(cat "/sys/class/net/$interface/mtu")"; fi',
-            lines.files_script(paths),
-            StringCommand("for path in", *(QuoteString(path) for path in paths), _RELEASES),
-            _separator="\n",
-        )
+        return script("read-cni-files", node_ip, *paths)
 
     @override
     def process(self, output: list[str]) -> CniFilesState:

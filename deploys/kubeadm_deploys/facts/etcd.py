@@ -9,21 +9,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pyinfra.api import FactBase
+from pyinfra.api.command import StringCommand
 from typing_extensions import override
 
-_PKI = "/etc/kubernetes/pki/etcd"
-_CRICTL = "crictl --runtime-endpoint unix:///run/containerd/containerd.sock"
+from kubeadm_deploys.scripts import script
 
-# kubeadm mounts its certificates into etcd's container at the same paths.
-ETCDCTL = (
-    f"{_CRICTL} exec $({_CRICTL} ps --quiet --latest --name '^etcd$' 2> /dev/null) etcdctl "
-    f"--endpoints https://127.0.0.1:2379 --cacert {_PKI}/ca.crt --cert {_PKI}/server.crt --key {_PKI}/server.key"
-)
-"""etcdctl of the etcd that runs on a control plane."""
 
-# Serializable: asked of this member alone, so that it is answered without a majority too.
-MEMBERS = f"{ETCDCTL} member list --consistency=s --write-out=json"
-"""A command that prints the members for ``parse_members``."""
+def etcdctl(*arguments: str) -> StringCommand:
+    """etcdctl of the etcd that runs on a control plane."""
+    return script("etcdctl", *arguments)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +41,9 @@ class EtcdMembers(FactBase[tuple[EtcdMember, ...]]):
     """The members as this machine's etcd knows them."""
 
     @override
-    def command(self) -> str:
-        return MEMBERS
+    def command(self) -> StringCommand:
+        # Serializable: asked of this member alone, so that it is answered without a majority too.
+        return etcdctl("member", "list", "--consistency=s", "--write-out=json")
 
     @override
     def process(self, output: list[str]) -> tuple[EtcdMember, ...]:
@@ -59,9 +54,9 @@ class EtcdHealth(FactBase[frozenset[str]]):
     """Addresses of the members that answer, each asked from this machine; takes 5 s when one does not."""
 
     @override
-    def command(self) -> str:
+    def command(self) -> StringCommand:
         # It exits with 1 when one is unhealthy; each one's own answer is in the output, which is JSON then too.
-        return f"{ETCDCTL} endpoint health --cluster --write-out=json; exit 0"
+        return StringCommand(etcdctl("endpoint", "health", "--cluster", "--write-out=json"), "; exit 0")
 
     @override
     def process(self, output: list[str]) -> frozenset[str]:
@@ -73,8 +68,8 @@ class EtcdKeys(FactBase[int]):
     """How many objects of Kubernetes this machine's etcd holds, by itself, without a majority."""
 
     @override
-    def command(self) -> str:
-        return f"{ETCDCTL} get /registry/ --prefix --keys-only --limit=10 --consistency=s"
+    def command(self) -> StringCommand:
+        return etcdctl("get", "/registry/", "--prefix", "--keys-only", "--limit=10", "--consistency=s")
 
     @override
     def process(self, output: list[str]) -> int:
@@ -82,7 +77,7 @@ class EtcdKeys(FactBase[int]):
 
 
 def parse_members(text: str) -> tuple[EtcdMember, ...]:
-    """Read what ``MEMBERS`` printed."""
+    """Read what ``etcdctl member list`` printed as JSON."""
     return tuple(_member(member) for member in json.loads(text)["members"])
 
 

@@ -4,24 +4,11 @@ import base64
 from dataclasses import dataclass, field
 
 from pyinfra.api import FactBase
-from pyinfra.api.command import QuoteString, StringCommand
+from pyinfra.api.command import StringCommand
 from typing_extensions import override
 
 from kubeadm_deploys.facts import lines
-
-_SCRIPT = r"""
-dpkg-query --show --showformat '${Package} ${db:Status-Status} ${Version}\n' "$@" 2>/dev/null |
-  while read -r package status version; do
-    if [ "$status" = installed ]; then echo "package:$package $version"; fi
-  done
-apt-mark showhold | while read -r package; do echo "held:$package"; done
-for is in enabled active; do
-  if systemctl "is-$is" --quiet kubelet 2>/dev/null; then echo "kubelet:$is"; fi
-done
-# Without one of them, before a join or after half of a reset, the kubelet fails as it should.
-(cd /etc/kubernetes && ls kubelet.conf pki/ca.crt && cd /var/lib/kubelet && ls config.yaml pki/kubelet-client-current.pem) \
-  > /dev/null 2>&1 && echo kubelet:has-node
-"""
+from kubeadm_deploys.scripts import script
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,14 +31,7 @@ class KubePackages(FactBase[KubePackagesState]):
 
     @override
     def command(self, packages: tuple[str, ...], keyring: str, paths: tuple[str, ...]) -> StringCommand:
-        path = QuoteString(keyring)
-        return StringCommand(
-            StringCommand("set --", *(QuoteString(package) for package in packages)),
-            _SCRIPT,
-            StringCommand("if [ -f", path, ']; then echo "keyring $(base64 -w 0', path, ')"; fi'),
-            lines.files_script(paths),
-            _separator="\n",
-        )
+        return script("read-kube-packages", " ".join(packages), keyring, *paths)
 
     @override
     def process(self, output: list[str]) -> KubePackagesState:
@@ -70,16 +50,7 @@ class AptRepositoryKey(FactBase[str]):
 
     @override
     def command(self, url: str) -> StringCommand:
-        return StringCommand(
-            "work=$(mktemp -d) && trap 'rm -rf \"$work\"' EXIT &&",
-            "{ /usr/lib/apt/apt-helper -qq download-file",
-            QuoteString(url),
-            '"$work/key" >&2 ||',
-            "{ echo cannot fetch",
-            QuoteString(url),
-            ">&2; exit 1; }; } &&",
-            'cat "$work/key"',
-        )
+        return script("fetch-repository-key", url)
 
     @override
     def process(self, output: list[str]) -> str:

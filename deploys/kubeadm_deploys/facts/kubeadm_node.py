@@ -8,9 +8,11 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 from pyinfra.api import FactBase
+from pyinfra.api.command import StringCommand
 from typing_extensions import override
 
 from kubeadm_deploys.facts import lines
+from kubeadm_deploys.scripts import script
 
 MANIFESTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 """The static pods of a control plane, as their files below /etc/kubernetes/manifests are called."""
@@ -23,44 +25,6 @@ KUBEADM_SECONDS = 1200
 
 SAVED_ETCD = "/var/lib/etcd/kubeadm-deploys-saved"
 """Where data of etcd are kept that had to make way: below etcd's folder, which may be a filesystem of its own."""
-
-_SCRIPT = rf"""
-if [ -s /etc/machine-id ]; then echo "machine-id $(cat /etc/machine-id)"; fi
-if [ -e /etc/systemd/system/kubeadm-deploys-api-proxy.service ]; then echo local-proxy; fi
-case $(systemctl is-active {KUBEADM_UNIT} 2>/dev/null) in active|activating|deactivating) echo kubeadm-runs ;; esac
-if [ -d /var/lib/etcd/member ]; then echo 'have:etcd'; fi
-if [ -d {SAVED_ETCD} ]; then echo 'saved-etcd'; fi
-cd /etc/kubernetes 2>/dev/null || exit 0
-for file in kubelet.conf bootstrap-kubelet.conf admin.conf super-admin.conf pki/ca.key pki/etcd/ca.crt; do
-  if [ -e "$file" ]; then echo "have:$file"; fi
-done
-for manifest in {" ".join(MANIFESTS)}; do
-  if [ -s "manifests/$manifest.yaml" ]; then echo "have:manifests/$manifest.yaml"; fi
-done
-# kubeadm upgrade moves a manifest there before it puts the new one in, one after the other in this order: it was killed
-# in between when the last one of its newest folder is missing. Others are of upgrades that have ended.
-newest=$(ls -d tmp/kubeadm-backup-manifests*/ 2> /dev/null | tail -n 1)
-last=
-for manifest in {" ".join(MANIFESTS)}; do
-  if [ -n "$newest" ] && [ -s "$newest$manifest.yaml" ]; then last=$manifest; fi
-done
-if [ -n "$last" ] && [ ! -s "manifests/$last.yaml" ]; then echo "backup:$last /etc/kubernetes/$newest$last.yaml"; fi
-if grep -qs kubelet-client-current.pem kubelet.conf; then echo 'rotating'; fi
-if [ -f kubelet.conf ]; then echo "server $(sed -n 's/^ *server: *//p' kubelet.conf | head -n 1)"; fi
-if [ -f admin.conf ]; then echo "cluster-name $(sed -n 's/^  name: *//p' admin.conf | head -n 1)"; fi
-if [ -f pki/ca.crt ]; then echo "ca $(base64 -w 0 pki/ca.crt)"; fi
-client=/var/lib/kubelet/pki/kubelet-client-current.pem
-if [ -f $client ]; then echo "client $(sed -n '/BEGIN CERT/,/END CERT/p; /END CERT/q' $client | base64 -w 0)"; fi
-# The API's own health is public, and asks etcd too. What fails is marked [-], one line each.
-if [ -e manifests/kube-apiserver.yaml ]; then
-  seen=$(curl --insecure --silent --show-error --noproxy '*' --max-time 5 https://127.0.0.1:6443/readyz 2>&1)
-  if [ "$seen" != ok ]; then
-    reasons=$(printf %s "$seen" | sed -n 's/^\[-\]\([^ ]*\).*/\1/p' | tr '\n' ' ')
-    seen="not ready: ${{reasons:-$(printf %s "$seen" | tr '\n' ' ')}}"
-  fi
-  echo "api $seen"
-fi
-"""
 
 _CONTROL_PLANE_FILES = frozenset(
     {"admin.conf", "super-admin.conf", "pki/ca.key", "pki/etcd/ca.crt", "etcd"}
@@ -145,8 +109,8 @@ class KubeadmNode(FactBase[KubeadmNodeState]):
     """kubeadm's traces on a machine, in one command; nothing secret is read."""
 
     @override
-    def command(self) -> str:
-        return _SCRIPT
+    def command(self) -> StringCommand:
+        return script("read-kubeadm-node", KUBEADM_UNIT, SAVED_ETCD, *MANIFESTS)
 
     @override
     def process(self, output: list[str]) -> KubeadmNodeState:

@@ -2,19 +2,6 @@
 
 from collections.abc import Iterable
 
-from pyinfra.api.command import QuoteString, StringCommand
-
-
-def files_script(paths: Iterable[str]) -> StringCommand:
-    """Shell code that prints ``file:<path> <sha256>`` for every path that is a file, and succeeds."""
-    return StringCommand(
-        "for path in",
-        *(QuoteString(path) for path in paths),
-        """; do
-  if [ -f "$path" ]; then echo "file:$path $(sha256sum < "$path" | cut -c1-64)"; fi
-done""",
-    )
-
 
 def parse(output: Iterable[str]) -> dict[str, str]:
     """Read ``<key> <value>`` lines; a key's last line counts, a value may be empty or hold blanks."""
@@ -28,5 +15,5 @@ def by_prefix(values: dict[str, str], prefix: str) -> dict[str, str]:
 
 
 def files(values: dict[str, str]) -> dict[str, str]:
-    """The sha256 of every file that ``files_script`` found, by path."""
+    """The sha256 of every file that ``print_files`` (scripts/library/print-files.sh) found, by path."""
     return by_prefix(values, "file:")

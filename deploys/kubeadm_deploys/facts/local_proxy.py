@@ -3,21 +3,11 @@
 from dataclasses import dataclass, field
 
 from pyinfra.api import FactBase
-from pyinfra.api.command import QuoteString, StringCommand
+from pyinfra.api.command import StringCommand
 from typing_extensions import override
 
 from kubeadm_deploys.facts import lines
-
-# Debian's service is enabled as soon as the package is there. As long as its configuration is the package's own, which
-# has no listener, nobody uses it.
-_SCRIPT = r"""
-if [ -x /usr/sbin/haproxy ]; then echo installed; fi
-echo "active $(systemctl is-active "$unit")"
-echo "enabled $(systemctl is-enabled "$unit" 2>/dev/null)"
-packaged=$(dpkg-query --show --showformat '${Conffiles}\n' haproxy 2>/dev/null | sed -n 's|^ /etc/haproxy/haproxy.cfg ||p')
-if [ -n "$packaged" ] && [ "$(md5sum < /etc/haproxy/haproxy.cfg | cut -c1-32)" = "$packaged" ] &&
-   [ "$(systemctl is-enabled haproxy.service 2>/dev/null)" = enabled ]; then echo idle-service; fi
-"""
+from kubeadm_deploys.scripts import script
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +27,7 @@ class LocalProxy(FactBase[LocalProxyState]):
 
     @override
     def command(self, unit: str, paths: tuple[str, ...]) -> StringCommand:
-        return StringCommand(
-            StringCommand("unit=", QuoteString(unit), _separator=""),
-            _SCRIPT,
-            lines.files_script(paths),
-            _separator="\n",
-        )
+        return script("read-local-proxy", unit, *paths)
 
     @override
     def process(self, output: list[str]) -> LocalProxyState:

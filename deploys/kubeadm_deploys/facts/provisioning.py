@@ -6,40 +6,11 @@ import re
 from dataclasses import dataclass
 
 from pyinfra.api import FactBase
-from pyinfra.api.command import QuoteString, StringCommand
+from pyinfra.api.command import StringCommand
 from typing_extensions import override
 
 from kubeadm_deploys.facts import lines
-
-# $1 is the time in seconds, $2 the node's address, $3 the MAC of its interface or nothing.
-#
-# A machine that is a node already is past its provisioning: what cloud-init says there is old, and asking it takes
-# half a second. Without a MAC there is nothing to wait for: then a wrong address is likelier than a late interface.
-_SCRIPT = r"""
-deadline=$(($(date +%s) + $1))
-if command -v cloud-init > /dev/null && [ ! -e /etc/kubernetes/kubelet.conf ]; then
-  said=$(timeout "$1" cloud-init status --wait --long 2>&1 < /dev/null)
-  echo "cloud_init $?"
-  echo "cloud_init_said $(printf %s "$said" | base64 -w 0)"
-fi
-echo "hostname $(hostname)"
-found() {
-  for name in $(ip -oneline -4 address show up to "$2" | awk '{print $2}'); do
-    if [ "$(cat "/sys/class/net/$name/operstate")" = down ]; then continue; fi
-    if [ -z "$3" ] || [ "$(cat "/sys/class/net/$name/address")" = "$3" ]; then echo "$name"; return 0; fi
-  done
-  return 1
-}
-until interface=$(found "$@") || [ -z "$3" ] || [ "$(date +%s)" -ge "$deadline" ]; do sleep 1; done
-if [ -n "$interface" ]; then
-  echo "interface $interface"
-else
-  echo "seen $(ip -json address show | tr -d '\n')"
-fi
-if [ -e /etc/kubernetes/kubelet.conf ] && [ -f /var/lib/kubelet/kubeadm-flags.env ]; then
-  echo "kubelet_flags $(tr '\n' ' ' < /var/lib/kubelet/kubeadm-flags.env)"
-fi
-"""
+from kubeadm_deploys.scripts import script
 
 _FLAG = re.compile(r"--([-a-z]+)=([^\s\"]*)")
 
@@ -80,11 +51,7 @@ class Provisioning(FactBase[ProvisioningState]):
 
     @override
     def command(self, timeout: int, node_ip: str, mac: str) -> StringCommand:
-        return StringCommand(
-            StringCommand("set --", str(timeout), QuoteString(node_ip), QuoteString(mac)),
-            _SCRIPT,
-            _separator="\n",
-        )
+        return script("await-provisioning", str(timeout), node_ip, mac)
 
     @override
     def process(self, output: list[str]) -> ProvisioningState:

@@ -4,10 +4,11 @@ import base64
 from dataclasses import dataclass, field
 
 from pyinfra.api import FactBase
-from pyinfra.api.command import QuoteString, StringCommand
+from pyinfra.api.command import StringCommand
 from typing_extensions import override
 
 from kubeadm_deploys.facts import lines
+from kubeadm_deploys.scripts import script
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,17 +24,7 @@ class Resolver(FactBase[ResolverState]):
 
     @override
     def command(self, sources: tuple[str, ...], paths: tuple[str, ...]) -> StringCommand:
-        return StringCommand(
-            StringCommand(
-                "for path in",
-                *(QuoteString(path) for path in sources),
-                """; do
-  if [ -f "$path" ]; then echo "source:$path $(base64 -w 0 < "$path")"; fi
-done""",
-            ),
-            lines.files_script(paths),
-            _separator="\n",
-        )
+        return script("read-resolver", *sources, "--", *paths)
 
     @override
     def process(self, output: list[str]) -> ResolverState:

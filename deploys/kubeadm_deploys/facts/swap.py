@@ -4,20 +4,10 @@ import base64
 from dataclasses import dataclass
 
 from pyinfra.api import FactBase
+from pyinfra.api.command import StringCommand
 from typing_extensions import override
 
-_SCRIPT = r"""
-echo "container $(systemd-detect-virt --container 2>/dev/null)"
-# What cannot be read must not be taken for empty: it is written back.
-if [ -f /etc/fstab ]; then fstab=$(base64 -w 0 /etc/fstab) || exit 1; echo "fstab $fstab"; fi
-tail -n +2 /proc/swaps | while read -r device rest; do echo "active $device"; done
-systemctl list-unit-files --no-legend --plain 'swap.target' '*.swap' \
-  'systemd-zram-setup@.service' 'zramswap.service' 'zram-config.service' |
-  while read -r unit state rest; do
-    if [ -f "/etc/systemd/system/$unit" ] && [ "$state" = enabled ]; then state=local; fi
-    printf 'unit %s %s\n' "$unit" "$state"
-  done
-"""
+from kubeadm_deploys.scripts import script
 
 # A generator's units (from fstab, from a GPT partition's type, zram devices) are started with swap.target and never
 # without it, and some have a name that another boot changes.
@@ -46,8 +36,8 @@ class Swap(FactBase[SwapState]):
     """
 
     @override
-    def command(self) -> str:
-        return _SCRIPT
+    def command(self) -> StringCommand:
+        return script("read-swap")
 
     @override
     def process(self, output: list[str]) -> SwapState:

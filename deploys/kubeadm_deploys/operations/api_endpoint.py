@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator
 
 from pyinfra import host
 from pyinfra.api import operation
-from pyinfra.api.command import QuoteString, StringCommand
+from pyinfra.api.command import StringCommand
 
 from kubeadm_deploys import cluster_run, hosts_file
 from kubeadm_deploys.facts.api_endpoint import HOSTS_FILE, ApiEndpoint, ApiEndpointState
@@ -12,15 +12,7 @@ from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations.failure import fails_clearly
 from kubeadm_deploys.operations.text_files import write_command
-
-# A pod on the node's network keeps the /etc/hosts that its container was started with. These reach the API by the
-# endpoint; what they have set up in the kernel works on while the kubelet starts them again.
-_RESTART_CLIENTS = """
-set -eu
-runtime() { crictl --runtime-endpoint unix:///run/containerd/containerd.sock "$@"; }
-containers=$(runtime ps --quiet --name '^(calico-node|kube-proxy|hcloud-cloud-controller-manager)$')
-if [ -n "$containers" ]; then runtime stop $containers > /dev/null; fi
-"""
+from kubeadm_deploys.scripts import script
 
 
 @operation()
@@ -59,5 +51,5 @@ def resolve_commands(found: ApiEndpointState, *, endpoint: str, address: str) ->
     if not (found.joined and HOSTS_FILE in differing):
         return [write]
     # One command that outlives its connection: what was written would keep a later run from restarting anything.
-    restart = StringCommand("sh", "-c", QuoteString(_RESTART_CLIENTS), "restart-clients")
+    restart = script("restart-clients")
     return [StringCommand("trap '' HUP;", write, "&&", restart, **write.connector_arguments)]

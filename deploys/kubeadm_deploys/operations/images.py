@@ -4,22 +4,14 @@ from collections.abc import Generator
 
 from pyinfra import host
 from pyinfra.api import operation
-from pyinfra.api.command import QuoteString, StringCommand
+from pyinfra.api.command import StringCommand
 
 from kubeadm_deploys.facts.images import Images
 from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.operations.failure import fails_clearly
+from kubeadm_deploys.scripts import script
 
 _UNIT = "kubeadm-deploys-pull"
-
-# Each argument is an image. A unit of an earlier run that still pulls is as good as a new one.
-_PULL = f"""
-systemctl is-active --quiet {_UNIT} || systemd-run --quiet --collect --unit={_UNIT} sh -c '
-  for image in "$@"; do
-    /usr/local/bin/ctr --namespace k8s.io images pull --hosts-dir /etc/containerd/certs.d "$image" &
-  done
-  wait' pull-images "$@"
-"""
 
 
 @operation()
@@ -37,6 +29,4 @@ def pulling(*, images: list[str]) -> Generator[StringCommand, None, None]:
     if not missing:
         host.noop("all of them are there")
         return
-    yield StringCommand(
-        "sh", "-c", QuoteString(_PULL), "start-pull", *(QuoteString(image) for image in missing)
-    )
+    yield script("pull-images", _UNIT, *missing)

@@ -18,7 +18,7 @@ from kubeadm_deploys import cluster_run
 from kubeadm_deploys.facts.api_endpoint import ApiEndpoint
 from kubeadm_deploys.facts.cluster_health import KUBECTL, KUBECTL_WAIT
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
-from kubeadm_deploys.facts.etcd import ETCDCTL, EtcdHealth, EtcdMembers
+from kubeadm_deploys.facts.etcd import EtcdHealth, EtcdMembers, etcdctl
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState, NodeState
 from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.mark_checks import ROLE_PREFIX
@@ -31,21 +31,10 @@ from kubeadm_deploys.operations.failure import failed, fails_clearly
 from kubeadm_deploys.operations.kubeadm import CHECKED_BY_US, kubeadm
 from kubeadm_deploys.operations.reset import cleaning
 from kubeadm_deploys.quorum import orphan_members, quorum_refusal, unready_members
+from kubeadm_deploys.scripts import script
 
 _ETCD_SECONDS = 60
 """How long etcd has to be whole again, for example after the control plane that joined before."""
-
-# The API's own health is public; its certificate is checked by kubeadm against the CA's hash.
-_WAIT_FOR_API = """
-deadline=$(($(date +%s) + 120))
-until seen=$(curl --insecure --silent --show-error --noproxy '*' --max-time 5 "https://$1/readyz" 2>&1) && [ "$seen" = ok ]; do
-  if [ "$(date +%s)" -gt "$deadline" ]; then
-    echo "the API server at https://$1 is not ready as seen from here: ${seen:-no answer}" >&2
-    exit 1
-  fi
-  sleep 1
-done
-"""
 
 # A kubelet makes its Node object when it starts, and at no other time.
 _REGISTER = f"systemctl restart kubelet && {KUBECTL_WAIT} wait --for=create --timeout=120s"
@@ -189,8 +178,7 @@ def _join(
             yield from resolve_commands(
                 read(host, ApiEndpoint), endpoint=endpoint, address=run.usable(topology)[0].ip
             )
-    api = QuoteString(f"{endpoint}:{port}")
-    yield StringCommand("sh", "-c", QuoteString(_WAIT_FOR_API), "wait-for-api", api)
+    yield script("wait-for-api", f"{endpoint}:{port}")
     leader = run.leader(topology)
     token = run.ensure_token(leader, document=token_document(run.token))
     if control_plane:
@@ -226,7 +214,7 @@ def _make_room_in_etcd(*, node: Node, topology: Topology, has_data: bool) -> str
             refusal := quorum_refusal(etcd, name=orphan.name, healthy=read(leader, EtcdHealth))
         ):
             return f"its member {orphan.name} of etcd, whose data are not on this machine any more, {refusal}"
-        removed, output = direct.run(leader, f"{ETCDCTL} member remove {orphan.id}")
+        removed, output = direct.run(leader, etcdctl("member", "remove", orphan.id))
         if not removed:
             return (
                 f"{leader.name}: could not remove etcd member {orphan.name or orphan.peer_ip}, left by an interrupted "

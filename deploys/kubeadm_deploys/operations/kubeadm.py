@@ -30,34 +30,7 @@ from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
 from kubeadm_deploys.operations.failure import failed, fails_clearly
 from kubeadm_deploys.operations.reset import cleaning
-
-# kubeadm is at work in a unit of its own, which outlives the connection of whoever started it: a machine on which it
-# was cut off in the middle is the worst of all. The document goes to it on its stdin, since it may hold a token, and
-# through a pipe, since /dev/stdin of a socket cannot be opened. Its output waits in a file, because a program that
-# writes to a connection which has ended is killed; kubeadm prints the bootstrap token among its progress messages, and
-# a log must not hold it. kubeadm hands the proxies of its environment on to the static pods.
-_RUN_KUBEADM = f"""
-set -u
-output=/run/kubeadm-deploys-kubeadm.log
-document=$(cat)
-proxies=
-for name in HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy; do
-  eval "value=\\${{$name-}}"
-  if [ -n "$value" ]; then proxies="$proxies --setenv=$name"; fi
-done
-printf '%s\\n' "$document" | systemd-run --quiet --collect --wait --pipe --unit={KUBEADM_UNIT} --setenv=PATH="$PATH" \\
-  $proxies sh -c 'umask 077; log=$1; shift; exec kubeadm "$@" --config /dev/stdin > "$log" 2>&1' kubeadm "$output" "$@"
-status=$?
-if [ -e "$output" ]; then
-  sed -E 's/[a-z0-9]{{6}}\\.[a-z0-9]{{16}}/<token>/g' "$output"
-  rm "$output"
-fi
-if [ $status -ne 0 ]; then
-  echo "kubeadm $1 failed; what the kubelet said last:" >&2
-  journalctl --unit kubelet --lines 15 --no-pager --output cat >&2
-fi
-exit $status
-"""
+from kubeadm_deploys.scripts import script
 
 CHECKED_BY_US = "DirAvailable--var-lib-etcd"
 """kubeadm's check that etcd's folder is empty. Ours looks at what is in it: a filesystem of its own has a lost+found,
@@ -227,12 +200,4 @@ def _delete_tokens(state: State, host: Host, leader: Host, secrets: list[str]) -
 
 def kubeadm(*arguments: str, stdin: str) -> StringCommand:
     """A command that runs kubeadm with a document, and prints no token."""
-    return StringCommand(
-        "sh",
-        "-c",
-        QuoteString(_RUN_KUBEADM),
-        "kubeadm",
-        *(QuoteString(argument) for argument in arguments),
-        _stdin=stdin,
-        _timeout=KUBEADM_SECONDS,
-    )
+    return script("run-kubeadm", KUBEADM_UNIT, *arguments, stdin=stdin, seconds=KUBEADM_SECONDS)

@@ -1,7 +1,6 @@
 """Labels and taints of nodes, through kubectl on a control plane: those of all nodes together."""
 
 import re
-import shlex
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,7 +10,6 @@ from pyinfra.api.command import FunctionCommand, StringCommand
 
 from kubeadm_deploys import cluster_run
 from kubeadm_deploys.cluster_record import ClusterRecord
-from kubeadm_deploys.facts.cluster_health import KUBECTL
 from kubeadm_deploys.facts.placement import NodeMarks, NodeMarksState
 from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.marks import (
@@ -28,28 +26,12 @@ from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
 from kubeadm_deploys.operations.cluster_record import WRITE
 from kubeadm_deploys.operations.failure import fails_clearly
+from kubeadm_deploys.scripts import script
 
 _AT_A_TIME = 8
 """How many kubectl commands run beside each other on the control plane."""
 
 _NODES_A_COMMAND = 100
-
-# What a command says when it fails is printed with its number before each line.
-_SCRIPT = f"""
-status=0
-running=
-change() {{
-  number=$1
-  shift
-  said=$({KUBECTL} "$@" 2>&1 < /dev/null) && return
-  printf '%s\\n' "$said" | sed -u "s/^/$number /"
-  return 1
-}}
-await() {{
-  for each in $running; do wait "$each" || status=1; done
-  running=
-}}
-"""
 
 _DONE = re.compile(r"node/(\S+) ")
 """What kubectl says of each node that it has changed, or did not have to."""
@@ -75,9 +57,10 @@ class Change:
     arguments: tuple[str, ...]
 
     @property
-    def words(self) -> str:
-        """The command, behind kubectl's own options."""
-        return f"{self.verb} --overwrite node {shlex.join([*self.nodes, *self.arguments])}"
+    def words(self) -> tuple[str, ...]:
+        """The command, behind kubectl's own options; each word is one line."""
+        words = (self.verb, "--overwrite", "node", *self.nodes, *self.arguments)
+        return tuple(word.replace("\n", " ") for word in words)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,14 +203,11 @@ def _arguments(differs: Difference) -> Iterator[tuple[str, tuple[str, ...]]]:
     yield "taint", tuple(taints)
 
 
-def script(changes: Sequence[Change]) -> str:
-    """Shell code that makes the changes, a few at a time, and fails if any of them fails."""
-    text = _SCRIPT
-    for number, change in enumerate(changes):
-        text += f'change {number} {change.words} & running="$running $!"\n'
-        if number % _AT_A_TIME == _AT_A_TIME - 1:
-            text += "await\n"
-    return f"{text}await\nexit $status\n"
+def change_command(changes: Sequence[Change]) -> StringCommand:
+    """The command that makes the changes, a few at a time, and fails if any of them fails."""
+    # A word is a line, an empty one ends a command.
+    words = (f"{word}\n" for change in changes for word in (*change.words, ""))
+    return script("mark-nodes", str(_AT_A_TIME), stdin="".join(words))
 
 
 def failures(changes: Sequence[Change], *, said: Sequence[str], error: str) -> dict[str, str]:
@@ -256,7 +236,7 @@ def _place(state: State, host: Host, leader: Host, placement: Placement) -> bool
         return False
     problems: dict[str, str] = {}
     if placement.changes:
-        changed, output = direct.run(leader, "sh -s", stdin=script(placement.changes))
+        changed, output = direct.run(leader, change_command(placement.changes))
         if not changed:
             problems = failures(placement.changes, said=output.stdout_lines, error=output.stderr)
     for node, problem in problems.items():

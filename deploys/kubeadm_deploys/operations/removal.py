@@ -17,7 +17,7 @@ from kubeadm_deploys.endpoints import local_proxy
 from kubeadm_deploys.facts.api_endpoint import HOSTS_FILE, ApiEndpoint
 from kubeadm_deploys.facts.cluster_health import KUBECTL, KUBECTL_WAIT
 from kubeadm_deploys.facts.cluster_members import ClusterMembers
-from kubeadm_deploys.facts.etcd import ETCDCTL, EtcdHealth, EtcdMembers
+from kubeadm_deploys.facts.etcd import EtcdHealth, EtcdMembers, etcdctl
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode
 from kubeadm_deploys.facts.local_proxy import LocalProxy
 from kubeadm_deploys.facts.reading import read
@@ -27,23 +27,8 @@ from kubeadm_deploys.operations.api_endpoint import resolve_commands
 from kubeadm_deploys.operations.failure import failed, fails_clearly
 from kubeadm_deploys.operations.text_files import write_command
 from kubeadm_deploys.quorum import quorum_refusal
+from kubeadm_deploys.scripts import script
 from kubeadm_deploys.text import sha256
-
-# The kubelet stops the programs of manifests that are gone, gracefully: proxies and load balancers notice before
-# etcd goes.
-_STOP_API_SERVER = """
-cd /etc/kubernetes/manifests
-rm --force kube-apiserver.yaml kube-controller-manager.yaml kube-scheduler.yaml
-deadline=$(($(date +%s) + 90))
-crictl() { command crictl --runtime-endpoint unix:///run/containerd/containerd.sock "$@" 2> /dev/null; }
-while [ -n "$(crictl ps --quiet --name '^kube-apiserver$')" ]; do
-  if [ "$(date +%s)" -gt "$deadline" ]; then
-    echo "the API server still runs 90 s after its manifest is gone: systemctl status kubelet" >&2
-    exit 1
-  fi
-  sleep 1
-done
-"""
 
 
 @operation()
@@ -129,7 +114,7 @@ def api_server_stopped(
     if refusal := quorum_refusal(etcd, name=node, ip=ip, healthy=healthy):
         yield failed(f"{node}: {refusal}; its API server was left running")
         return
-    yield FunctionCommand(_run, (machine, StringCommand("sh", "-c", QuoteString(_STOP_API_SERVER))), {})
+    yield FunctionCommand(_run, (machine, script("stop-api-server")), {})
 
 
 @operation()
@@ -154,7 +139,7 @@ def etcd_member_removed(
         ):
             yield failed(f"{node}: {refusal}; it was left in etcd")
             return
-        yield FunctionCommand(_run, (through, f"{ETCDCTL} member remove {member.id}"), {})
+        yield FunctionCommand(_run, (through, etcdctl("member", "remove", member.id)), {})
 
 
 @operation()

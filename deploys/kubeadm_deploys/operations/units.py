@@ -5,16 +5,7 @@ from collections.abc import Generator
 from pyinfra.api import operation
 from pyinfra.api.command import QuoteString, StringCommand
 
-# $1 is the unit, $2 restart or reload-or-restart, $3 a shell command that the running unit must pass.
-_RUN = """
-systemctl daemon-reload
-systemctl --quiet enable "$1"
-since=$(date +%s)
-systemctl "$2" "$1" && sh -c "$3" && exit 0
-journalctl --unit "$1" --since "@$since" --lines 20 --no-pager >&2
-echo "$1 does not run as it should; above is what it said: systemctl status $1" >&2
-exit 1
-"""
+from kubeadm_deploys.scripts import script
 
 
 @operation()
@@ -28,7 +19,7 @@ def running(
     + check: shell command that fails when the unit runs but does not work
     """
     how = "reload-or-restart" if keep_connections else "restart"
-    yield StringCommand("sh", "-c", QuoteString(_RUN), "run-unit", QuoteString(unit), how, QuoteString(check))
+    yield script("run-unit", unit, how, check)
 
 
 @operation()

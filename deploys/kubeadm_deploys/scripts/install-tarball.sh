@@ -1,0 +1,17 @@
+#!/bin/sh
+# $1 the URL, $2 its sha256, $3 the folder under which its files are placed, $4 the tarball's own folder to leave out
+#
+# Nothing is moved before the sum is right. The members are unpacked beside their destination and renamed one by one:
+# a program that runs keeps its old file, and a run that is killed leaves no half-written one. Their names go through
+# a file: a pipe would hide that there is no such folder in the archive.
+. library/download.sh
+set -eu
+download "$1" "$2" "$3"
+mkdir "$work/unpacked"
+tar --extract --gzip --no-same-owner --file "$work/download" --directory "$work/unpacked"
+(cd "$work/unpacked/$4" && find . -type f) > "$work/members"
+if [ ! -s "$work/members" ]; then echo "$1 has no files in $4; nothing was installed" >&2; exit 1; fi
+while read -r member; do
+  mkdir -p "$3/$(dirname "$member")"
+  mv -f "$work/unpacked/$4/$member" "$3/$member"
+done < "$work/members"

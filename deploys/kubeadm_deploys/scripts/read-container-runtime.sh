@@ -1,0 +1,37 @@
+#!/bin/sh
+# Arguments are the files whose sums are wanted.
+. library/print-files.sh
+echo "architecture $(dpkg --print-architecture)"
+echo "container $(systemd-detect-virt --container 2>/dev/null)"
+if command -v curl >/dev/null; then echo 'curl present'; fi
+release() { sed -n 's/.*\bv\?\([0-9]\+\.[0-9]\+\.[0-9]\+\).*/\1/p' | head -n 1; }
+for binary in containerd containerd-shim-runc-v2 ctr; do
+  path=/usr/local/bin/$binary
+  if [ -x "$path" ]; then
+    case $binary in containerd-shim*) flag=-v ;; *) flag=--version ;; esac
+    echo "version:$binary $("$path" $flag 2>/dev/null | release)"
+  fi
+done
+if [ -x /usr/local/sbin/runc ]; then echo "version:runc $(/usr/local/sbin/runc --version 2>/dev/null | head -n 1 | release)"; fi
+for plugin in /opt/cni/bin/*; do
+  # A CNI plugin that is started without a command says who it is.
+  if [ -x "$plugin" ]; then
+    echo "plugin:${plugin##*/} $(timeout 5 "$plugin" </dev/null 2>&1 | sed -n 's/^CNI .* plugin //p' | release)"
+  fi
+done
+show() { systemctl show containerd.service --property="$1" --value; }
+echo "active $(show ActiveState)"
+echo "enabled $(show UnitFileState)"
+if [ "$(show ActiveState)" = active ]; then
+  pid=$(show MainPID)
+  started=$(date -d "$(show ExecMainStartTimestamp)" +%s)
+  echo "running $(readlink "/proc/$pid/exe")"
+  if command -v crictl >/dev/null; then
+    echo "systemd_cgroup $(crictl --runtime-endpoint unix:///run/containerd/containerd.sock info --output go-template \
+      --template '{{.config.containerd.runtimes.runc.options.SystemdCgroup}}' 2>/dev/null)"
+  fi
+  for path in /etc/containerd/config.toml /etc/systemd/system/containerd.service; do
+    if [ "$(stat -c %Y "$path" 2>/dev/null || echo 0)" -gt "$started" ]; then echo "stale $path"; fi
+  done
+fi
+print_files "$@"

@@ -1,0 +1,19 @@
+#!/bin/sh
+# $1 the names of packages with blanks between them, $2 apt's keyring, other arguments files whose sums are wanted
+. library/print-files.sh
+packages=$1 keyring=$2
+shift 2
+# shellcheck disable=SC2086 # Names of packages have no blanks.
+dpkg-query --show --showformat '${Package} ${db:Status-Status} ${Version}\n' $packages 2>/dev/null |
+  while read -r package status version; do
+    if [ "$status" = installed ]; then echo "package:$package $version"; fi
+  done
+apt-mark showhold | while read -r package; do echo "held:$package"; done
+for is in enabled active; do
+  if systemctl "is-$is" --quiet kubelet 2>/dev/null; then echo "kubelet:$is"; fi
+done
+# Without one of them, before a join or after half of a reset, the kubelet fails as it should.
+(cd /etc/kubernetes && ls kubelet.conf pki/ca.crt && cd /var/lib/kubelet && ls config.yaml pki/kubelet-client-current.pem) \
+  > /dev/null 2>&1 && echo kubelet:has-node
+if [ -f "$keyring" ]; then echo "keyring $(base64 -w 0 "$keyring")"; fi
+print_files "$@"

@@ -1,0 +1,41 @@
+#!/bin/sh
+# $1 the unit of a run's kubeadm, $2 the folder of etcd's data that were kept, other arguments the names of static
+# pods
+unit=$1 saved=$2
+shift 2
+if [ -s /etc/machine-id ]; then echo "machine-id $(cat /etc/machine-id)"; fi
+if [ -e /etc/systemd/system/kubeadm-deploys-api-proxy.service ]; then echo local-proxy; fi
+case $(systemctl is-active "$unit" 2>/dev/null) in active|activating|deactivating) echo kubeadm-runs ;; esac
+if [ -d /var/lib/etcd/member ]; then echo 'have:etcd'; fi
+if [ -d "$saved" ]; then echo 'saved-etcd'; fi
+cd /etc/kubernetes 2>/dev/null || exit 0
+for file in kubelet.conf bootstrap-kubelet.conf admin.conf super-admin.conf pki/ca.key pki/etcd/ca.crt; do
+  if [ -e "$file" ]; then echo "have:$file"; fi
+done
+for manifest in "$@"; do
+  if [ -s "manifests/$manifest.yaml" ]; then echo "have:manifests/$manifest.yaml"; fi
+done
+# kubeadm upgrade moves a manifest there before it puts the new one in, one after the other in this order: it was
+# killed in between when the last one of its newest folder is missing. Others are of upgrades that have ended.
+# shellcheck disable=SC2012 # kubeadm names these folders by their time.
+newest=$(ls -d tmp/kubeadm-backup-manifests*/ 2> /dev/null | tail -n 1)
+last=
+for manifest in "$@"; do
+  if [ -n "$newest" ] && [ -s "$newest$manifest.yaml" ]; then last=$manifest; fi
+done
+if [ -n "$last" ] && [ ! -s "manifests/$last.yaml" ]; then echo "backup:$last /etc/kubernetes/$newest$last.yaml"; fi
+if grep -qs kubelet-client-current.pem kubelet.conf; then echo 'rotating'; fi
+if [ -f kubelet.conf ]; then echo "server $(sed -n 's/^ *server: *//p' kubelet.conf | head -n 1)"; fi
+if [ -f admin.conf ]; then echo "cluster-name $(sed -n 's/^  name: *//p' admin.conf | head -n 1)"; fi
+if [ -f pki/ca.crt ]; then echo "ca $(base64 -w 0 pki/ca.crt)"; fi
+client=/var/lib/kubelet/pki/kubelet-client-current.pem
+if [ -f $client ]; then echo "client $(sed -n '/BEGIN CERT/,/END CERT/p; /END CERT/q' $client | base64 -w 0)"; fi
+# The API's own health is public, and asks etcd too. What fails is marked [-], one line each.
+if [ -e manifests/kube-apiserver.yaml ]; then
+  seen=$(curl --insecure --silent --show-error --noproxy '*' --max-time 5 https://127.0.0.1:6443/readyz 2>&1)
+  if [ "$seen" != ok ]; then
+    reasons=$(printf %s "$seen" | sed -n 's/^\[-\]\([^ ]*\).*/\1/p' | tr '\n' ' ')
+    seen="not ready: ${reasons:-$(printf %s "$seen" | tr '\n' ' ')}"
+  fi
+  echo "api $seen"
+fi

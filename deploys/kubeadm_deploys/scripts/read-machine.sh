@@ -1,0 +1,115 @@
+#!/bin/sh
+# $1 the Kubernetes release that is wanted, $2 where its repository's key is, $3 the programs and $4 the paths of the
+# disks, both with blanks between them, $5 the folder of etcd's data that were kept, other arguments URLs to try
+#
+# A program that is missing leaves its lines out, or the kernel's own files say the same.
+#
+# Containers' IDs are counted, and etcd's own names compared, so that ls will do; find may be missing.
+# shellcheck disable=SC2010,SC2012
+now() { date +%s.%N; }
+has() { command -v "$1" > /dev/null 2>&1; }
+echo "started $(now)"
+wanted=$1 key=$2 tools=$3 disks=$4 saved=$5
+shift 5
+# shellcheck source=/dev/null
+(. /etc/os-release && echo "os $ID ${VERSION_ID:-}") 2> /dev/null
+echo "architecture $(dpkg --print-architecture 2> /dev/null || uname -m)"
+release=$(uname -r)
+echo "kernel $release"
+echo "container $(systemd-detect-virt --container 2> /dev/null)"
+if [ -d /run/systemd/system ]; then echo 'systemd yes'; else echo 'systemd no'; fi
+for tool in $tools; do has "$tool" || echo "missing:$tool"; done
+
+can_load() { grep -qs "/$1\.ko" "/lib/modules/$release/modules.dep" "/lib/modules/$release/modules.builtin"; }
+grep -qw overlay /proc/filesystems || can_load overlay || echo no-module:overlay
+[ -d /proc/sys/net/bridge ] || can_load br_netfilter || echo no-module:br_netfilter
+case $(stat -f -c %T /sys/fs/cgroup 2> /dev/null) in
+  cgroup2fs) echo "cgroup 2 $(cat /sys/fs/cgroup/cgroup.controllers)" ;;
+  tmpfs) echo "cgroup 1 $(awk '$1 !~ /^#/ && $4 != 0 {printf "%s ", $1}' /proc/cgroups)" ;;
+esac
+echo "memory $(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo)"
+echo "cpus $(nproc 2> /dev/null)"
+for path in $disks; do
+  there=$path
+  until [ -e "$there" ]; do there=${there%/*}; there=${there:-/}; done
+  echo "disk:$path $(df -P -k "$there" 2> /dev/null | awk 'NR == 2 {print $4, $2, $6}')"
+done
+
+echo "hostname $(cat /proc/sys/kernel/hostname)"
+echo "machine-id $(cat /etc/machine-id 2> /dev/null)"
+echo "product-uuid $(cat /sys/class/dmi/id/product_uuid 2> /dev/null)"
+for each in /sys/class/net/*/address; do
+  case $each in */cali*|*/veth*|*/lo/*) continue ;; esac
+  each=${each%/address}
+  echo "mac:${each##*/} $(cat "$each/address" 2> /dev/null)"
+done
+if has ip; then
+  ip -oneline -4 address show 2> /dev/null | awk '{sub("/.*", "", $4); print "address:" $4, $2}'
+  ip -4 route show table all 2> /dev/null | grep -vE '^(local|broadcast|multicast|anycast|default) ' | sed 's/^/route /'
+else
+  awk '$1 == "|--" {found = $2} /\/32 host LOCAL/ {print "address:" found}' /proc/net/fib_trie 2> /dev/null
+  awk 'NR > 1 {print "kernel-route", $1, $2, $8}' /proc/net/route 2> /dev/null
+fi
+if has ss; then
+  ss -H --listening --tcp --numeric --processes 2> /dev/null | awk '{
+    sub(".*:", "", $4); process = ""
+    if (match($0, /\(\("[^"]*"/)) process = substr($0, RSTART + 3, RLENGTH - 4)
+    print "listener", $4, process }' | sort -u
+else
+  # State 0A is LISTEN.
+  cat /proc/net/tcp /proc/net/tcp6 2> /dev/null | awk '$4 == "0A" {sub(".*:", "", $2); print "kernel-listener", $2}' | sort -u
+fi
+
+# Those of pods are seen from here too, but have process IDs of their own.
+grep -lxE 'crio|k3s|k3s-(server|agent)|rke2|k0s|kubelite' /proc/[0-9]*/comm 2> /dev/null | while read -r path; do
+  if [ "$(readlink "${path%/comm}/ns/pid")" = "$(readlink /proc/self/ns/pid)" ]; then echo "process:$(cat "$path")"; fi
+done
+for path in /var/lib/rancher/k3s /var/lib/rancher/rke2 /var/snap/microk8s /var/lib/k0s; do
+  if [ -n "$(ls -A "$path" 2> /dev/null)" ]; then echo "data:$path"; fi
+done
+if [ -r /var/lib/docker/containers ]; then echo "docker $(ls /var/lib/docker/containers | wc -l)"; fi
+# Whatever runs in a container has its folder here, by containerd's namespaces.
+for path in /run/containerd/io.containerd.runtime.v2.task/*; do
+  if [ -d "$path" ]; then echo "tasks:${path##*/} $(ls "$path" | wc -l)"; fi
+done
+ls -A /var/lib/etcd 2> /dev/null | grep -vxF -e lost+found -e "${saved##*/}" | sed 's/^/etcd-entry:/'
+
+kubelet=$(dpkg-query --show --showformat '${db:Status-Status} ${Version}' kubelet 2> /dev/null)
+case $kubelet in 'installed '*) echo "kubelet ${kubelet#installed }" ;; esac
+echo "api-server $(sed -n 's/^ *image: .*\/kube-apiserver:v//p' /etc/kubernetes/manifests/kube-apiserver.yaml 2> /dev/null)"
+
+# A node that has the wanted release has nothing to fetch.
+case $kubelet in "installed $wanted-"*) if [ -e /etc/kubernetes/kubelet.conf ]; then set --; key=; fi ;; esac
+probe() {
+  if has curl; then
+    said=$(curl --silent --show-error --head --output /dev/null --max-time 8 "$1" 2>&1)
+    status=$?
+  else
+    server=${1#*://}; server=${server%%/*}
+    case $server in
+      \[*\]:*|[!\[]*:*) port=${server##*:}; server=${server%:*} ;;
+      *) case $1 in https:*) port=443 ;; *) port=80 ;; esac ;;
+    esac
+    server=${server#\[}; server=${server%\]}
+    status=0; said=
+    # shellcheck disable=SC2016 # bash has them from its own arguments.
+    if ! timeout 8 getent ahosts "$server" > /dev/null 2>&1; then
+      status=6; said="no address is known for $server"
+    elif has bash && ! timeout 8 bash -c ': < "/dev/tcp/$0/$1"' "$server" "$port" 2> /dev/null; then
+      status=7; said="$server does not answer on port $port"
+    fi
+  fi
+  printf 'probe:%s %s %s\n' "$1" "$status" "$(printf %s "$said" | tr '\n' ' ')"
+}
+published_key() {
+  work=$(mktemp -d) || return
+  if timeout 8 /usr/lib/apt/apt-helper -qq -o Acquire::Retries=0 download-file "$key" "$work/key" > /dev/null 2>&1; then
+    echo "published-key $(base64 -w 0 "$work/key")"
+  fi
+  rm -rf "$work"
+}
+for url in "$@"; do probe "$url" & done
+if [ -n "$key" ]; then published_key & fi
+wait
+echo "finished $(now)"
+exit 0
