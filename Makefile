@@ -12,6 +12,8 @@ KUBERNETES_VERSION ?= 1.36.3
 # Two modules of end-to-end tests at a time, in the order that tests/e2e/conftest.py gives them.
 SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder --verbose
 
+SCRIPTS := deploys/kubeadm_deploys/scripts/*.sh
+
 PYTHON := .venv/bin/python
 export CLUSTER
 
@@ -39,6 +41,7 @@ lint: .venv/ready
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
+	.venv/bin/shellcheck --external-sources --check-sourced --source-path=SCRIPTDIR $(SCRIPTS)
 
 chaos: .venv/ready
 	$(PYTHON) -m tests.lab.daemon start
