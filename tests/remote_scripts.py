@@ -4,12 +4,12 @@ import shlex
 
 from pyinfra.api.command import StringCommand
 
-from kubeadm_deploys.scripts import PATH
+from kubeadm_deploys.scripts import ENVIRONMENT, PATH
 
 
 def script_called(command: str) -> tuple[str, list[str]]:
     """The name of the script that a command runs, empty when it runs none, and its arguments."""
-    if not command.startswith("env LC_ALL="):
+    if not command.startswith(f"{ENVIRONMENT} sh -c "):
         return "", []
     _, _, _, _, _, _, name, *arguments = shlex.split(command)
     return name, arguments

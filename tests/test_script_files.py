@@ -12,8 +12,8 @@ import pytest
 from pyinfra.api.command import StringCommand
 
 from kubeadm_deploys import scripts
-from kubeadm_deploys.facts.cluster_health import ADMIN_CONF, KUBECTL, KUBECTL_CACHE
-from kubeadm_deploys.scripts import script
+from kubeadm_deploys.facts.cluster_health import ADMIN_CONF, KUBECTL, KUBECTL_CACHE, KUBECTL_WAIT
+from kubeadm_deploys.scripts import ENVIRONMENT, script
 from tests.remote_scripts import script_called
 
 FOLDER = Path(scripts.__file__).parent
@@ -133,9 +133,11 @@ def test_only_the_connector_has_what_is_on_stdin_and_the_time_limit() -> None:
 def test_scripts_and_python_ask_kubectl_with_the_same_options() -> None:
     library = " ".join(scripts.text("library/kubectl").replace("\\\n", "").split())
     assert f"kubeconfig={ADMIN_CONF} " in library
-    assert KUBECTL.replace(ADMIN_CONF, '"$kubeconfig"') in library
+    assert KUBECTL_WAIT.removeprefix(ENVIRONMENT).replace(ADMIN_CONF, '"$kubeconfig"') in library
+    assert f"watch_api{KUBECTL.removeprefix(KUBECTL_WAIT)} " in library
     for path in (*FILES, *LIBRARIES):
-        assert re.findall(r"/run/kubeadm-deploys-kubectl\S*", path.read_text()) in ([], [KUBECTL_CACHE])
+        found = re.findall(r"/run/kubeadm-deploys-kubectl[^\s;]*", path.read_text())
+        assert set(found) <= {KUBECTL_CACHE}
 
 
 def test_the_wheel_has_every_script(tmp_path: Path) -> None:

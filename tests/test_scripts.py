@@ -9,6 +9,7 @@ import pytest
 from pyinfra.api.command import StringCommand
 
 from kubeadm_deploys.facts.api_endpoint import HOSTS_FILE, ApiEndpoint
+from kubeadm_deploys.facts.cluster_health import NodesReady, WorkloadsAvailable
 from kubeadm_deploys.facts.swap import Swap
 from kubeadm_deploys.operations import release
 from tests.remote_scripts import with_programs
@@ -75,3 +76,36 @@ def test_an_archive_without_the_wanted_folder_is_an_error(tmp_path: Path) -> Non
         if path.is_file()
     )
     assert installed == ["more/program", "program"]
+
+
+@pytest.mark.parametrize(
+    ("fact", "asked", "shown"),
+    [
+        (
+            NodesReady().command(nodes=("a", "b"), timeout=9),
+            "wait --for=condition=Ready --timeout=9s node/a node/b",
+            [],
+        ),
+        (
+            WorkloadsAvailable().command(workloads=("deployment/coredns", "daemonset/x"), timeout=9),
+            "--namespace kube-system rollout status --timeout=9s deployment/coredns",
+            ["--namespace kube-system logs deployment/coredns --all-containers --tail 5"],
+        ),
+    ],
+)
+def test_who_waits_in_vain_shows_the_cluster(
+    tmp_path: Path, fact: StringCommand, asked: str, shown: list[str]
+) -> None:
+    """kubectl's own options: a request has a limit, a watch has its own."""
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text('#!/bin/sh\necho "$*" >&2\ncase "$*" in *wait*|*rollout*) exit 1 ;; esac\n')
+    kubectl.chmod(0o755)
+    done = shell(fact, programs=tmp_path)
+    watch = "--kubeconfig /etc/kubernetes/admin.conf --cache-dir /run/kubeadm-deploys-kubectl"
+    said = [f"{watch} {asked}"] + [
+        f"{watch} --request-timeout=30s {each}"
+        for each in (*shown, "get nodes,pods --all-namespaces --output wide")
+    ]
+    assert (done.returncode, done.stdout, done.stderr.splitlines()) == (1, "", said)
+    kubectl.write_text("#!/bin/sh\n")
+    assert shell(fact, programs=tmp_path).returncode == 0

@@ -1,6 +1,7 @@
 """The product: the user's own command, measured from outside."""
 
 import json
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -35,7 +36,7 @@ class Command:
     @property
     def is_kubeadm_join(self) -> bool:
         """Whether it is kubeadm's own part of a join."""
-        return self.command.endswith(" kubeadm join")
+        return re.search(r" run-kubeadm \S+ join( |$)", self.command) is not None
 
 
 @dataclass(frozen=True)

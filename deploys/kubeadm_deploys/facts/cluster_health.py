@@ -6,7 +6,7 @@ from pyinfra.api import FactBase
 from pyinfra.api.command import QuoteString, StringCommand
 from typing_extensions import override
 
-from kubeadm_deploys.scripts import script
+from kubeadm_deploys.scripts import ENVIRONMENT, script
 
 KUBECTL_CACHE = "/run/kubeadm-deploys-kubectl"
 """What kubectl remembers of the cluster, so that nothing of it is in root's home."""
@@ -17,17 +17,12 @@ _REQUEST_SECONDS = 30
 """How long the API server has for one request; kubectl would wait for ever."""
 
 
-def kubectl(kubeconfig: str) -> str:
-    """kubectl with a kubeconfig, as the shell takes it."""
-    return (
-        f"kubectl --kubeconfig {kubeconfig} --cache-dir {KUBECTL_CACHE} --request-timeout={_REQUEST_SECONDS}s"
-    )
+_KUBECTL = f"{ENVIRONMENT} kubectl --kubeconfig {ADMIN_CONF} --cache-dir {KUBECTL_CACHE}"
 
-
-KUBECTL = kubectl(ADMIN_CONF)
+KUBECTL = f"{_KUBECTL} --request-timeout={_REQUEST_SECONDS}s"
 """kubectl as the administrator, for requests that are answered at once."""
 
-KUBECTL_WAIT = f"kubectl --kubeconfig {ADMIN_CONF} --cache-dir {KUBECTL_CACHE}"
+KUBECTL_WAIT = _KUBECTL
 """kubectl for what watches the API until a limit of its own: a limit for each request would end the watch."""
 
 UNINITIALIZED = "node.cloudprovider.kubernetes.io/uninitialized"
@@ -115,10 +110,7 @@ class NodesReady(FactBase[list[str]]):
 
     @override
     def command(self, nodes: tuple[str, ...], timeout: int) -> StringCommand:
-        return _or_show_cluster(
-            f"{KUBECTL_WAIT} wait --for=condition=Ready --timeout={timeout}s",
-            *(QuoteString(f"node/{node}") for node in nodes),
-        )
+        return script("await-ready-nodes", str(timeout), *nodes)
 
 
 class WorkloadsAvailable(FactBase[list[str]]):
@@ -126,17 +118,7 @@ class WorkloadsAvailable(FactBase[list[str]]):
 
     @override
     def command(self, workloads: tuple[str, ...], timeout: int) -> StringCommand:
-        return _or_show_cluster(
-            "for workload in",
-            *(QuoteString(workload) for workload in workloads),
-            f'; do {KUBECTL_WAIT} --namespace kube-system rollout status --timeout={timeout}s "$workload" ||',
-            f'{{ {KUBECTL} --namespace kube-system logs "$workload" --all-containers --tail 5 >&2; exit 1; }}; done',
-        )
-
-
-def _or_show_cluster(*command: str | QuoteString) -> StringCommand:
-    show = f"{KUBECTL} get nodes,pods --all-namespaces --output wide >&2; exit 1"
-    return StringCommand("(", *command, ") || {", show, "; }")
+        return script("await-workloads", str(timeout), *workloads)
 
 
 def crowded_dns_pods(health: ClusterHealthState) -> list[str]:

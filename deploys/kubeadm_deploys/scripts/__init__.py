@@ -14,7 +14,8 @@ from pyinfra.api.command import QuoteString, StringCommand
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where scripts find programs: sudo and login shells of plain users leave out some of it."""
 
-_ENVIRONMENT = ("env", "LC_ALL=C.UTF-8", f"PATH={PATH}")
+ENVIRONMENT = f"env LC_ALL=C.UTF-8 PATH={PATH}"
+"""How a command begins that runs in the same environment as the scripts: programs have translations of their words."""
 
 _LIBRARY = re.compile(r"^\. (library/[a-z-]+)\.sh$", re.MULTILINE)
 
@@ -22,9 +23,8 @@ _LIBRARY = re.compile(r"^\. (library/[a-z-]+)\.sh$", re.MULTILINE)
 def script(name: str, *arguments: str, stdin: str | None = None, seconds: int | None = None) -> StringCommand:
     """The command that runs ``NAME.sh``, in the same environment on every machine.
 
-    Arguments are quoted, and nothing in them is ever read as shell code. Any user of the machine can see them in its
-    list of processes: secrets go to ``stdin``. ``seconds`` is the command's time limit, where it may take longer than
-    others.
+    Arguments are quoted, so that they reach the script as they are. Any user of the machine can see them in its list of
+    processes: secrets go to ``stdin``. ``seconds`` is the command's time limit, where it may take longer than others.
 
     Raises:
         FileNotFoundError: there is no such script.
@@ -35,7 +35,7 @@ def script(name: str, *arguments: str, stdin: str | None = None, seconds: int | 
     if seconds is not None:
         connector["_timeout"] = seconds
     words = map(QuoteString, arguments)
-    return StringCommand(*_ENVIRONMENT, "sh", "-c", QuoteString(text(name)), name, *words, **connector)
+    return StringCommand(ENVIRONMENT, "sh", "-c", QuoteString(text(name)), name, *words, **connector)
 
 
 @cache
