@@ -2,6 +2,8 @@
 
 import dataclasses
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -84,6 +86,35 @@ def test_etcds_data_go_before_the_ca_that_says_whose_they_are(saved: str) -> Non
 def test_nothing_of_another_etcd_is_deleted() -> None:
     files = text("library/cluster-traces").partition("with_cluster_files() {")[2]
     assert re.findall(r"/var/lib/etcd\S*", files) == ["/var/lib/etcd/member"]
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_what_calico_has_mounted_is_unmounted_when_no_pod_has_anything_mounted(
+    tmp_path: Path, shell: str
+) -> None:
+    mounts, bpf = tmp_path / "mounts", tmp_path / "bpf"
+    (bpf / "maps.debug").mkdir(parents=True)
+    library = text("library/cluster-traces").replace("/proc/mounts", str(mounts))
+    library = library.replace("find /sys/fs/bpf", f"find {bpf}")
+    # As clean-machine does it.
+    script = f"set -eu\n{library}\nfor each in $(cluster_mounts); do echo $each; done"
+
+    def mounted(*lines: str) -> list[str]:
+        mounts.write_text("".join(f"{line}\n" for line in lines))
+        done = subprocess.run([shell, "-c", script], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout.splitlines()
+
+    calicos = "bpf /sys/fs/bpf bpf rw,relatime 0 0"
+    pod = "tmpfs /var/lib/kubelet/pods/x rw 0 0"
+    assert mounted("/dev/vda1 /var/lib/kubelet ext4 rw 0 0", calicos) == ["/sys/fs/bpf"]
+    assert mounted(pod, "nsfs /run/netns/cni-1 nsfs rw 0 0") == [
+        "/var/lib/kubelet/pods/x",
+        "/run/netns/cni-1",
+    ]
+    assert mounted("bpf /sys/fs/bpf bpf rw,nosuid 0 0", pod) == ["/var/lib/kubelet/pods/x"]
+    (bpf / "calico").mkdir()
+    assert mounted(calicos) == []
 
 
 def test_data_of_etcd_are_kept_within_their_own_filesystem() -> None:

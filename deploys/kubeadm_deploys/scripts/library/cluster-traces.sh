@@ -13,8 +13,9 @@ cluster_interfaces() {
 # kernel keeps two files in it, whose names end with debug.
 cluster_mounts() {
   {
+    # Not grep, which fails when it finds nothing: that would end a script that ends with what fails.
     cut -d ' ' -f 2 /proc/mounts |
-      grep --extended-regexp '^((/var/lib/kubelet|/run/calico|/var/run/calico)/.|/run/netns/cni-)'
+      sed -n -E '\#^((/var/lib/kubelet|/run/calico|/var/run/calico)/.|/run/netns/cni-)#p'
     if grep --quiet ' /sys/fs/bpf bpf rw,relatime ' /proc/mounts && [ -z "$(files_in_bpf)" ]; then echo /sys/fs/bpf; fi
   } | sort --reverse
 }
