@@ -24,6 +24,7 @@ from kubeadm_deploys import (
     join_nodes,
     offer_load_balancer_addresses,
     place_nodes,
+    read_machines,
     record_releases,
     remove_local_proxy,
     resolve_api_endpoint,
@@ -43,6 +44,7 @@ cloud = cloud_from_data(host_data(host), options=options)
 
 report_failure(options=options, topology=topology)
 one_run_at_a_time(topology=topology)
+read_machines(options=options, topology=topology)
 check_machines(options=options, topology=topology)
 options = follow_cluster(options=options, topology=topology)
 

@@ -21,10 +21,9 @@ _REFUSED = re.compile(r"echo '(.*)' >&2; exit 1$", re.DOTALL)
 _QUESTION = re.compile(r"<<< (\w+)'")
 
 
-def fact_asked(command: str) -> str:
-    """Name of the fact that a command reads, empty when it reads none."""
-    found = _QUESTION.search(command)
-    return found[1] if found else ""
+def facts_asked(command: str) -> list[str]:
+    """Names in the marks of the facts that a command reads, in their order."""
+    return list(dict.fromkeys(_QUESTION.findall(command)))
 
 
 def framed(fact: str, lines: Iterable[str]) -> list[str]:
@@ -39,12 +38,17 @@ def frame_answers() -> None:
     def answer(self: FakeConnector, command_str: str) -> tuple[bool, CommandOutput]:
         if refused := _REFUSED.match(command_str):
             return False, CommandOutput([OutputLine("stderr", refused[1])])
-        succeeded, output = look_up(self, command_str)
-        fact = fact_asked(command_str)
-        if not fact:
-            return succeeded, output
-        said = [OutputLine("stdout", line) for line in framed(fact, output.stdout_lines)]
-        errors = [OutputLine("stderr", line) for line in output.stderr_lines]
-        return succeeded, CommandOutput([*said, *errors])
+        facts = facts_asked(command_str)
+        if not facts:
+            return look_up(self, command_str)
+        alone = len(facts) == 1
+        lines: list[OutputLine] = []
+        for fact in facts:
+            succeeded, output = look_up(self, command_str if alone else f"echo '<<< {fact.split('_')[0]}'")
+            stdout = framed(fact, output.stdout_lines)
+            lines += [OutputLine("stdout", line) for line in (stdout if alone or succeeded else stdout[:-2])]
+            stderr = output.stderr_lines or ([] if succeeded else ["the command failed"])
+            lines += [OutputLine("stderr", line if alone else f"{fact}: {line}") for line in stderr]
+        return succeeded or not alone, CommandOutput(lines)
 
     FakeConnector._lookup_response = answer  # type: ignore[method-assign]

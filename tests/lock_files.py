@@ -19,7 +19,7 @@ def sh(command: object) -> list[str]:
 
 def take(holder: Holder, folder: Path, *, dead: str = "") -> Held | None:
     """Take a lock; the one that is in the way when another run has it."""
-    vote = run_lock.read_vote(sh(run_lock.take_command(holder, dead=dead, folder=str(folder))))
+    vote = run_lock.parse_vote(sh(run_lock.take_command(holder, dead=dead, folder=str(folder))))
     assert not vote.problem
     return vote.held
 

@@ -8,6 +8,7 @@ from typing import Any
 from kubeadm_deploys.election import elect
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState, RegisteredNode
 from kubeadm_deploys.facts.cluster_settings import ClusterSettingsState
+from kubeadm_deploys.facts.downloads import DownloadsState
 from kubeadm_deploys.facts.etcd import EtcdMember
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
 from kubeadm_deploys.facts.machine import Clock, Disk, MachineState, Route
@@ -68,7 +69,7 @@ def findings(
     settings: ClusterSettingsState | None = None,
     **options: Any,
 ) -> tuple[Finding, ...]:
-    """What is found when machines differ from good ones. Of a cluster that answers all that have joined are members."""
+    """What is found when machines, or what they could fetch, differ from good ones. Of a cluster that answers all that have joined are members."""
     found = {node.host: (kubeadm or {}).get(node, ABSENT) for node in topology.nodes}
     control_planes = {node.host: found[node.host] for node in topology.control_planes}
     election = elect(topology, found=control_planes, able=frozenset(found))
@@ -76,13 +77,20 @@ def findings(
         node.name: RegisteredNode(machine_id="") for node in topology.nodes if found[node.host].has_joined
     }
     answers = ClusterMembersState(etcd=(VOTE,), nodes=joined) if election.healthy else None
+    fetched = {field.name for field in dataclasses.fields(DownloadsState)}
+    machines, downloads = {}, {}
+    for node in topology.nodes:
+        its = changes.get(node, {})
+        of_machine = {key: value for key, value in its.items() if key not in fetched}
+        of_downloads = {key: value for key, value in its.items() if key in fetched}
+        machines[node.host] = dataclasses.replace(machine(node), **of_machine)
+        downloads[node.host] = DownloadsState(**of_downloads)
     return preflight_findings(
         topology,
         options=ClusterOptions(**options),
-        machines={
-            node.host: dataclasses.replace(machine(node), **changes.get(node, {})) for node in topology.nodes
-        },
+        machines=machines,
         found=found,
+        downloads=downloads,
         control_planes=control_planes,
         election=election,
         members=members or (answers if election.exists else ClusterMembersState()),

@@ -26,7 +26,7 @@ from pyinfra.context import ctx_config, ctx_inventory, ctx_state
 
 from kubeadm_deploys.connections import guard_connections
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode
-from kubeadm_deploys.facts.reading import NotRead, read
+from kubeadm_deploys.facts.reading import NotRead, ask
 from tests.fake_answers import framed
 
 ANSWER = "\n".join(framed("KubeadmNode", ["machine-id abc", "have:kubelet.conf"])) + "\n"
@@ -86,7 +86,7 @@ def serve(port: int = 0) -> socket.socket:
 def tell(host: Host, when: str, *, seconds: int = 10) -> None:
     """Read the machine, and say how it went."""
     try:
-        found = read(host, KubeadmNode, seconds=seconds)
+        found = ask(host, KubeadmNode, seconds=seconds)
         said = {"read": found.machine_id == "abc", "reason": "", "reached": False, "command": ""}
     except NotRead as error:
         said = {"read": False, "reason": error.reason, "reached": error.reached, "command": command(host)}

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from kubeadm_deploys.apt_key import pinned_key
+from kubeadm_deploys.facts.downloads import DownloadsState
 from kubeadm_deploys.facts.kube_packages import KubePackagesState
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState, NodeState
 from kubeadm_deploys.facts.machine import MachineState
@@ -184,7 +185,8 @@ def findings(published: str, options: ClusterOptions) -> list[Finding]:
         control_plane=False,
         state=NodeState.ABSENT,
         kubeadm=KubeadmNodeState(),
-        machine=MachineState(published_key=published),
+        machine=MachineState(),
+        downloads=DownloadsState(published_key=published),
     )
     return list(machine_findings(subject, options=options))
 

@@ -11,7 +11,7 @@ import yaml
 
 from kubeadm_deploys import readiness
 from kubeadm_deploys.errors import InputError
-from kubeadm_deploys.facts.cloud_controller import CloudController, CloudControllerState
+from kubeadm_deploys.facts.cloud_controller import CloudFiles, CloudSecret, CloudSecretState
 from kubeadm_deploys.hetzner.cloud import HetznerCloud, cloud_from_data
 from kubeadm_deploys.hetzner.cloud_controller import kustomization, refuse_unknown_token
 from kubeadm_deploys.images import node_images
@@ -58,14 +58,14 @@ def test_the_token_is_not_shown() -> None:
 @pytest.mark.parametrize(
     ("token", "found", "refused"),
     [
-        (TOKEN, CloudControllerState(), False),
-        ("", CloudControllerState(token_sha256="1f", network="shop"), False),
-        ("", CloudControllerState(), True),
-        ("", CloudControllerState(token_sha256="1f", network="other"), True),
+        (TOKEN, CloudSecretState(), False),
+        ("", CloudSecretState(token_sha256="1f", network="shop"), False),
+        ("", CloudSecretState(), True),
+        ("", CloudSecretState(token_sha256="1f", network="other"), True),
     ],
 )
 def test_without_a_token_the_cluster_must_have_one(
-    token: str, found: CloudControllerState, refused: bool
+    token: str, found: CloudSecretState, refused: bool
 ) -> None:
     cloud = HetznerCloud(network="shop", location="fsn1", token=token)
     if refused:
@@ -85,8 +85,11 @@ def test_the_secret_has_the_keys_that_the_manifests_read() -> None:
 
 
 def test_the_fact_knows_the_token_by_its_sum_only() -> None:
-    state = CloudController().process(["token 1f", "network shop", "file:/a 2e"])
-    assert state == CloudControllerState(files={"/a": "2e"}, token_sha256="1f", network="shop")
+    state = CloudSecret().process(["token 1f", "network shop"])
+    assert state == CloudSecretState(token_sha256="1f", network="shop")
+    assert CloudSecret().process(["no-secret"]) == CloudSecretState(token_sha256="")
+    assert CloudSecret().process([]) == CloudSecretState(token_sha256=None)
+    assert CloudFiles().process(["file:/a 2e"]) == {"/a": "2e"}
 
 
 def document(*, options: ClusterOptions = OPTIONS, cloud: HetznerCloud = CLOUD, token: str = "1f") -> Any:

@@ -26,7 +26,9 @@ import socket
 from pyinfra import host, inventory
 from pyinfra.facts.server import Command
 from pyinfra.operations import python, server
-from kubeadm_deploys import cluster_run, connections, run_lock
+from kubeadm_deploys import connections, run_lock
+from kubeadm_deploys.cluster.leader import Leader
+from kubeadm_deploys.run_parts import part
 from kubeadm_deploys.connections import guard_connections
 from kubeadm_deploys.locking import one_run_at_a_time
 from kubeadm_deploys.election import Election
@@ -40,7 +42,7 @@ guard_connections(host.state)
 LOCK = """
 run_lock.RENEWAL = 0.2
 node = Node(host="machine", name="cp", ip="10.0.0.1", address="")
-cluster_run.CURRENT._planned = Election(leader="machine", exists=False)
+part(host.state, Leader).planned = Election(leader="machine", exists=False)
 one_run_at_a_time(topology=Topology(control_planes=(node,), workers=()), folder="lock")
 """
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kubeadm_deploys.cluster_run import new_token
+from kubeadm_deploys.cluster.join_credentials import new_token
 from kubeadm_deploys.diagnosis import DIAGNOSE
 from kubeadm_deploys.failure_report import Failure, file_name, report
 from kubeadm_deploys.nodes import Node, Topology

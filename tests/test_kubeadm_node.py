@@ -16,6 +16,7 @@ from kubeadm_deploys.facts.kubeadm_node import (
     node_state,
 )
 from kubeadm_deploys.operations.kubeadm import restore_commands
+from kubeadm_deploys.text import sha256
 from tests.machines import MEMBER, STATIC_PODS, WORKER
 from tests.remote_scripts import with_programs
 
@@ -29,6 +30,13 @@ users:
     client-certificate: /var/lib/kubelet/pki/kubelet-client-current.pem
 """
 ADMIN_CONF = "apiVersion: v1\nclusters:\n- cluster:\n    server: https://x:6443\n  name: shop\ncontexts: []\n"
+WITH_CREDENTIALS = f"""\
+{ADMIN_CONF}users:
+- name: kubernetes-admin
+  user:
+    client-certificate-data: Q0VSVA==
+    client-key-data: S0VZ
+"""
 
 
 @pytest.fixture
@@ -92,6 +100,15 @@ def test_a_control_plane_is_read(root: Path) -> None:
     )
     assert (state.is_control_plane, state.has_joined, state.has_cluster) == (True, True, True)
     assert state.missing_manifests == ()
+
+
+def test_what_the_administrators_kubeconfig_holds_is_known_by_its_sums(root: Path) -> None:
+    member(root)
+    write(root, "etc/kubernetes/admin.conf", WITH_CREDENTIALS)
+    assert found(root).admin == {
+        "client-certificate-data": sha256("Q0VSVA=="),
+        "client-key-data": sha256("S0VZ"),
+    }
 
 
 def test_a_kubelet_conf_that_was_made_anew_is_seen(root: Path) -> None:

@@ -5,19 +5,21 @@ import os
 import stat
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from pyinfra.api.command import FunctionCommand, StringCommand
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
-from kubeadm_deploys import ClusterOptions, cluster_run
+from kubeadm_deploys import ClusterOptions
+from kubeadm_deploys.election import Election
+from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
 from kubeadm_deploys.kubeconfig_file import cluster_ca_of_kubeconfig, foreign_entries, refusal, set_aside
 from kubeadm_deploys.local_files import write_private
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations import direct, kubeconfig
 from kubeadm_deploys.operations.kubeconfig import operator_kubeconfig
+from kubeadm_deploys.text import sha256
 from tests.fake_answers import framed
 
 PEM = "-----BEGIN CERTIFICATE-----\nQ0E=\n-----END CERTIFICATE-----\n"
@@ -34,11 +36,21 @@ ADMIN_CONF = yaml.safe_dump(
                 },
             }
         ],
-        "users": [{"name": "kubernetes-admin", "user": {"client-key-data": "S0VZ"}}],
+        "users": [
+            {
+                "name": "kubernetes-admin",
+                "user": {"client-certificate-data": "Q0VSVA==", "client-key-data": "S0VZ"},
+            }
+        ],
         "contexts": [{"name": "x", "context": {"cluster": "kubernetes", "user": "kubernetes-admin"}}],
         "current-context": "x",
     }
 )
+ADMIN = {
+    "certificate-authority-data": sha256(base64.b64encode(PEM.encode()).decode()),
+    "client-certificate-data": sha256("Q0VSVA=="),
+    "client-key-data": sha256("S0VZ"),
+}
 
 
 def ours(*, server: str = "https://203.0.113.10:6443", cluster_name: str = "shop") -> str:
@@ -186,15 +198,7 @@ def fetch(monkeypatch: pytest.MonkeyPatch, path: str) -> tuple[list[str], list[s
     class Machine:
         name = "cp-1"
         noop = log = staticmethod(said.append)
-
-    class Run:
-        @staticmethod
-        def leads(host: Any, topology: Topology) -> bool:
-            return True
-
-        @staticmethod
-        def usable(topology: Topology) -> tuple[Node, ...]:
-            return topology.control_planes
+        state = None
 
     class Inventory:
         @staticmethod
@@ -206,7 +210,9 @@ def fetch(monkeypatch: pytest.MonkeyPatch, path: str) -> tuple[list[str], list[s
             [OutputLine("stdout", line) for line in framed("AdminConf", ADMIN_CONF.splitlines())]
         )
 
-    monkeypatch.setattr(cluster_run, "CURRENT", Run())
+    election = Election(leader="cp-1", exists=True, healthy=topology.control_planes)
+    monkeypatch.setattr(kubeconfig, "ask_leader", lambda state, topology: election)
+    monkeypatch.setattr(kubeconfig, "read", lambda machine, fact: KubeadmNodeState(admin=ADMIN))
     monkeypatch.setattr(kubeconfig, "host", Machine())
     monkeypatch.setattr(kubeconfig, "inventory", Inventory())
     monkeypatch.setattr(direct, "run", run)

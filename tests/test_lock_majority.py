@@ -15,7 +15,9 @@ from pyinfra.api.exceptions import DeployError
 from pyinfra.connectors.util import CommandOutput, OutputLine
 from pyinfra.context import ctx_host
 
-from kubeadm_deploys import cluster_run, locking, run_lock
+from kubeadm_deploys import locking, run_lock
+from kubeadm_deploys.cluster.leader import Leader
+from kubeadm_deploys.cluster.members import ClusterAnswers
 from kubeadm_deploys.connections import NoAnswer
 from kubeadm_deploys.election import Election
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState, RegisteredNode
@@ -24,14 +26,20 @@ from kubeadm_deploys.locking import LockLost, RunLock
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations import direct
 from kubeadm_deploys.run_lock import Held, Holder, Vote, Voters, Votes
+from kubeadm_deploys.run_parts import part
 from tests.lock_files import ANN, BOB, document, release, take
 
 A, B, C = (
     Node(host=f"@x/{name}", name=name, ip=f"10.0.0.{number}", address="")
     for number, name in enumerate("abc", 1)
 )
-STATE: Any = None
-"""The lock does not ask pyinfra's state for anything."""
+
+
+class Run:
+    """Stands for pyinfra's state, of which the lock wants only what belongs to the run."""
+
+
+STATE: Any = Run()
 
 NODES = Topology(control_planes=(A, B, C), workers=())
 NO_CLUSTER = Election(leader=A.host, exists=False)
@@ -187,6 +195,7 @@ class Machine:
     connected: bool = True
     down: bool = False
     connector: None = None
+    state: Any = STATE
     commands: list[str] = field(default_factory=list)
 
     @property
@@ -232,9 +241,11 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
         lines = (done.stdout + done.stderr).splitlines()
         return done.returncode == 0, CommandOutput([OutputLine("stdout", line) for line in lines])
 
-    run = cluster_run.ClusterRun()
-    run._planned, run._members = CLUSTER, members(A, B, C, api="abc")
-    monkeypatch.setattr(cluster_run, "CURRENT", run)
+    part(STATE, Leader).planned = CLUSTER
+    part(STATE, ClusterAnswers).members = members(A, B, C, api="abc")
+    # Nothing was read before, and so nothing is read again.
+    monkeypatch.setattr(locking, "begin_again", lambda state: None)
+    monkeypatch.setattr(RunLock, "_read_again", lambda lock, state: None)
     monkeypatch.setattr(locking, "inventory", made)
     monkeypatch.setattr(direct, "attempt", attempt)
     monkeypatch.setattr(run_lock, "clock", lambda: made.time.now)

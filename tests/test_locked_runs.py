@@ -18,10 +18,12 @@ DEPLOY = """
 from pyinfra import inventory, state
 from pyinfra.api import DeployError, HiddenValue, QuoteString, StringCommand, operation
 from pyinfra.operations import server
-from kubeadm_deploys import cluster_run, run_lock
+from kubeadm_deploys import run_lock
 from kubeadm_deploys.locking import check_under_lock, one_run_at_a_time
 from kubeadm_deploys.election import Election
+from kubeadm_deploys.cluster.leader import Leader
 from kubeadm_deploys.nodes import Node, Topology
+from kubeadm_deploys.run_parts import part
 
 run_lock.RENEWAL = {renewal}
 {settings}
@@ -29,7 +31,7 @@ nodes = tuple(
     Node(host=each.name, name=f"cp-{{number}}", ip=f"10.0.0.{{number}}", address="")
     for number, each in enumerate(inventory)
 )
-cluster_run.CURRENT._planned = Election(leader=nodes[0].host, exists=False)
+part(state, Leader).planned = Election(leader=nodes[0].host, exists=False)
 one_run_at_a_time(topology=Topology(control_planes=nodes, workers=()), folder={folder!r})
 {before}
 server.shell(name="Work", commands=["touch begun.$$; {command}"])

@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from kubeadm_deploys.facts.kubeadm_node import SAVED_ETCD
-from kubeadm_deploys.facts.machine import DISKS, Disk, Machine, MachineState, Probe, Route
+from kubeadm_deploys.facts.machine import DISKS, Disk, Machine, MachineState, Route
+from tests.bare_path import link_essentials
 from tests.remote_scripts import with_path
 
 OUTPUT = """\
@@ -52,9 +53,6 @@ tasks:default 1
 etcd-entry:member
 kubelet 1.36.3-1.1
 api-server 1.36.3
-probe:https://github.com/ 0
-probe:https://quay.io/ 6 curl: (6) Could not resolve host: quay.io
-published-key LS0tLS1CRUdJTg==
 finished 1002.000000000
 """
 
@@ -86,11 +84,6 @@ def test_what_the_script_prints_is_read() -> None:
     assert (state.docker, state.tasks) == (3, {"k8s.io": 7, "default": 1})
     assert state.etcd_entries == frozenset({"member"})
     assert (state.kubelet, state.api_server) == ("1.36.3-1.1", "1.36.3")
-    assert state.probes == {
-        "https://github.com/": Probe(status=0),
-        "https://quay.io/": Probe(status=6, said="curl: (6) Could not resolve host: quay.io"),
-    }
-    assert state.published_key == "-----BEGIN"
 
 
 def test_a_machine_that_answers_nothing_is_not_an_error() -> None:
@@ -102,19 +95,17 @@ def test_only_what_the_connection_took_is_uncertain_about_a_clock(monkeypatch: p
     now = iter((100.0, 105.5))
     monkeypatch.setattr(time, "time", lambda: next(now))
     fact = Machine()
-    fact.command(kubernetes_version="1.36.3", key_url="", urls=())
+    fact.command()
     clock = fact.process(["started 1000.2", "finished 1005.2"]).clock
     assert clock is not None
     assert (round(clock.least, 3), round(clock.most, 3)) == (899.7, 900.2)
     assert clock.least <= 900 <= clock.most
 
 
-def asked(
-    *urls: str, path: str = os.environ["PATH"], version: str = "1.36.3", key_url: str = ""
-) -> MachineState:
+def asked(*, path: str = os.environ["PATH"]) -> MachineState:
     """Run the script on this machine; it may neither fail nor complain."""
     fact = Machine()
-    script = with_path(fact.command(kubernetes_version=version, key_url=key_url, urls=urls), path)
+    script = with_path(fact.command(), path)
     done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     return fact.process(done.stdout.splitlines())
@@ -135,7 +126,7 @@ def test_data_of_etcd_are_told_from_what_a_filesystem_of_its_own_has(
 ) -> None:
     for entry in entries:
         (tmp_path / entry).mkdir()
-    script = Machine().command(kubernetes_version="1.36.3", key_url="", urls=()).get_raw_value()
+    script = Machine().command().get_raw_value()
     script = script.replace("ls -A /var/lib/etcd", f"ls -A {tmp_path}")
     done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True)
     assert Machine().process(done.stdout.splitlines()).etcd_entries == found
@@ -143,18 +134,7 @@ def test_data_of_etcd_are_told_from_what_a_filesystem_of_its_own_has(
 
 @pytest.fixture
 def bare_path(tmp_path: Path) -> str:
-    """A PATH with what every Debian has, and without what a small one may lack."""
-    essential = (
-        "awk bash cat cut date df dirname dpkg dpkg-query getent grep head ls nproc readlink rm sed sh sort stat "
-        "systemctl tail timeout tr uname uniq wc"
-    )
-    for program in essential.split():
-        found = next(
-            (folder for folder in ("/usr/bin", "/bin", "/usr/sbin") if Path(folder, program).exists()), ""
-        )
-        if found:
-            (tmp_path / program).symlink_to(Path(found, program))
-    return str(tmp_path)
+    return link_essentials(tmp_path)
 
 
 def test_this_machine_is_read() -> None:
@@ -168,42 +148,26 @@ def test_this_machine_is_read() -> None:
     assert state.cgroup in (0, 1, 2)
     assert set(state.disks) == set(DISKS) and all(disk.size > disk.free > 0 for disk in state.disks.values())
     assert "127.0.0.1" in state.addresses
-    assert state.probes == {}
 
 
 def test_without_iproute_and_curl_the_kernels_own_files_are_read(bare_path: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        bare = asked(
-            f"http://127.0.0.1:{port}", "http://127.0.0.1:1/x", "https://nowhere.invalid/", path=bare_path
-        )
+        bare = asked(path=bare_path)
         full = asked()
     assert "ip" in bare.missing_tools
     assert set(bare.addresses) >= {address for address, name in full.addresses.items() if name == "lo"}
     assert {route.network for route in bare.routes} <= {route.network for route in full.routes}
     assert port in {port for port, _ in bare.listeners}
     assert {port for port, _ in bare.listeners} <= {port for port, _ in full.listeners} | {port}
-    assert {url: probe.status for url, probe in bare.probes.items()} == {
-        f"http://127.0.0.1:{port}": 0,
-        "http://127.0.0.1:1/x": 7,
-        "https://nowhere.invalid/": 6,
-    }
     assert (bare.memory, bare.cpus, bare.disks.keys()) == (full.memory, full.cpus, full.disks.keys())
 
 
-def test_without_curl_an_ipv6_address_is_tried_and_not_looked_up(bare_path: str) -> None:
-    probes = asked("http://[::1]:1/x", "http://[::1]/", path=bare_path).probes
-    assert probes["http://[::1]:1/x"].status == 7
-    # Something may well serve port 80 here.
-    assert probes["http://[::1]/"].status in (0, 7)
-
-
-@pytest.mark.parametrize(("program", "name"), [("curl", "1"), ("ss", "2")])
-def test_a_program_that_fails_is_one_that_is_not_there(bare_path: str, program: str, name: str) -> None:
-    broken = Path(bare_path, program)
-    broken.write_text(f"#!/bin/sh\necho broken >&2\nexit {name}\n")
+def test_a_program_that_fails_is_one_that_is_not_there(bare_path: str) -> None:
+    broken = Path(bare_path, "ss")
+    broken.write_text("#!/bin/sh\necho broken >&2\nexit 2\n")
     broken.chmod(0o755)
-    assert asked("http://127.0.0.1:1", path=bare_path).hostname == socket.gethostname()
+    assert asked(path=bare_path).hostname == socket.gethostname()
 
 
 def test_listeners_are_read_with_their_programs(bare_path: str) -> None:
@@ -216,14 +180,3 @@ def test_listeners_are_read_with_their_programs(bare_path: str) -> None:
     )
     stand_in.chmod(0o755)
     assert asked(path=bare_path).listeners == ((22, ""), (2379, "etcd"), (6443, "kube-apiserver"))
-
-
-def test_a_node_with_the_wanted_release_tries_no_server(bare_path: str, tmp_path: Path) -> None:
-    # kubelet.conf is what makes a node; without it the same machine has everything still to fetch.
-    query = Path(bare_path, "dpkg-query")
-    query.unlink(missing_ok=True)
-    query.write_text("#!/bin/sh\necho installed 1.36.3-1.1\n")
-    query.chmod(0o755)
-    state = asked("http://127.0.0.1:1", path=bare_path)
-    assert state.kubelet == "1.36.3-1.1"
-    assert bool(state.probes) is not Path("/etc/kubernetes/kubelet.conf").exists()

@@ -10,9 +10,10 @@ from pyinfra.api.exceptions import DeployError
 from kubeadm_deploys import preflight
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState, RegisteredNode
+from kubeadm_deploys.facts.downloads import Probe
 from kubeadm_deploys.facts.etcd import EtcdMember
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
-from kubeadm_deploys.facts.machine import Disk, MachineState, Probe
+from kubeadm_deploys.facts.machine import Disk, MachineState
 from kubeadm_deploys.findings import CHECKS, Severity, dangers, table
 from kubeadm_deploys.machine_checks import urls_to_try
 from kubeadm_deploys.nodes import Node, Topology

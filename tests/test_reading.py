@@ -18,7 +18,8 @@ from pyinfra.connectors.util import CommandOutput, OutputLine
 from typing_extensions import override
 
 from kubeadm_deploys.facts.etcd import EtcdMembers
-from kubeadm_deploys.facts.reading import NotRead, framed_command, framed_lines, read
+from kubeadm_deploys.facts.framing import framed_command, framed_lines
+from kubeadm_deploys.facts.reading import NotRead, read
 from tests.fake_answers import ENVIRONMENT, framed
 from tests.pyinfra_hosts import fake_hosts
 

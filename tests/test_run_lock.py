@@ -25,7 +25,7 @@ PIPES: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "t
 
 def problem(holder: Holder, folder: Path) -> str:
     """Why a machine that was asked does not grant the lock."""
-    vote = run_lock.read_vote(sh(run_lock.take_command(holder, folder=str(folder))))
+    vote = run_lock.parse_vote(sh(run_lock.take_command(holder, folder=str(folder))))
     assert vote.reached
     return vote.problem
 
@@ -134,9 +134,9 @@ def test_a_folder_of_another_user_is_refused(folder: Path) -> None:
 
 
 def test_an_answer_that_did_not_come_is_none() -> None:
-    vote = run_lock.read_vote([])
+    vote = run_lock.parse_vote([])
     assert (vote.granted, vote.reached, vote.problem) == (False, False, "no answer")
-    vote = run_lock.read_vote(["sudo: a password is required"])
+    vote = run_lock.parse_vote(["sudo: a password is required"])
     assert (vote.granted, vote.reached, vote.problem) == (False, False, "sudo: a password is required")
 
 

@@ -61,8 +61,12 @@ def test_every_script_is_called_and_every_call_has_its_script() -> None:
 def test_every_library_is_used() -> None:
     used = {
         name
-        for path in FILES
-        for name in re.findall(r"^\. library/([a-z-]+)\.sh$", path.read_text(), re.MULTILINE)
+        for path in (*FILES, *MODULES)
+        for names in re.findall(
+            r"""^\. library/([a-z-]+)\.sh$|text\("library/([a-z-]+)"\)""", path.read_text(), re.MULTILINE
+        )
+        for name in names
+        if name
     }
     assert used == {path.stem for path in LIBRARIES}
 

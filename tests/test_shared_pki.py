@@ -9,7 +9,7 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import DeployError
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
-from kubeadm_deploys.cluster_run import ClusterRun
+from kubeadm_deploys.cluster.join_credentials import JoinCredentials
 from kubeadm_deploys.operations import direct
 from kubeadm_deploys.operations.shared_pki import FILES, FOLDER, read_command, write_command
 
@@ -103,4 +103,4 @@ def test_a_run_stops_with_the_missing_keys(leader: Path, monkeypatch: pytest.Mon
     with pytest.raises(
         DeployError, match=r"cp-1: the cluster's keys cannot be read: missing .*: etcd/ca\.key$"
     ):
-        ClusterRun().shared_pki(Leader())  # type: ignore[arg-type]  # nothing else of it counts
+        JoinCredentials.ask_shared_pki(Leader())  # type: ignore[arg-type]  # nothing else of it counts

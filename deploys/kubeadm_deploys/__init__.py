@@ -9,7 +9,8 @@ Layers, from the edge to the middle; each uses only those below it:
   ``kube_packages``, ``swap``, ``control_plane``, ``joining``, ``cni``; beside them ``preflight``, ``cluster_settings``,
   ``provisioning``, ``resolver``, ``api_endpoint`` with the ``endpoints``, ``images``, ``placement``, ``readiness`` and ``load_balancers``. Each can be
   used alone;
-- ``operations``: what changes machines; ``facts``: what is there, one command each;
+- ``cluster``: what a run knows of its cluster: who leads, who belongs to it, with what others join;
+- ``operations``: what changes machines; ``facts``: what is there; several of them are read in one command;
 - pure functions and values: ``options``, ``nodes``, ``marks``, ``cluster_record``, ``artifacts``, ``kubeadm_documents``,
   ``hosts_file``, ``apt_key``, ``run_lock``, ``failure_report``, ``redaction``, ``text``, ``quorum``, ``election``; ``membership``,
   ``machine_checks``, ``cluster_checks``, ``foreign_checks`` and ``live_options``, which make ``findings``; beside them
@@ -31,6 +32,7 @@ from kubeadm_deploys.images import start_pulling_images
 from kubeadm_deploys.joining import delete_join_credentials, join_nodes
 from kubeadm_deploys.kube_packages import install_kube_packages
 from kubeadm_deploys.load_balancers import offer_load_balancer_addresses
+from kubeadm_deploys.machine_readings import read_machines
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations.barrier import barrier
 from kubeadm_deploys.options import ClusterOptions
@@ -64,6 +66,7 @@ __all__ = [
     "join_nodes",
     "offer_load_balancer_addresses",
     "place_nodes",
+    "read_machines",
     "record_releases",
     "remove_local_proxy",
     "resolve_api_endpoint",

@@ -9,8 +9,9 @@ from pyinfra.api import deploy
 from pyinfra.api.exceptions import DeployError
 from pyinfra.operations import server
 
+from kubeadm_deploys.facts.answers import Reading
 from kubeadm_deploys.facts.bridged_traffic import BridgedTraffic, BridgedTrafficState
-from kubeadm_deploys.facts.reading import read
+from kubeadm_deploys.facts.reading import read_for_plan
 from kubeadm_deploys.managed_files import write_files
 
 MODULES = ("overlay", "br_netfilter")
@@ -23,6 +24,8 @@ _FILES = {
     MODULES_FILE: "".join(f"{module}\n" for module in MODULES),
     SYSCTLS_FILE: "".join(f"{key} = 1\n" for key in SYSCTLS),
 }
+
+READING = Reading(BridgedTraffic, (("paths", tuple(_FILES)),))
 
 
 def missing_modules(found: BridgedTrafficState) -> list[str]:
@@ -45,7 +48,7 @@ def configure_bridged_traffic() -> None:
     Raises:
         DeployError: a module is missing in a container.
     """
-    found = read(host, BridgedTraffic, paths=tuple(_FILES))
+    found = read_for_plan(host, READING)
     missing = missing_modules(found)
     if missing and found.in_container:
         raise DeployError(

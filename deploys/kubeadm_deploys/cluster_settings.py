@@ -11,16 +11,17 @@ from pyinfra.api import deploy
 from pyinfra.api.exceptions import DeployError
 from pyinfra.api.host import Host
 
-from kubeadm_deploys import cluster_run
-from kubeadm_deploys.container_runtime import installed_releases
-from kubeadm_deploys.facts.container_runtime import ContainerRuntime
-from kubeadm_deploys.facts.kubeadm_node import NodeState, node_state
+from kubeadm_deploys.cluster.leader import ask_planned_leader
+from kubeadm_deploys.cluster.members import ask_settings
+from kubeadm_deploys.container_runtime import installed_releases, reading
+from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, NodeState, node_state
 from kubeadm_deploys.facts.reading import in_parallel, read
 from kubeadm_deploys.findings import dangers
 from kubeadm_deploys.live_options import Following, follow, machines_count, option_releases
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import cluster_record
 from kubeadm_deploys.options import ClusterOptions
+from kubeadm_deploys.run_parts import Decisions, part
 
 _told: set[str] = set()
 
@@ -49,34 +50,34 @@ def followed(*, options: ClusterOptions, topology: Topology) -> Following:
     Raises:
         DeployError: the cluster could not be read.
     """
-    settings = cluster_run.CURRENT.settings(topology)
+    settings = ask_settings(host.state, topology)
     if settings is None:
         return Following(options=options)
-    machines = _releases_by_host(topology) if machines_count(settings) else {}
+    machines = _releases_by_host(options, topology) if machines_count(settings) else {}
     return follow(options, settings=settings, machines=machines)
 
 
-def _releases_by_host(topology: Topology) -> Mapping[str, Mapping[str, str]]:
+def _releases_by_host(options: ClusterOptions, topology: Topology) -> Mapping[str, Mapping[str, str]]:
     """What the leader and this run's nodes of the cluster have.
 
     Raises:
         NotRead: one of them did not answer.
     """
-    run = cluster_run.CURRENT
-    election = run.planned(topology)
+    state = host.state
+    election = ask_planned_leader(state, topology)
 
     def releases(each: Host) -> Mapping[str, str]:
-        state = node_state(run.found(each), cluster_ca=election.ca_certificate)
-        if state is not NodeState.MEMBER and each.name != election.leader:
+        of_cluster = node_state(read(each, KubeadmNode), cluster_ca=election.ca_certificate)
+        if of_cluster is not NodeState.MEMBER and each.name != election.leader:
             return {}
-        return installed_releases(read(each, ContainerRuntime, paths=()))
+        return installed_releases(read(each, reading(options)))
 
     def read_all() -> Mapping[str, Mapping[str, str]]:
         leader = inventory.get_host(election.leader)
-        active = [each for each in inventory if each in leader.state.active_hosts]
+        active = [each for each in inventory if each in state.active_hosts]
         return in_parallel(releases, dict.fromkeys([leader, *active]))
 
-    return run.once("releases", read_all)
+    return part(state, Decisions).once("releases", read_all)
 
 
 @deploy("Record")
@@ -91,5 +92,5 @@ def record_releases(*, options: ClusterOptions, topology: Topology) -> None:
             name="Record the cluster's releases",
             topology=topology,
             releases=option_releases(options),
-            new=cluster_run.CURRENT.settings(topology) is None,
+            new=ask_settings(host.state, topology) is None,
         )

@@ -13,16 +13,24 @@ from pyinfra.api.exceptions import DeployError
 
 from kubeadm_deploys import artifacts
 from kubeadm_deploys.container_runtime import CNI_PLUGINS
+from kubeadm_deploys.facts.answers import Reading
 from kubeadm_deploys.facts.cni import CALICO_FOLDER, CniFiles, CniFilesState
-from kubeadm_deploys.facts.reading import read
+from kubeadm_deploys.facts.reading import read_for_plan
 from kubeadm_deploys.kubeadm_documents import API_PORT
 from kubeadm_deploys.managed_files import write_files
-from kubeadm_deploys.nodes import Topology
+from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations import kubectl, release
 from kubeadm_deploys.options import ClusterOptions
 from kubeadm_deploys.text import render
 
 FOLDER = CALICO_FOLDER
+
+_KUSTOMIZATION = str(PurePosixPath(FOLDER, "kustomization.yaml"))
+
+_WORKLOAD = "daemonset/calico-node"
+
+CLUSTER_READING = kubectl.differs_reading(folder=FOLDER, workload=_WORKLOAD)
+"""Whether the cluster has another Calico than this machine's files say."""
 
 _OVERHEAD = {"VXLAN": 50, "IPIP": 20, "None": 0}
 """Bytes that each encapsulation adds to a packet."""
@@ -45,6 +53,16 @@ def kustomization(*, options: ClusterOptions, mtu: int) -> str:
         encapsulation=options.encapsulation,
         skipped_plugins=CNI_PLUGINS,
     )
+
+
+def reading(*, options: ClusterOptions, node: Node) -> Reading[CniFilesState]:
+    """What the section reads of a control plane."""
+    paths = (_manifest_path(options), _KUSTOMIZATION)
+    return Reading(CniFiles, (("node_ip", node.ip), ("paths", paths)))
+
+
+def _manifest_path(options: ClusterOptions) -> str:
+    return str(PurePosixPath(FOLDER, artifacts.calico_manifest(options.encapsulation)))
 
 
 def manifest_to_fetch(
@@ -84,10 +102,8 @@ def install_cni(*, options: ClusterOptions, topology: Topology) -> None:
     node = topology.node(host.name)
     if node not in topology.control_planes:
         return
-    manifest = artifacts.calico_manifest(options.encapsulation)
-    path = str(PurePosixPath(FOLDER, manifest))
-    kustomization_path = str(PurePosixPath(FOLDER, "kustomization.yaml"))
-    found = read(host, CniFiles, node_ip=node.ip, paths=(path, kustomization_path))
+    path = _manifest_path(options)
+    found = read_for_plan(host, reading(options=options, node=node))
     if not (found.mtu or options.pod_mtu):
         raise DeployError(
             f"{host.name}: no interface has the address {node.ip}; set node_ip to one that it has"
@@ -103,9 +119,7 @@ def install_cni(*, options: ClusterOptions, topology: Topology) -> None:
         )
     mtu = pod_mtu(options=options, interface_mtu=found.mtu)
     write_files(
-        wanted={kustomization_path: kustomization(options=options, mtu=mtu)},
+        wanted={_KUSTOMIZATION: kustomization(options=options, mtu=mtu)},
         found=found.files,
     )
-    kubectl.kustomization_applied(
-        name="Apply Calico", topology=topology, folder=FOLDER, workload="daemonset/calico-node"
-    )
+    kubectl.kustomization_applied(name="Apply Calico", topology=topology, folder=FOLDER, workload=_WORKLOAD)

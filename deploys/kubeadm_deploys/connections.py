@@ -20,6 +20,8 @@ from pyinfra.api.state import BaseStateCallback, State
 from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.util import CommandOutput, clear_askpass_cache
 
+from kubeadm_deploys.facts.answers import answers_of
+
 OPERATION_SECONDS = 900
 """How long a command may take while operations run, unless its caller says otherwise."""
 
@@ -59,10 +61,14 @@ class NoAnswer(OSError):
 
 
 class Door(BaseStateCallback):
-    """What stands between a run and its machines; ``fence`` is the run's lock, once there is one."""
+    """What stands between a run and its machines; ``fence`` is the run's lock, once there is one.
 
-    def __init__(self) -> None:
+    ``notice`` is called with a machine before and after each command that may change it.
+    """
+
+    def __init__(self, notice: Callable[[Host], None]) -> None:
         self.fence: Fence | None = None
+        self._notice = notice
 
     @staticmethod
     def host_connect(state: State, host: Host) -> None:
@@ -86,7 +92,11 @@ class Door(BaseStateCallback):
                     raise
                 raise NoAnswer(f"{error}; result unknown, it is read again by the next run") from None
 
-        return self.fence(host, command, deliver) if self.fence else deliver(command)
+        self._notice(host)
+        try:
+            return self.fence(host, command, deliver) if self.fence else deliver(command)
+        finally:
+            self._notice(host)
 
 
 def guard_connections(state: State, *, fence: Fence | None = None) -> None:
@@ -96,7 +106,9 @@ def guard_connections(state: State, *, fence: Fence | None = None) -> None:
     """
     door = _door_of(state)
     if door is None:
-        door = Door()
+        answers = answers_of(state)
+        answers.keep()
+        door = Door(answers.changed)
         state.add_callback_handler(door)
         # What it says about a machine that does not answer is in the error already. Without a handler Python prints it.
         logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -165,6 +177,8 @@ def connect(host: Host) -> None:
             return
         again = "again, the connection was lost" if host.connected else None
         host.connected = False
+        # What ended it may have changed the machine.
+        answers_of(host.state).forget(host)
         # These files of pyinfra's are gone after a reboot.
         clear_askpass_cache(host)
         host.connect(reason=again, show_errors=False, raise_exceptions=True)

@@ -12,8 +12,9 @@ from pyinfra.api import deploy
 from pyinfra.api.exceptions import DeployError
 
 from kubeadm_deploys import artifacts
+from kubeadm_deploys.facts.answers import Reading
 from kubeadm_deploys.facts.container_runtime import ContainerRuntime, ContainerRuntimeState
-from kubeadm_deploys.facts.reading import read
+from kubeadm_deploys.facts.reading import read_for_plan
 from kubeadm_deploys.managed_files import write_files
 from kubeadm_deploys.operations import packages, release, units
 from kubeadm_deploys.options import ClusterOptions
@@ -73,6 +74,11 @@ def configuration_files(options: ClusterOptions) -> Mapping[str, str]:
         for registry, path in _MIRROR_FILES.items():
             contents[path] = render("hosts.toml.j2", registry=registry, mirror=options.mirror)
     return contents
+
+
+def reading(options: ClusterOptions) -> Reading[ContainerRuntimeState]:
+    """What the section reads of a machine."""
+    return Reading(ContainerRuntime, (("paths", tuple(configuration_files(options))),))
 
 
 def outdated_components(*, found: ContainerRuntimeState, options: ClusterOptions) -> set[str]:
@@ -143,7 +149,7 @@ def install_container_runtime(*, options: ClusterOptions) -> None:
         DeployError: no checksum is known for the machine's architecture.
     """
     wanted = configuration_files(options)
-    found = read(host, ContainerRuntime, paths=tuple(wanted))
+    found = read_for_plan(host, reading(options))
     outdated = outdated_components(found=found, options=options)
     files = {
         component: verified_file(component=component, architecture=found.architecture, options=options)

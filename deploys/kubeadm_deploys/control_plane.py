@@ -6,11 +6,13 @@ Source: Kubernetes documentation, "Creating a cluster with kubeadm".
 from pyinfra import host
 from pyinfra.api import deploy
 
-from kubeadm_deploys import cluster_run
+from kubeadm_deploys.cluster.deferred_check import DeferredCheck
+from kubeadm_deploys.cluster.join_credentials import JoinCredentials
 from kubeadm_deploys.kubeadm_documents import init_document
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import cluster, kubeadm
 from kubeadm_deploys.options import ClusterOptions
+from kubeadm_deploys.run_parts import part
 
 
 @deploy("Cluster")
@@ -21,7 +23,7 @@ def find_cluster(*, topology: Topology) -> None:
     given time, as after a reboot; without any, all hosts fail here and say what was seen.
     """
     kubeadm.manifests_restored(name="Restore missing manifests", topology=topology)
-    cluster.found(name="Find the cluster", topology=topology, check=cluster_run.CURRENT.check_deferred)
+    cluster.found(name="Find the cluster", topology=topology, check=part(host.state, DeferredCheck).make)
 
 
 @deploy("Control plane")
@@ -34,7 +36,7 @@ def create_control_plane(*, options: ClusterOptions, topology: Topology) -> None
             topology=topology,
             node_name=node.name,
             document=init_document(
-                options=options, topology=topology, node=node, token=cluster_run.CURRENT.token
+                options=options, topology=topology, node=node, token=part(host.state, JoinCredentials).token
             ),
             cluster_name=options.cluster_name,
             kubeconfig=options.kubeconfig_path,

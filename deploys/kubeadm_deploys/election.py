@@ -33,6 +33,16 @@ class Election:
     problem: str = ""
     stored_nothing: bool = False
 
+    @property
+    def api_answers(self) -> bool:
+        """Whether there is a cluster whose API server can be asked."""
+        return self.exists and not self.problem
+
+    def usable(self, topology: Topology) -> tuple[Node, ...]:
+        """The control planes whose API server answers, the leader first; the leader alone where there is none yet."""
+        leader = topology.node(self.leader)
+        return (leader, *(node for node in self.healthy if node != leader))
+
 
 Found = Mapping[str, KubeadmNodeState | NotRead]
 """What was read on control planes, by host."""

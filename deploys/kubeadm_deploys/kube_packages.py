@@ -12,8 +12,9 @@ from pyinfra.api import deploy
 from pyinfra.operations import server
 
 from kubeadm_deploys import apt_key, artifacts
+from kubeadm_deploys.facts.answers import Reading
 from kubeadm_deploys.facts.kube_packages import KubePackages, KubePackagesState
-from kubeadm_deploys.facts.reading import read
+from kubeadm_deploys.facts.reading import read_for_plan
 from kubeadm_deploys.managed_files import write_files
 from kubeadm_deploys.operations import packages, units
 from kubeadm_deploys.options import ClusterOptions
@@ -78,6 +79,18 @@ def key_is_right(*, found: KubePackagesState, options: ClusterOptions) -> bool:
     return True
 
 
+def reading(options: ClusterOptions) -> Reading[KubePackagesState]:
+    """What the section reads of a machine."""
+    return Reading(
+        KubePackages,
+        (
+            ("packages", (*HELD_PACKAGES, *TOOLS)),
+            ("keyring", KEYRING),
+            ("paths", tuple(apt_files(options))),
+        ),
+    )
+
+
 def kubelet_fails(*, found: KubePackagesState) -> bool:
     """Whether the kubelet does not run on a machine that is a node, or will not after a reboot."""
     if "has-node" in found.kubelet:
@@ -93,7 +106,7 @@ def install_kube_packages(*, options: ClusterOptions) -> None:
     A held package stays at its release in ordinary upgrades; only another ``kubernetes_version`` moves it.
     """
     wanted = apt_files(options)
-    found = read(host, KubePackages, packages=(*HELD_PACKAGES, *TOOLS), keyring=KEYRING, paths=tuple(wanted))
+    found = read_for_plan(host, reading(options))
     if not key_is_right(found=found, options=options):
         packages.repository_key(
             name="Install the key of the Kubernetes apt repository",

@@ -25,9 +25,12 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import BaseStateCallback, State
 from pyinfra.context import ctx_host
 
-from kubeadm_deploys import cluster_run, connections, run_lock
+from kubeadm_deploys import connections, run_lock
+from kubeadm_deploys.cluster.leader import active_hosts, ask_planned_leader
+from kubeadm_deploys.cluster.members import begin_again, known_members
 from kubeadm_deploys.connections import Answer, Command
-from kubeadm_deploys.facts.reading import NotRead
+from kubeadm_deploys.facts.answers import answers_of
+from kubeadm_deploys.facts.reading import NotRead, Questions, ask_what_is_missing, in_parallel
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
 from kubeadm_deploys.run_lock import Vote, Voters, Votes
@@ -72,10 +75,13 @@ class RunLock(BaseStateCallback):
             DeployError: another run has the lock, too few control planes grant it, or a check refuses the run.
         """
         if self._renewed is None:
-            self._take()
+            self._take(state)
             try:
+                self._read_again(state)
                 for check in list(self._checks.values()):
                     check()
+                refuse_changed_plan(state)
+                answers_of(state).forget_failures()
             except NotRead as error:
                 self.release()
                 raise DeployError(f"{error}; no changes were made") from None
@@ -156,11 +162,14 @@ class RunLock(BaseStateCallback):
         if self._lost:
             raise LockLost(self._lost)
 
-    def _take(self) -> None:
-        run = cluster_run.CURRENT
+    def _take(self, state: State) -> None:
         self._voters = run_lock.lock_voters(
-            self._topology, election=run.planned(self._topology), members=run.planned_members()
+            self._topology,
+            election=ask_planned_leader(state, self._topology),
+            members=known_members(state),
         )
+        answers_of(state).begin_again()
+        begin_again(state)
         began = run_lock.clock()
         votes = self._collect(self._ask_in_turn)
         if held := run_lock.holder_of(votes):
@@ -177,6 +186,15 @@ class RunLock(BaseStateCallback):
             raise DeployError(run_lock.no_majority(self._voters, votes))
         self._renewed = began
         gevent.spawn(self._keep)
+
+    def _read_again(self, state: State) -> None:
+        """Ask again what was asked while the run was prepared, where that did not go with the question for the lock."""
+        names = dict.fromkeys([*active_hosts(state), *(node.host for node in self._topology.control_planes)])
+        hosts = [inventory.get_host(name) for name in names]
+        in_parallel(
+            lambda each: ask_what_is_missing(each, answers_of(state).asked(each)),
+            [each for each in hosts if connections.is_connected(each)],
+        )
 
     def _keep(self) -> None:
         renewed = True
@@ -261,8 +279,18 @@ class RunLock(BaseStateCallback):
         return vote
 
     def _take_on(self, each: Host, *, dead: str = "") -> Vote:
-        command = run_lock.take_command(self._holder, dead=dead, folder=self._folder)
-        return run_lock.read_vote(direct.attempt(each, command, seconds=run_lock.ANSWER)[1].output_lines)
+        take = run_lock.take_command(self._holder, dead=dead, folder=self._folder)
+        questions = None
+        if self._renewed is None and (asked := answers_of(each.state).asked(each)):
+            questions = Questions(asked)
+        command = run_lock.asked_with(take, questions.command() if questions else None)
+        seconds = run_lock.ANSWER + (run_lock.READING if questions else 0)
+        moment = answers_of(each.state).moment(each)
+        done, output = direct.attempt(each, command, seconds=seconds)
+        vote = run_lock.read_vote(output)
+        if vote.granted and questions:
+            questions.answers(each, output, succeeded=done, asked=moment)
+        return vote
 
 
 def one_run_at_a_time(
@@ -308,6 +336,19 @@ def check_under_lock(check: Check, *, key: str) -> None:
     for handler in host.state.callback_handlers:
         if isinstance(handler, RunLock):
             handler.add_check(check, key=key)
+
+
+def refuse_changed_plan(state: State) -> None:
+    """Stop when a machine is not as it was when the operations were chosen.
+
+    Raises:
+        DeployError: with each machine, and what has changed there.
+    """
+    if differences := answers_of(state).differences():
+        raise DeployError(
+            f"since this run was prepared, something has changed on machines ({'; '.join(differences)}); no changes were "
+            "made; run it again"
+        )
 
 
 def refuse_flags() -> None:

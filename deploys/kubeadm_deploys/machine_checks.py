@@ -7,13 +7,14 @@ system validators (k8s.io/system-validators).
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from kubeadm_deploys import apt_key, artifacts
 from kubeadm_deploys.facts.cluster_settings import ClusterSettingsState
+from kubeadm_deploys.facts.downloads import DownloadsState
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState, NodeState
 from kubeadm_deploys.facts.machine import MachineState, Route
 from kubeadm_deploys.findings import CHECKS, Finding, Severity
@@ -58,6 +59,7 @@ class Subject:
     state: NodeState
     kubeadm: KubeadmNodeState
     machine: MachineState
+    downloads: DownloadsState = field(default_factory=DownloadsState)
 
     @property
     def member(self) -> bool:
@@ -96,6 +98,12 @@ def urls_to_try(*, options: ClusterOptions, control_plane: bool) -> tuple[str, .
     ]
     servers += [_REGISTRY_HOSTS.get(registry, registry) for registry in registries]
     return tuple(f"https://{server}/" for server in dict.fromkeys(servers))
+
+
+def has_to_fetch(machine: MachineState, *, found: KubeadmNodeState, options: ClusterOptions) -> bool:
+    """Whether a machine is to fetch anything: a node that has the wanted release is not."""
+    has_release = machine.kubelet.startswith(f"{options.kubernetes_version}-")
+    return not (has_release and "kubelet.conf" in found.files)
 
 
 def machine_findings(
@@ -264,8 +272,8 @@ def _routes(subject: Subject, options: ClusterOptions) -> Iterator[Finding]:
     # The subnets of a cluster cannot be chosen again.
     if subject.member:
         return
-    for field in ("pod_subnet", "service_subnet"):
-        subnet = ipaddress.IPv4Network(getattr(options, field))
+    for option in ("pod_subnet", "service_subnet"):
+        subnet = ipaddress.IPv4Network(getattr(options, option))
         for route in subject.machine.routes:
             if not route.network.overlaps(subnet) or _of_a_cluster(route) or _is_default(route):
                 continue
@@ -275,9 +283,9 @@ def _routes(subject: Subject, options: ClusterOptions) -> Iterator[Finding]:
                 Severity.DANGER if inside else Severity.DOUBT,
                 found=(
                     f"has a route to {route.network}{' by ' if route.device else ''}{route.device}, which "
-                    f"{'lies in' if inside else 'contains'} {field} {subnet}"
+                    f"{'lies in' if inside else 'contains'} {option} {subnet}"
                 ),
-                cure=f"choose another {field}, or take the route away if nothing needs it",
+                cure=f"choose another {option}, or take the route away if nothing needs it",
             )
 
 
@@ -296,7 +304,9 @@ def _is_default(route: Route) -> bool:
 
 
 def _servers(subject: Subject) -> Iterator[Finding]:
-    failed = {urlsplit(url).hostname: probe for url, probe in subject.machine.probes.items() if probe.status}
+    failed = {
+        urlsplit(url).hostname: probe for url, probe in subject.downloads.probes.items() if probe.status
+    }
     unknown = [server for server, probe in failed.items() if probe.status == _UNKNOWN_HOST]
     if unknown:
         yield subject.danger(
@@ -318,11 +328,11 @@ def _servers(subject: Subject) -> Iterator[Finding]:
 
 
 def _repository_key(subject: Subject, options: ClusterOptions) -> Iterator[Finding]:
-    if not subject.machine.published_key:
+    if not subject.downloads.published_key:
         return
     try:
         apt_key.pinned_key(
-            subject.machine.published_key.encode(),
+            subject.downloads.published_key.encode(),
             fingerprint=options.kubernetes_apt_key_fingerprint,
             now=datetime.now(UTC),
         )

@@ -11,19 +11,33 @@ from functools import partial
 from pathlib import Path
 
 from pyinfra import host, inventory, logger
-from pyinfra.api import State, deploy
+from pyinfra.api import Host, State, deploy
 from pyinfra.api.exceptions import DeployError
 
-from kubeadm_deploys import cluster_run
+from kubeadm_deploys.cluster.deferred_check import DeferredCheck
+from kubeadm_deploys.cluster.leader import (
+    active_hosts,
+    ask_control_planes,
+    ask_lost_quorum,
+    ask_planned_leader,
+)
+from kubeadm_deploys.cluster.members import (
+    ask_planned_members,
+    ask_planned_settings,
+    ask_settings,
+    known_members,
+)
 from kubeadm_deploys.cluster_checks import cluster_findings
 from kubeadm_deploys.cluster_settings import followed
 from kubeadm_deploys.election import Election
 from kubeadm_deploys.errors import InputError
+from kubeadm_deploys.facts.answers import Reading
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.cluster_settings import ClusterSettingsState
-from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
-from kubeadm_deploys.facts.machine import MachineState
-from kubeadm_deploys.facts.reading import NotRead
+from kubeadm_deploys.facts.downloads import Downloads, DownloadsState
+from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState
+from kubeadm_deploys.facts.machine import Machine, MachineState
+from kubeadm_deploys.facts.reading import NotRead, ask_what_is_missing, in_parallel, read
 from kubeadm_deploys.findings import Finding, dangers, table, unwaived
 from kubeadm_deploys.foreign_checks import foreign_findings
 from kubeadm_deploys.kube_packages import wanted_key_url
@@ -31,10 +45,11 @@ from kubeadm_deploys.kubeconfig_file import cluster_ca_of_kubeconfig
 from kubeadm_deploys.kubeconfig_file import refusal as kubeconfig_refusal
 from kubeadm_deploys.live_options import Following, changed_meanwhile, option_findings
 from kubeadm_deploys.locking import check_under_lock
-from kubeadm_deploys.machine_checks import Subject, machine_findings, urls_to_try
+from kubeadm_deploys.machine_checks import Subject, has_to_fetch, machine_findings, urls_to_try
 from kubeadm_deploys.membership import join_findings, membership_findings, ownership_findings, standing
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.options import ClusterOptions
+from kubeadm_deploys.run_parts import Decisions, part
 
 _told: set[tuple[Finding, ...]] = set()
 
@@ -46,8 +61,9 @@ def subjects_of(
     found: Mapping[str, KubeadmNodeState],
     cluster_ca: str,
     members: ClusterMembersState | None,
+    downloads: Mapping[str, DownloadsState] = {},
 ) -> list[Subject]:
-    """The machines that could be read, as the checks look at them. ``machines`` and ``found`` are by host."""
+    """The machines that could be read, as the checks look at them. All that was read is by host."""
     return [
         Subject(
             node=node,
@@ -61,6 +77,7 @@ def subjects_of(
             ),
             kubeadm=found[node.host],
             machine=machines[node.host],
+            downloads=downloads.get(node.host, DownloadsState()),
         )
         for node in topology.nodes
         if node.host in machines
@@ -73,6 +90,7 @@ def preflight_findings(
     options: ClusterOptions,
     machines: Mapping[str, MachineState],
     found: Mapping[str, KubeadmNodeState],
+    downloads: Mapping[str, DownloadsState],
     control_planes: Mapping[str, KubeadmNodeState | NotRead],
     election: Election,
     members: ClusterMembersState | None,
@@ -87,7 +105,12 @@ def preflight_findings(
     ``settings`` are those of the cluster that is there, and its releases are in the ``options``.
     """
     subjects = subjects_of(
-        topology, machines=machines, found=found, cluster_ca=election.ca_certificate, members=members
+        topology,
+        machines=machines,
+        found=found,
+        cluster_ca=election.ca_certificate,
+        members=members,
+        downloads=downloads,
     )
     findings = [
         *ownership_findings(
@@ -131,54 +154,76 @@ def check_machines(*, options: ClusterOptions, topology: Topology) -> None:
     path = Path(options.kubeconfig_path)
     if problem := kubeconfig_refusal(path, cluster_name=options.cluster_name):
         raise InputError([f"kubeconfig: {problem}"])
+    state = host.state
     # pyinfra executes this once for each host; with many of them the checks would take longer than the reading.
-    following = cluster_run.CURRENT.once("following", partial(followed, options=options, topology=topology))
-    findings = cluster_run.CURRENT.once(
-        "preflight", partial(_findings_at_first, host.state, following=following, topology=topology)
+    following, findings = part(state, Decisions).once(
+        "preflight", partial(_ask_at_first, state, options=options, topology=topology)
     )
     tell_once(findings)
     refuse(dangers(findings))
+    planned = ask_planned_settings(state, topology)
     check_under_lock(
-        partial(_check_again, host.state, options=following.options, topology=topology), key="preflight"
+        partial(_check_again, state, planned, options=following.options, topology=topology), key="preflight"
     )
 
 
-def _findings_at_first(state: State, *, following: Following, topology: Topology) -> tuple[Finding, ...]:
-    active = {each.name for each in inventory if each in state.active_hosts}
-    options = following.options
-    urls = {
-        node.host: urls_to_try(options=options, control_plane=node in topology.control_planes)
-        for node in topology.nodes
-        if node.host in active
-    }
-    return (*following.findings, *_findings_now(options=options, topology=topology, urls=urls))
+def _ask_at_first(
+    state: State, *, options: ClusterOptions, topology: Topology
+) -> tuple[Following, tuple[Finding, ...]]:
+    """The options with the cluster's releases, and all findings, those about servers too."""
+    in_parallel(
+        lambda each: ask_what_is_missing(each, (Reading(KubeadmNode), Reading(Machine))),
+        [inventory.get_host(name) for name in active_hosts(state)],
+    )
+    following = followed(options=options, topology=topology)
+    downloads = _ask_about_downloads(state, options=following.options, topology=topology)
+    findings = _findings_now(state, options=following.options, topology=topology, downloads=downloads)
+    return following, (*following.findings, *findings)
 
 
-def _check_again(state: State, *, options: ClusterOptions, topology: Topology) -> None:
-    run = cluster_run.CURRENT
-    planned = run.settings_planned(topology)
-    run.read_again(topology)
-    if changed := changed_meanwhile(planned, run.settings_planned(topology)):
+def _ask_about_downloads(
+    state: State, *, options: ClusterOptions, topology: Topology
+) -> dict[str, DownloadsState]:
+    """What machines reach of what they are to fetch, by host, for those that have to fetch anything."""
+
+    def downloads(each: Host) -> DownloadsState | None:
+        found = read(each, KubeadmNode)
+        if not has_to_fetch(read(each, Machine), found=found, options=options):
+            return None
+        control_plane = topology.node(each.name) in topology.control_planes
+        urls = urls_to_try(options=options, control_plane=control_plane)
+        return read(each, Downloads, key_url=wanted_key_url(options), urls=urls)
+
+    asked = in_parallel(downloads, [inventory.get_host(name) for name in active_hosts(state)])
+    return {name: found for name, found in asked.items() if found}
+
+
+def _check_again(
+    state: State, planned: ClusterSettingsState | None, *, options: ClusterOptions, topology: Topology
+) -> None:
+    if changed := changed_meanwhile(planned, ask_planned_settings(state, topology)):
         raise DeployError(f"{changed} since this run was prepared; no changes were made; run it again")
-    no_urls: dict[str, tuple[str, ...]] = {each.name: () for each in inventory if each in state.active_hosts}
-    check = partial(_refuse_now, options=options, topology=topology, urls=no_urls)
+    check = partial(_refuse_now, state, options=options, topology=topology)
     check()
-    found = run.found_on_control_planes(topology).values()
-    if run.planned_members() is None or any(
+    found = ask_control_planes(state, topology).values()
+    if known_members(state) is None or any(
         isinstance(each, KubeadmNodeState) and each.kubeadm_runs for each in found
     ):
         # It says nothing about members, and little about its settings, before its API answers.
-        run.deferred_check = partial(_check_found, planned, check, options=options, topology=topology)
+        part(state, DeferredCheck).check = partial(
+            _check_found, state, planned, check, options=options, topology=topology
+        )
 
 
 def _check_found(
+    state: State,
     planned: ClusterSettingsState | None,
     check: Callable[[], None],
     *,
     options: ClusterOptions,
     topology: Topology,
 ) -> None:
-    settings = cluster_run.CURRENT.settings(topology, anew=True)
+    settings = ask_settings(state, topology, anew=True)
     if changed := changed_meanwhile(planned, settings):
         raise DeployError(f"{changed} since this run was prepared; run it again")
     if settings:
@@ -186,31 +231,31 @@ def _check_found(
     check()
 
 
-def _refuse_now(*, options: ClusterOptions, topology: Topology, urls: Mapping[str, tuple[str, ...]]) -> None:
-    refuse(dangers(_findings_now(options=options, topology=topology, urls=urls)))
+def _refuse_now(state: State, *, options: ClusterOptions, topology: Topology) -> None:
+    refuse(dangers(_findings_now(state, options=options, topology=topology)))
 
 
 def _findings_now(
-    *, options: ClusterOptions, topology: Topology, urls: Mapping[str, tuple[str, ...]]
+    state: State,
+    *,
+    options: ClusterOptions,
+    topology: Topology,
+    downloads: Mapping[str, DownloadsState] | None = None,
 ) -> tuple[Finding, ...]:
-    run = cluster_run.CURRENT
-    election = run.planned(topology)
-    machines = run.machines(
-        urls=urls,
-        key_url=wanted_key_url(options) if any(urls.values()) else "",
-        kubernetes_version=options.kubernetes_version,
-    )
+    hosts = [inventory.get_host(name) for name in active_hosts(state)]
+    election = ask_planned_leader(state, topology)
     return preflight_findings(
         topology,
         options=options,
-        machines=machines,
-        found={name: run.found(inventory.get_host(name)) for name in machines},
-        control_planes=run.found_on_control_planes(topology),
+        machines=in_parallel(lambda each: read(each, Machine), hosts),
+        found=in_parallel(lambda each: read(each, KubeadmNode), hosts),
+        downloads=downloads or {},
+        control_planes=ask_control_planes(state, topology),
         election=election,
-        members=run.members_planned(topology),
-        settings=run.settings_planned(topology),
+        members=ask_planned_members(state, topology),
+        settings=ask_planned_settings(state, topology),
         kubeconfig_ca=kubeconfig_ca(options),
-        lost=run.lost_quorum(topology),
+        lost=ask_lost_quorum(state, topology),
     )
 
 

@@ -10,14 +10,17 @@ from pyinfra import host, logger
 from pyinfra.api import deploy
 from pyinfra.api.exceptions import DeployError
 
-from kubeadm_deploys.facts.provisioning import Provisioning, ProvisioningState
-from kubeadm_deploys.facts.reading import read
+from kubeadm_deploys.facts.answers import Reading
+from kubeadm_deploys.facts.provisioning import (
+    STILL_RUNNING,
+    Provisioning,
+    ProvisioningInTime,
+    ProvisioningState,
+)
+from kubeadm_deploys.facts.reading import ask, ask_again, read, read_for_plan
 from kubeadm_deploys.kubeadm_documents import kubelet_flags
 from kubeadm_deploys.nodes import Node
 from kubeadm_deploys.options import ClusterOptions
-
-_STILL_RUNNING = 124
-"""What ``timeout`` ends with when it had to end its command."""
 
 
 @deploy("Provisioning")
@@ -28,20 +31,37 @@ def wait_for_provisioning(*, options: ClusterOptions, node: Node) -> None:
         DeployError: cloud-init did not end, no interface has the node's address in time, the host name is another, or
             it is a node already and joined with other flags.
     """
-    found = read(
-        host,
-        Provisioning,
-        # cloud-init and the interface each have that time.
-        seconds=2 * options.provisioning_timeout + 60,
-        timeout=options.provisioning_timeout,
-        node_ip=node.ip,
-        mac=node.interface_mac,
-    )
+    if is_unfinished(read(host, reading(node)), node=node):
+        ask(
+            host,
+            ProvisioningInTime,
+            # cloud-init and the interface each have that time.
+            seconds=2 * options.provisioning_timeout + 60,
+            timeout=options.provisioning_timeout,
+            node_ip=node.ip,
+            mac=node.interface_mac,
+        )
+        # Whatever the machine has answered is of the time before.
+        ask_again(host)
+    found = read_for_plan(host, reading(node))
     for warning in provisioning_warnings(found):
         logger.warning(f"--> Warning: {host.name}: {warning}")
     problems = list(provisioning_problems(found=found, options=options, node=node))
     if problems:
         raise DeployError(f"{host.name}: {'; and '.join(problems)}")
+
+
+def reading(node: Node) -> Reading[ProvisioningState]:
+    """What the section reads of a machine, as it is at the moment."""
+    return Reading(Provisioning, (("timeout", 0), ("node_ip", node.ip), ("mac", node.interface_mac)))
+
+
+def is_unfinished(found: ProvisioningState, *, node: Node) -> bool:
+    """Whether a machine may still become what it is to be without anybody's doing.
+
+    Without a MAC there is nothing to wait for: then a wrong address is likelier than a late interface.
+    """
+    return found.cloud_init == STILL_RUNNING or not (found.interface or not node.interface_mac)
 
 
 def provisioning_warnings(found: ProvisioningState) -> Iterator[str]:
@@ -56,7 +76,7 @@ def provisioning_warnings(found: ProvisioningState) -> Iterator[str]:
 
 def provisioning_problems(*, found: ProvisioningState, options: ClusterOptions, node: Node) -> Iterator[str]:
     """What keeps the machine from becoming this node, each with its cure."""
-    if found.cloud_init == _STILL_RUNNING:
+    if found.cloud_init == STILL_RUNNING:
         yield (
             f"cloud-init has not finished after {options.provisioning_timeout} s; "
             "look at /var/log/cloud-init-output.log there, or set a longer provisioning_timeout"

@@ -8,12 +8,13 @@ from pyinfra import host, inventory
 from pyinfra.api import State, deploy
 from pyinfra.api.exceptions import DeployError
 
-from kubeadm_deploys import cluster_run
+from kubeadm_deploys.cluster.leader import active_hosts, ask_planned_leader
+from kubeadm_deploys.cluster.members import ask_planned_members, ask_planned_settings
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState, RegisteredNode
 from kubeadm_deploys.facts.etcd import EtcdHealth, EtcdMember
-from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState, is_of_another_cluster
-from kubeadm_deploys.facts.reading import read
+from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState, is_of_another_cluster
+from kubeadm_deploys.facts.reading import ask, read
 from kubeadm_deploys.live_options import identity_findings
 from kubeadm_deploys.locking import check_under_lock
 from kubeadm_deploys.membership import ANOTHER_CLUSTER, ETCD_DATA, ownership_findings
@@ -24,6 +25,7 @@ from kubeadm_deploys.options import ClusterOptions
 from kubeadm_deploys.preflight import kubeconfig_ca, refuse
 from kubeadm_deploys.quorum import quorum_refusal
 from kubeadm_deploys.reset import clean_machine
+from kubeadm_deploys.run_parts import Decisions, part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,11 +150,11 @@ def remove_node(
     """
     state = host.state
     find = partial(_find, state, options=options, topology=topology, node=node, force=force)
-    chosen = cluster_run.CURRENT.once("removal", find)
-    check_under_lock(partial(_find_again, find, chosen, topology=topology), key="removal")
+    chosen = part(state, Decisions).once("removal", find)
+    check_under_lock(partial(_find_again, find, chosen), key="removal")
 
     # One host acts for the cluster: the coordinating control plane, unless --limit leaves it out.
-    active = cluster_run.CURRENT.active(host)
+    active = active_hosts(state)
     name, coordinator = chosen.name, chosen.coordinator
     through = inventory.get_host(coordinator.host)
     if host.name == (coordinator.host if coordinator.host in active else active[0]):
@@ -189,11 +191,10 @@ def remove_node(
 
 def _find(state: State, *, options: ClusterOptions, topology: Topology, node: str, force: bool) -> Removal:
     """Find what is to be removed, and refuse what must not be."""
-    run = cluster_run.CURRENT
-    active = [each.name for each in inventory if each in state.active_hosts]
+    active = active_hosts(state)
     limited_to = [each.name for each in state.limit_hosts] if isinstance(state.limit_hosts, list) else []
-    election = run.planned(topology)
-    settings = run.settings_planned(topology)
+    election = ask_planned_leader(state, topology)
+    settings = ask_planned_settings(state, topology)
     ownership = ownership_findings(
         election=election,
         cluster_name=None if settings and settings.cluster_name else options.cluster_name,
@@ -201,7 +202,7 @@ def _find(state: State, *, options: ClusterOptions, topology: Topology, node: st
         kubeconfig_ca=kubeconfig_ca(options),
     )
     refuse([*ownership, *(identity_findings(options, settings) if settings else ())])
-    members = run.members_planned(topology)
+    members = ask_planned_members(state, topology)
     if members is None or not election.exists or election.problem:
         raise DeployError(
             f"{node or 'the node'}: {election.problem or 'there is no cluster'}; no changes were made; to give up the "
@@ -211,7 +212,7 @@ def _find(state: State, *, options: ClusterOptions, topology: Topology, node: st
     registered = members.nodes.get(name)
     machine = listed if listed and listed.host in active else None
     if machine:
-        found = run.found(inventory.get_host(machine.host))
+        found = read(inventory.get_host(machine.host), KubeadmNode)
         if refusal := machine_refusal(
             found, node=machine, members=members, cluster_ca=election.ca_certificate
         ):
@@ -233,16 +234,15 @@ def _find(state: State, *, options: ClusterOptions, topology: Topology, node: st
         )
     leaving = etcd_members_of(name, node=listed, etcd=members.etcd)
     if any(member.joined for member in leaving):
-        healthy = read(inventory.get_host(coordinator.host), EtcdHealth)
+        healthy = ask(inventory.get_host(coordinator.host), EtcdHealth)
         for member in leaving:
             if refusal := quorum_refusal(members.etcd, name=member.name, healthy=healthy):
                 raise DeployError(f"{name}: {refusal}; no changes were made")
     return Removal(name=name, listed=listed, machine=machine, coordinator=coordinator, members=leaving)
 
 
-def _find_again(find: partial[Removal], planned: Removal, *, topology: Topology) -> None:
-    """Read and refuse again with the lock in hand, and stop when something else is there than was planned for."""
-    cluster_run.CURRENT.read_again(topology)
+def _find_again(find: partial[Removal], planned: Removal) -> None:
+    """Refuse again by what was read with the lock in hand, and stop when something else is there than was planned for."""
     now = find()
     if (now.name, now.machine, now.coordinator) != (
         planned.name,

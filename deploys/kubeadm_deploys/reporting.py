@@ -31,7 +31,8 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import BaseStateCallback, State
 
-from kubeadm_deploys import cluster_run, diagnosis
+from kubeadm_deploys import diagnosis
+from kubeadm_deploys.cluster.join_credentials import JoinCredentials
 from kubeadm_deploys.connections import NoAnswer
 from kubeadm_deploys.failure_report import Failure, file_name, report
 from kubeadm_deploys.local_files import write_private
@@ -39,6 +40,7 @@ from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
 from kubeadm_deploys.options import ClusterOptions
 from kubeadm_deploys.redaction import secret_values
+from kubeadm_deploys.run_parts import part
 
 _ANSWER_SECONDS = 10
 """How long a machine has to show that it still answers."""
@@ -196,7 +198,7 @@ def _secrets(state: State) -> set[str]:
     given: list[Mapping[str, object]] = [os.environ, {"SUDO_PASSWORD": state.config.SUDO_PASSWORD}]
     for each in state.inventory:
         given += [each.data.dict(), each.connector_data]
-    return {cluster_run.CURRENT.token}.union(*map(secret_values, given))
+    return {part(state, JoinCredentials).token}.union(*map(secret_values, given))
 
 
 def report_failure(*, options: ClusterOptions, topology: Topology) -> None:

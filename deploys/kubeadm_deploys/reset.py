@@ -1,6 +1,6 @@
 """A machine, or all of them, as before the cluster: ready to be joined again, or to go."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from urllib.parse import urlsplit
@@ -9,14 +9,17 @@ from pyinfra import host, inventory
 from pyinfra.api import State, deploy
 from pyinfra.api.exceptions import DeployError
 
-from kubeadm_deploys import cluster_run, cni
+from kubeadm_deploys import cni
+from kubeadm_deploys.cluster.leader import active_hosts, ask_control_planes, ask_planned_leader
+from kubeadm_deploys.cluster.members import ask_planned_members, ask_planned_settings
 from kubeadm_deploys.election import Election
 from kubeadm_deploys.endpoints import local_proxy
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.cluster_traces import ClusterTraces
-from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState, NodeState, node_state
-from kubeadm_deploys.facts.reading import NotRead, read
+from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState, NodeState, node_state
+from kubeadm_deploys.facts.machine import Machine
+from kubeadm_deploys.facts.reading import NotRead, ask, in_parallel, read
 from kubeadm_deploys.findings import Finding, Severity, dangers, unwaived
 from kubeadm_deploys.foreign_checks import foreign_findings
 from kubeadm_deploys.hetzner import cloud_controller
@@ -28,6 +31,7 @@ from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations import reset
 from kubeadm_deploys.options import ClusterOptions
 from kubeadm_deploys.preflight import kubeconfig_ca, refuse, subjects_of
+from kubeadm_deploys.run_parts import Decisions, part
 
 UNITS = (local_proxy.UNIT,)
 PATHS = (
@@ -66,27 +70,22 @@ def reset_machine(*, options: ClusterOptions, topology: Topology, force: bool) -
         NotRead: a machine of this run did not answer.
     """
     check = partial(_refuse, host.state, options=options, topology=topology, force=force)
-    cluster_run.CURRENT.once("reset", check)
-    check_under_lock(partial(_refuse_again, check, topology=topology), key="reset")
+    part(host.state, Decisions).once("reset", check)
+    check_under_lock(check, key="reset")
     clean_machine(options=options, keep_etcd=False)
-
-
-def _refuse_again(check: Callable[[], None], *, topology: Topology) -> None:
-    cluster_run.CURRENT.read_again(topology)
-    check()
 
 
 def _refuse(state: State, *, options: ClusterOptions, topology: Topology, force: bool) -> None:
     """Refuse the whole run if anything speaks against cleaning any of its machines."""
-    run = cluster_run.CURRENT
-    election = run.planned(topology)
-    active = [each.name for each in inventory if each in state.active_hosts]
-    machines = run.machines(urls=dict.fromkeys(active, ()), kubernetes_version=options.kubernetes_version)
-    found = {name: run.found(inventory.get_host(name)) for name in active}
+    election = ask_planned_leader(state, topology)
+    active = active_hosts(state)
+    hosts = [inventory.get_host(name) for name in active]
+    machines = in_parallel(lambda each: read(each, Machine), hosts)
+    found = in_parallel(lambda each: read(each, KubeadmNode), hosts)
     settings = None
     # A cluster that is broken says little of itself, and is still to be given up: its machines' files count then.
     with suppress(NotRead):
-        settings = run.settings_planned(topology)
+        settings = ask_planned_settings(state, topology)
     findings = [
         *ownership_findings(
             election=election,
@@ -116,11 +115,11 @@ def _refuse(state: State, *, options: ClusterOptions, topology: Topology, force:
     refuse(dangers(unwaived(findings, waived=options.waive_checks)))
     if force:
         return
-    members = run.members_planned(topology) if not election.problem else None
+    members = ask_planned_members(state, topology) if not election.problem else None
     reason = why_it_goes_on(
         topology,
         active=active,
-        control_planes=run.found_on_control_planes(topology),
+        control_planes=ask_control_planes(state, topology),
         election=election,
         members=members,
     )
@@ -203,4 +202,4 @@ def clean_machine(*, options: ClusterOptions, keep_etcd: bool) -> None:
 
 def traces(*, options: ClusterOptions) -> list[str]:
     """What there is of a cluster on the machine that is in hand."""
-    return read(host, ClusterTraces, endpoint=options.endpoint, paths=PATHS)
+    return ask(host, ClusterTraces, endpoint=options.endpoint, paths=PATHS)

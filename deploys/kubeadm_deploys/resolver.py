@@ -14,7 +14,8 @@ from pyinfra import host
 from pyinfra.api import deploy
 from pyinfra.api.exceptions import DeployError
 
-from kubeadm_deploys.facts.reading import read
+from kubeadm_deploys.facts.answers import Reading
+from kubeadm_deploys.facts.reading import read_for_plan
 from kubeadm_deploys.facts.resolver import Resolver
 from kubeadm_deploys.kubeadm_documents import RESOLVER_FILE
 from kubeadm_deploys.managed_files import write_files
@@ -22,6 +23,8 @@ from kubeadm_deploys.options import ClusterOptions
 
 SOURCES = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
 """Where a machine's DNS servers are named: the usual file, and behind systemd-resolved's stub the real ones."""
+
+READING = Reading(Resolver, (("sources", SOURCES), ("paths", (RESOLVER_FILE,))))
 
 _MOST_SERVERS = 3
 
@@ -94,7 +97,7 @@ def configure_resolver(*, options: ClusterOptions) -> None:
     """
     if "resolvConf" in options.kubelet_configuration:
         return
-    found = read(host, Resolver, sources=SOURCES, paths=(RESOLVER_FILE,))
+    found = read_for_plan(host, READING)
     try:
         wanted = resolver_file(sources=found.sources, nameservers=options.nameservers)
     except ValueError as named:

@@ -16,10 +16,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from pyinfra.api.command import QuoteString, StringCommand
+from pyinfra.connectors.util import CommandOutput
 
 from kubeadm_deploys.election import Election
 from kubeadm_deploys.facts import lines
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
+from kubeadm_deploys.facts.framing import first_and_then, framed_lines
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.scripts import script
 
@@ -39,6 +41,9 @@ arrives before another run can have the lock."""
 ANSWER = 10
 """Seconds that a control plane has to answer when it is asked for the lock."""
 
+READING = 30
+"""Seconds more that it has where it is asked in the same command what it was asked while the run was prepared."""
+
 PATIENCE = 60
 """Seconds for which control planes that do not grant the lock are asked again before a run gives up: a machine that
 reboots is there again by then."""
@@ -48,6 +53,9 @@ PAUSE = 2
 
 REFUSED = "kubeadm-deploys: not done here, because another run has the lock of this control plane"
 """How the line begins that a control plane prints instead of doing what a run wants that has lost its lock."""
+
+
+_FRAME = "RunLock"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +236,18 @@ def release_command(holder: Holder, *, folder: str = FOLDER) -> StringCommand:
     return script("release-run-lock", folder, holder.run)
 
 
-def read_vote(output: Sequence[str]) -> Vote:
+def asked_with(command: StringCommand, questions: StringCommand | None = None) -> StringCommand:
+    """``take_command`` as it is sent: with questions that are only put to a control plane which grants the lock."""
+    return first_and_then(_FRAME, command, succeeds_with="taken", then=questions)
+
+
+def read_vote(output: CommandOutput) -> Vote:
+    """What a control plane answered to ``asked_with``."""
+    answer = framed_lines(_FRAME, output.stdout_lines)
+    return parse_vote(output.output_lines if answer is None else answer)
+
+
+def parse_vote(output: Sequence[str]) -> Vote:
     """What the output of ``take_command`` says."""
     values = lines.parse(output)
     if "taken" in values:

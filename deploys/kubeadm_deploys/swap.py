@@ -12,10 +12,13 @@ from pyinfra.api import deploy
 from pyinfra.api.exceptions import DeployError
 from pyinfra.operations import server
 
-from kubeadm_deploys.facts.reading import read
+from kubeadm_deploys.facts.answers import Reading
+from kubeadm_deploys.facts.reading import read_for_plan
 from kubeadm_deploys.facts.swap import Swap
 from kubeadm_deploys.operations import text_files
 from kubeadm_deploys.options import ClusterOptions
+
+READING = Reading(Swap)
 
 # fstab(5): device, mount point, type. Only lines of type swap count, wherever else the word stands.
 _SWAP_LINE = re.compile(r"^(?=[ \t]*[^\s#]\S*[ \t]+\S+[ \t]+swap(?:\s|$))", re.MULTILINE)
@@ -37,7 +40,7 @@ def disable_swap(*, options: ClusterOptions) -> None:
     """
     if options.swap == "keep":
         return
-    found = read(host, Swap)
+    found = read_for_plan(host, READING)
     if found.active and found.in_container:
         raise DeployError(
             f"{host.name}: swap {found.active[0]} belongs to the machine that runs this container; "

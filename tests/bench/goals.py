@@ -8,7 +8,7 @@ from tests.bench.sizes import Size
 
 COLD_RATIO = 1.25
 SECOND_RUN_SECONDS = 10
-SECOND_RUN_COMMANDS = 30
+SECOND_RUN_COMMANDS = 5
 GROWTH = 1.25
 """How much longer four hosts may take than two, while the machine has cores for them: "close to flat"."""
 

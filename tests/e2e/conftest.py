@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -103,6 +104,18 @@ class Cluster:
         run = self.pyinfra("-y", "--json", *arguments, inventory=inventory)
         assert run.exit_code == 0, run.output
         return run
+
+    def recorded(self) -> tuple[Run, dict[str, int]]:
+        """Run cluster.py for real, and demand success; with how many commands each host was sent."""
+        record = self.folder / "record.jsonl"
+        run = run_command(
+            *self.command("-y", "--json"),
+            environment={"CLUSTER": self.name},
+            program=(sys.executable, "-m", "tests.bench.recorder", str(record)),
+        )
+        assert run.exit_code == 0, run.output
+        hosts = Counter(json.loads(line)["host"] for line in record.read_text().splitlines())
+        return run, {host.removeprefix("@docker/"): count for host, count in hosts.items()}
 
     def verify(self, *arguments: str) -> Run:
         """Run the verification suites that are shipped to users."""

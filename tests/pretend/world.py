@@ -21,11 +21,12 @@ from pyinfra.connectors.base import BaseConnector
 from pyinfra.connectors.fake import FakeConnector
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
-from kubeadm_deploys import cluster_run, container_runtime, diagnosis, kube_packages, run_lock
+from kubeadm_deploys import container_runtime, diagnosis, kube_packages, run_lock
+from kubeadm_deploys.cluster import leader
 from kubeadm_deploys.facts.kubeadm_node import MANIFESTS
 from kubeadm_deploys.operations import cluster_record, shared_pki
 from kubeadm_deploys.text import sha256
-from tests.fake_answers import fact_asked, framed
+from tests.fake_answers import facts_asked, framed
 from tests.pretend.changes import in_words
 from tests.pretend.machine import OPTIONS, Cluster, Machine
 from tests.remote_scripts import script_called
@@ -83,15 +84,29 @@ class World:
         run, command = _without_fence(command)
         if run and machine.lock_run not in ("", run):
             return failure(f"{run_lock.REFUSED} ({machine.lock_owner})")
-        fact = fact_asked(command)
+        facts = facts_asked(command)
         if instead:
             succeeded, stdout, stderr = instead
-        elif fact:
-            answers: Callable[[Machine], list[str]] = getattr(self, f"_{_snake(fact)}")
-            succeeded, stdout, stderr = True, answers(machine), []
+        elif facts:
+            succeeded, stdout, stderr = True, self._answers(machine, facts, command), []
         else:
             succeeded, stdout, stderr = self._run(machine, command, stdin)
-        return succeeded, [*machine.greeting, *(framed(fact, stdout) if fact else stdout)], stderr
+        return succeeded, [*machine.greeting, *stdout], stderr
+
+    def _answers(self, machine: Machine, facts: list[str], command: str) -> list[str]:
+        stdout: list[str] = []
+        for fact in facts:
+            if fact == "RunLock":
+                taking = re.search(r"take-run-lock (.*?)\n\} 2>&1 < /dev/null\)", command, re.DOTALL)
+                assert taking, command
+                vote = self._take(machine, *shlex.split(taking[1]))
+                stdout += framed(fact, vote)
+                if vote[-1] != "taken":
+                    break
+            else:
+                answer: Callable[[Machine], list[str]] = getattr(self, f"_{_snake(fact.split('_')[0])}")
+                stdout += framed(fact, answer(machine))
+        return stdout
 
     # Facts, by their names.
 
@@ -180,6 +195,9 @@ class World:
             *([f"api-server {release}"] if machine.serves else []),
         ]
 
+    def _downloads(self, machine: Machine) -> list[str]:
+        return []
+
     def _provisioning(self, machine: Machine) -> list[str]:
         return [f"hostname {machine.name}", "interface eth0"]
 
@@ -262,8 +280,6 @@ class World:
             # operations.failure.failed
             return failure(shlex.split(command.removesuffix(">&2; exit 1"))[1])
         script, arguments = script_called(command)
-        if script == "take-run-lock":
-            return True, self._take(machine, *arguments), []
         if script == "release-run-lock":
             if machine.lock_run == arguments[-1]:
                 machine.lock = ""
@@ -363,7 +379,7 @@ def install(world: World) -> tuple[Hosts, Hosts]:
     FakeConnector.connect = connect  # type: ignore[method-assign]
     FakeConnector.run_shell_command = run_shell_command  # type: ignore[method-assign]
     # What these machines do not do now they never do.
-    cluster_run._API_SECONDS = 0
+    leader.API_SECONDS = 0
     run_lock.PATIENCE = run_lock.PAUSE = 0.1  # type: ignore[assignment]
     # Which key a keyring has is no question here.
     kube_packages.key_is_right = lambda **_: True

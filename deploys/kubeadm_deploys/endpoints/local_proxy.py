@@ -8,10 +8,10 @@ of its own. Source: kubeadm's guide "Options for Software Load Balancing"; hapro
 from pyinfra import host
 from pyinfra.api import deploy
 
-from kubeadm_deploys import cluster_run
 from kubeadm_deploys.endpoints import kind_of
+from kubeadm_deploys.facts.answers import Reading
 from kubeadm_deploys.facts.local_proxy import LocalProxy
-from kubeadm_deploys.facts.reading import read
+from kubeadm_deploys.facts.reading import read_for_plan
 from kubeadm_deploys.kubeadm_documents import API_PORT
 from kubeadm_deploys.managed_files import write_files
 from kubeadm_deploys.nodes import Node, Topology
@@ -26,6 +26,8 @@ FOLDER = "/etc/kubernetes/api-proxy"
 CONFIG_FILE = f"{FOLDER}/haproxy.cfg"
 LOADED_FILE = f"/run/{UNIT}/loaded.cfg"
 """What the running proxy has read: a run that is killed before the reload is noticed by the next one."""
+
+READING = Reading(LocalProxy, (("unit", UNIT), ("paths", (CONFIG_FILE, UNIT_FILE, LOADED_FILE))))
 
 
 def worker_address(*, options: ClusterOptions, control_planes: tuple[Node, ...], current: str) -> str:
@@ -49,7 +51,7 @@ def run_local_proxy(*, options: ClusterOptions, topology: Topology) -> None:
     """Run the proxy where workers have one; does nothing on control planes and behind other kinds of endpoint."""
     if topology.node(host.name) in topology.control_planes or not _has_proxies(options, topology):
         return
-    found = read(host, LocalProxy, unit=UNIT, paths=(CONFIG_FILE, UNIT_FILE, LOADED_FILE))
+    found = read_for_plan(host, READING)
     if not found.installed:
         packages.installed(name="Install haproxy", packages=["haproxy"])
     if not found.installed or found.idle_service:
@@ -63,7 +65,7 @@ def run_local_proxy(*, options: ClusterOptions, topology: Topology) -> None:
 @deploy("Local proxy")
 def remove_local_proxy(*, options: ClusterOptions, topology: Topology) -> None:
     """Remove the proxy where workers have none; to be called when nothing uses it any more. The package stays."""
-    if _has_proxies(options, topology) or not cluster_run.CURRENT.found(host).local_proxy:
+    if _has_proxies(options, topology) or UNIT_FILE not in read_for_plan(host, READING).files:
         return
     units.removed(name="Remove the proxy to the API servers", unit=UNIT, paths=[FOLDER, UNIT_FILE])
 

@@ -5,10 +5,10 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyinfra.api import FactBase
 from pyinfra.api.command import QuoteString, StringCommand
 from typing_extensions import override
 
+from kubeadm_deploys.facts.answers import ClusterFact
 from kubeadm_deploys.facts.cluster_health import KUBECTL
 
 _KINDS = ",".join(f"{kind}.crd.projectcalico.org" for kind in ("ippools", "bgpconfigurations", "ipamblocks"))
@@ -57,7 +57,7 @@ class LoadBalancerAddressesState:
         return sorted({f"{owner['namespace']}/{owner['service']}" for owner in owners})
 
 
-class LoadBalancerAddresses(FactBase[LoadBalancerAddressesState]):
+class LoadBalancerAddresses(ClusterFact[LoadBalancerAddressesState]):
     """Where Services of type LoadBalancer have their addresses from."""
 
     @override

@@ -1,12 +1,13 @@
 """What a cluster has of Hetzner's cloud controller manager, and what that one has done with the nodes."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pyinfra.api import FactBase
 from pyinfra.api.command import StringCommand
 from typing_extensions import override
 
 from kubeadm_deploys.facts import lines
+from kubeadm_deploys.facts.answers import ClusterFact
 from kubeadm_deploys.facts.cluster_health import UNINITIALIZED
 from kubeadm_deploys.scripts import script
 
@@ -16,31 +17,41 @@ _TAINTS_AND_NAMES = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class CloudControllerState:
-    """sha256 of the ``files`` that it is applied from, and of the token in the cluster's Secret, with the network
-    that the Secret names; both are empty without a Secret, and the first is None when the cluster did not answer.
+class CloudSecretState:
+    """sha256 of the token in the cluster's Secret, and the network that the Secret names; both are empty without a
+    Secret, and the first is None when the cluster did not answer.
     """
 
-    files: dict[str, str] = field(default_factory=dict)
     token_sha256: str | None = None
     network: str = ""
 
 
-class CloudController(FactBase[CloudControllerState]):
-    """Files and Secret, in one command."""
+class CloudSecret(ClusterFact[CloudSecretState]):
+    """What the cluster has of the token, which itself does not leave the machine."""
 
     @override
-    def command(self, paths: tuple[str, ...] = ()) -> StringCommand:
-        return script("read-cloud-controller", *paths)
+    def command(self) -> StringCommand:
+        return script("read-cloud-secret")
 
     @override
-    def process(self, output: list[str]) -> CloudControllerState:
+    def process(self, output: list[str]) -> CloudSecretState:
         values = lines.parse(output)
-        return CloudControllerState(
-            files=lines.files(values),
+        return CloudSecretState(
             token_sha256="" if "no-secret" in values else values.get("token"),
             network=values.get("network", ""),
         )
+
+
+class CloudFiles(FactBase[dict[str, str]]):
+    """sha256 by path of the files that the cloud controller is applied from, as far as they are there."""
+
+    @override
+    def command(self, paths: tuple[str, ...]) -> StringCommand:
+        return script("read-files", *paths)
+
+    @override
+    def process(self, output: list[str]) -> dict[str, str]:
+        return lines.files(lines.parse(output))
 
 
 class NodesInitialized(FactBase[list[str]]):

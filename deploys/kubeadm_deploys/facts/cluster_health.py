@@ -6,6 +6,7 @@ from pyinfra.api import FactBase
 from pyinfra.api.command import QuoteString, StringCommand
 from typing_extensions import override
 
+from kubeadm_deploys.facts.answers import ClusterFact
 from kubeadm_deploys.scripts import ENVIRONMENT, script
 
 KUBECTL_CACHE = "/run/kubeadm-deploys-kubectl"
@@ -60,7 +61,7 @@ class ClusterHealthState:
     workloads: dict[str, bool] = field(default_factory=dict)
 
 
-class ClusterHealth(FactBase[ClusterHealthState]):
+class ClusterHealth(ClusterFact[ClusterHealthState]):
     """Nodes, DNS pods and workloads of kube-system, in one command."""
 
     @override
@@ -90,7 +91,7 @@ class ClusterHealth(FactBase[ClusterHealthState]):
         return state
 
 
-class InitRemainder(FactBase[list[str]]):
+class InitRemainder(ClusterFact[list[str]]):
     """What the last phases of ``kubeadm init`` make and the cluster does not have: nothing on a finished one."""
 
     @override

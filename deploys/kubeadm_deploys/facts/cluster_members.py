@@ -3,11 +3,11 @@
 import base64
 from dataclasses import dataclass, field
 
-from pyinfra.api import FactBase
 from pyinfra.api.command import StringCommand
 from typing_extensions import override
 
 from kubeadm_deploys.facts import lines
+from kubeadm_deploys.facts.answers import ClusterFact
 from kubeadm_deploys.facts.etcd import EtcdMember, parse_members
 from kubeadm_deploys.kubeadm_documents import TOKEN_DESCRIPTION
 from kubeadm_deploys.scripts import script
@@ -51,7 +51,7 @@ class ClusterMembersState:
         return any(member.joined and member.peer_ip == ip for member in self.etcd)
 
 
-class ClusterMembers(FactBase[ClusterMembersState]):
+class ClusterMembers(ClusterFact[ClusterMembersState]):
     """Members and nodes as a control plane whose API server answers knows them, in one command."""
 
     @override

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
-from pyinfra.api import FactBase
 from pyinfra.api.command import StringCommand
 from typing_extensions import override
 
 from kubeadm_deploys import cluster_record
 from kubeadm_deploys.cluster_record import ClusterRecord
 from kubeadm_deploys.facts import lines
+from kubeadm_deploys.facts.answers import ClusterFact
 from kubeadm_deploys.facts.cni import CALICO_FOLDER
 from kubeadm_deploys.scripts import script
 
@@ -50,7 +50,7 @@ class ClusterSettingsState:
     silent: str = ""
 
 
-class ClusterSettings(FactBase[ClusterSettingsState | None]):
+class ClusterSettings(ClusterFact[ClusterSettingsState | None]):
     """All of it, read on a control plane in one command; None where kubeadm has not come as far as to store it."""
 
     @override

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from pyinfra.api import FactBase
 from pyinfra.api.command import StringCommand
 from typing_extensions import override
 
+from kubeadm_deploys.facts.answers import ClusterFact
 from kubeadm_deploys.scripts import script
 
 
@@ -37,7 +37,7 @@ class EtcdMember:
         return bool(self.name) and not self.learner
 
 
-class EtcdMembers(FactBase[tuple[EtcdMember, ...]]):
+class EtcdMembers(ClusterFact[tuple[EtcdMember, ...]]):
     """The members as this machine's etcd knows them."""
 
     @override
@@ -50,7 +50,7 @@ class EtcdMembers(FactBase[tuple[EtcdMember, ...]]):
         return parse_members("".join(output))
 
 
-class EtcdHealth(FactBase[frozenset[str]]):
+class EtcdHealth(ClusterFact[frozenset[str]]):
     """Addresses of the members that answer, each asked from this machine; takes 5 s when one does not."""
 
     @override
@@ -64,7 +64,7 @@ class EtcdHealth(FactBase[frozenset[str]]):
         return frozenset(_address(each["endpoint"]) for each in answers if each["health"])
 
 
-class EtcdKeys(FactBase[int]):
+class EtcdKeys(ClusterFact[int]):
     """How many objects of Kubernetes this machine's etcd holds, by itself, without a majority."""
 
     @override

@@ -1,6 +1,7 @@
 """How far kubeadm got on a machine, and which cluster the machine says that it belongs to."""
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -55,7 +56,7 @@ class KubeadmNodeState:
     ``client_certificate`` is the one with which the kubelet speaks to the API (PEM, empty before it has one).
     ``rotating`` is whether the kubelet's kubeconfig uses the certificate that the kubelet renews itself:
     ``kubeadm init`` changes it to that in its last phase but one, a join ends with it. ``server`` is the API's URL in
-    that kubeconfig, ``cluster_name`` the cluster's name in admin.conf. ``api`` is what the API server of this machine
+    that kubeconfig, ``cluster_name`` the cluster's name in admin.conf, and ``admin`` sha256 of what it holds, by key. ``api`` is what the API server of this machine
     says of itself: "ok", what it lacks, or empty when it has no manifest here. ``local_proxy`` is whether the machine
     has a proxy of its own to the API servers, ``kubeadm_runs`` whether kubeadm of a run is at work at this moment, and
     ``saved_etcd`` whether data of etcd that had to make way are still kept.
@@ -68,6 +69,7 @@ class KubeadmNodeState:
     client_certificate: str = ""
     server: str = ""
     cluster_name: str = ""
+    admin: Mapping[str, str] = field(default_factory=dict, hash=False)
     api: str = ""
     machine_id: str = ""
     local_proxy: bool = False
@@ -123,6 +125,7 @@ class KubeadmNode(FactBase[KubeadmNodeState]):
             client_certificate=base64.b64decode(values.get("client", "")).decode(),
             server=values.get("server", ""),
             cluster_name=values.get("cluster-name", "").strip("\"'"),
+            admin=lines.by_prefix(values, "admin:"),
             api=values.get("api", ""),
             machine_id=values.get("machine-id", ""),
             local_proxy="local-proxy" in values,

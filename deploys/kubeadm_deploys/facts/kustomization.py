@@ -1,13 +1,13 @@
 """Whether the cluster is as a kustomization says."""
 
-from pyinfra.api import FactBase
 from pyinfra.api.command import StringCommand
 from typing_extensions import override
 
+from kubeadm_deploys.facts.answers import ClusterFact
 from kubeadm_deploys.scripts import script
 
 
-class KustomizationDiffers(FactBase[bool]):
+class KustomizationDiffers(ClusterFact[bool]):
     """Whether applying a kustomization would change the cluster: asks the API server, changes nothing."""
 
     @override

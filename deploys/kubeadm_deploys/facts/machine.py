@@ -1,6 +1,5 @@
 """What a machine is before anything is made of it: its size, its kernel, its neighbours, and who else uses it."""
 
-import base64
 import ipaddress
 import itertools
 import time
@@ -43,14 +42,6 @@ class Disk:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probe:
-    """How a URL was answered: curl's exit code, 0 for any answer at all, and what curl said."""
-
-    status: int
-    said: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Clock:
     """How many seconds a machine's clock is ahead of the operator's: surely between ``least`` and ``most``."""
 
@@ -70,8 +61,7 @@ class MachineState:
     ``processes`` are those of other runtimes and clusters, ``leftovers`` folders with such a cluster's data,
     ``docker`` the number of Docker's containers (None without Docker's folder), ``tasks`` that of running containers
     by containerd's namespace, ``etcd_entries`` what lies in /var/lib/etcd. ``kubelet`` is the installed package's
-    version, ``api_server`` the release that is to run here. ``probes`` by URL are those that had to be made; ``published_key`` is the armoured key of the apt repository, if it was
-    needed and could be fetched.
+    version, ``api_server`` the release that is to run here.
     """
 
     clock: Clock | None = None
@@ -101,12 +91,10 @@ class MachineState:
     etcd_entries: frozenset[str] = frozenset()
     kubelet: str = ""
     api_server: str = ""
-    probes: dict[str, Probe] = field(default_factory=dict)
-    published_key: str = ""
 
 
 class Machine(FactBase[MachineState]):
-    """All of it in one command, which takes at most about ten seconds when ``urls`` do not answer.
+    """All of it in one command.
 
     The machine's clock is compared with this one's. Each reading of it lies between the moments at which the command
     left and its answer came, so the difference is known to within what the connection took.
@@ -116,17 +104,14 @@ class Machine(FactBase[MachineState]):
         self._asked = 0.0
 
     @override
-    def command(self, kubernetes_version: str, key_url: str, urls: tuple[str, ...]) -> StringCommand:
-        # pyinfra asks for the command right before it runs it.
+    def command(self) -> StringCommand:
+        # It is made right before it is sent.
         self._asked = time.time()
         return script(
             "read-machine",
-            kubernetes_version,
-            key_url,
             " ".join(TOOLS),
             " ".join(DISKS),
             SAVED_ETCD,
-            *urls,
         )
 
     @override
@@ -165,12 +150,6 @@ class Machine(FactBase[MachineState]):
             etcd_entries=frozenset(lines.by_prefix(values, "etcd-entry:")),
             kubelet=values.get("kubelet", ""),
             api_server=values.get("api-server", ""),
-            probes={
-                url: Probe(status=_number(status), said=said)
-                for url, answer in sorted(lines.by_prefix(values, "probe:").items())
-                for status, _, said in [answer.partition(" ")]
-            },
-            published_key=base64.b64decode(values.get("published-key", "")).decode(errors="replace"),
         )
 
 

@@ -4,12 +4,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pyinfra.api import FactBase
 from pyinfra.api.command import QuoteString, StringCommand
 from typing_extensions import override
 
 from kubeadm_deploys import cluster_record
 from kubeadm_deploys.cluster_record import ClusterRecord
+from kubeadm_deploys.facts.answers import ClusterFact
 from kubeadm_deploys.facts.cluster_health import KUBECTL
 from kubeadm_deploys.marks import ANNOTATION, MarkedNode
 
@@ -29,7 +29,7 @@ class NodeMarksState:
     record: ClusterRecord = field(default_factory=ClusterRecord)
 
 
-class NodeMarks(FactBase[NodeMarksState]):
+class NodeMarks(ClusterFact[NodeMarksState]):
     """Both, read on a control plane in one command; None where they could not be read."""
 
     @override

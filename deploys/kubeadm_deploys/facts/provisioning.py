@@ -10,7 +10,11 @@ from pyinfra.api.command import StringCommand
 from typing_extensions import override
 
 from kubeadm_deploys.facts import lines
+from kubeadm_deploys.facts.answers import PlanFact
 from kubeadm_deploys.scripts import script
+
+STILL_RUNNING = 124
+"""What ``timeout`` ends with when it had to end its command."""
 
 _FLAG = re.compile(r"--([-a-z]+)=([^\s\"]*)")
 
@@ -44,7 +48,8 @@ class ProvisioningState:
 
 
 class Provisioning(FactBase[ProvisioningState]):
-    """Waits until cloud-init has finished and the interface with this MAC is up with the node's address.
+    """Waits until cloud-init has finished and the interface with this MAC is up with the node's address, for ``timeout``
+    seconds each; with 0 it does not wait, and cloud-init that has not finished is one that still runs.
 
     A fact, although it takes its time: waiting changes nothing, and what is read after it has to be true.
     """
@@ -68,6 +73,10 @@ class Provisioning(FactBase[ProvisioningState]):
                 dict(_FLAG.findall(values["kubelet_flags"])) if "kubelet_flags" in values else None
             ),
         )
+
+
+class ProvisioningInTime(Provisioning, PlanFact[ProvisioningState]):
+    """The same for a machine that is waited for; what it is then is read once more with everything else."""
 
 
 def _interfaces(document: str) -> tuple[Interface, ...]:

@@ -2,11 +2,13 @@
 
 pyinfra's own ``get_fact`` gives a fact's default for a connection that was lost, for a time-out and for a command that
 failed. A machine that reboots would then be taken for an empty one. So nothing in this package calls it.
+
+A reading is a fact, which is a script and a parser, with its arguments. Several readings of a machine go in one command,
+and what was answered is kept for as long as it can be true: see ``Answers``.
 """
 
-import re
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from gevent.pool import Pool
 from pyinfra.api import FactBase, StringCommand
@@ -17,11 +19,10 @@ from pyinfra.connectors.util import CommandOutput
 from pyinfra.context import ctx_config
 
 from kubeadm_deploys import connections
+from kubeadm_deploys.facts.answers import SECONDS, Moment, Reading, answers_of
+from kubeadm_deploys.facts.framing import complaints, framed_command, framed_lines, side_by_side
 
 T = TypeVar("T")
-
-SECONDS = 120
-"""How long a machine has to answer, unless a reading says otherwise."""
 
 _LONGEST_REASON = 400
 """Characters of a machine's own words that an error repeats."""
@@ -42,36 +43,158 @@ class NotRead(DeployError):
         super().__init__(f"{host}: could not read {what}: {reason}")
 
 
-def read(host: Host, fact: type[FactBase[T]], *, seconds: int = SECONDS, **arguments: object) -> T:
-    """Ask a machine, now.
+Asked = Reading[T] | type[FactBase[T]]
+"""A fact, with its arguments beside it or together with them."""
+
+
+def read(host: Host, asked: Asked[T], *, seconds: int = SECONDS, **arguments: Hashable) -> T:
+    """What a machine answers: what is known of it in this run, or else what it says when it is asked.
 
     Raises:
         NotRead: it cannot be reached, did not answer within ``seconds``, its command failed, or the answer is not
             whole.
     """
-    question = fact()
-    what = _in_words(fact.__name__)
+    reading = _reading(asked, seconds, arguments)
+    answers = answers_of(host.state)
+    if failure := answers.failure(host, reading):
+        raise failure
+    known = answers.known(host, reading)
+    return known if known is not None else ask(host, reading)
+
+
+def read_for_plan(host: Host, asked: Asked[T], *, seconds: int = SECONDS, **arguments: Hashable) -> T:
+    """The same for a deploy that chooses its operations by the answer, while a run is prepared.
+
+    When the machine answers otherwise once the lock is taken, the run stops before its first change.
+
+    Raises:
+        NotRead: like ``read``.
+    """
+    reading = _reading(asked, seconds, arguments)
+    answer = read(host, reading)
+    answers_of(host.state).planned(host, reading, answer)
+    return answer
+
+
+def ask(host: Host, asked: Asked[T], *, seconds: int = SECONDS, **arguments: Hashable) -> T:
+    """What a machine says when it is asked now, whatever is known of it.
+
+    Raises:
+        NotRead: like ``read``.
+    """
+    reading = _reading(asked, seconds, arguments)
+    answer: T | NotRead = ask_all(host, [reading])[reading]
+    if isinstance(answer, NotRead):
+        raise answer
+    return answer
+
+
+def _reading(asked: Asked[T], seconds: int, arguments: dict[str, Hashable]) -> Reading[T]:
+    return asked if isinstance(asked, Reading) else Reading(asked, tuple(arguments.items()), seconds)
+
+
+def ask_all(host: Host, readings: Sequence[Reading[Any]]) -> dict[Reading[Any], Any]:
+    """Ask a machine several things in one command; NotRead stands in the place of what it does not answer."""
+    questions = Questions(readings)
+    asked = answers_of(host.state).moment(host)
     try:
         succeeded, output = connections.ask(
             host,
-            framed_command(fact.__name__, question.command(**arguments)),
-            seconds=seconds,
+            questions.command(),
+            seconds=questions.seconds,
             print_output=host.state.print_fact_output,
             print_input=host.state.print_fact_input,
             **_connector_arguments(host),
         )
     except OSError as error:
-        reason = str(error) or type(error).__name__
-        raise NotRead(host=host.name, what=what, reason=reason, reached=False) from None
-    lines = framed_lines(fact.__name__, output.stdout_lines)
-    if not succeeded or lines is None:
-        reason = _reason(output, succeeded=succeeded)
-        raise NotRead(host=host.name, what=what, reason=reason, reached=True)
-    try:
-        return question.process(lines)
-    except (ValueError, TypeError, AttributeError, LookupError) as error:
-        reason = f"the answer cannot be understood ({type(error).__name__}: {error})"
-        raise NotRead(host=host.name, what=what, reason=reason[:_LONGEST_REASON], reached=True) from None
+        return questions.without_answer(host, reason=str(error) or type(error).__name__)
+    return questions.answers(host, output, succeeded=succeeded, asked=asked)
+
+
+def ask_what_is_missing(host: Host, readings: Iterable[Reading[Any]]) -> None:
+    """Ask a machine in one command for whatever of these is not known of it.
+
+    What it does not answer about itself, ``read`` does not ask a second time before the first operation.
+    """
+    answers = answers_of(host.state)
+    missing = [
+        reading
+        for reading in dict.fromkeys(readings)
+        if answers.known(host, reading) is None and not answers.failure(host, reading)
+    ]
+    if missing:
+        found = ask_all(host, missing)
+        answers.fail(
+            host, {reading: answer for reading, answer in found.items() if isinstance(answer, NotRead)}
+        )
+
+
+def ask_again(host: Host) -> None:
+    """Ask a machine in one command for all that it has answered in this run."""
+    answers = answers_of(host.state)
+    answers.forget(host)
+    ask_what_is_missing(host, answers.asked(host))
+
+
+class Questions:
+    """Several readings of one machine as one command, and what it answers."""
+
+    def __init__(self, readings: Sequence[Reading[Any]]) -> None:
+        self._facts: dict[str, tuple[Reading[Any], FactBase[Any]]] = {}
+        for reading in dict.fromkeys(readings):
+            name = reading.fact.__name__
+            same = sum(each.fact is reading.fact for each, _ in self._facts.values())
+            self._facts[f"{name}_{same + 1}" if same else name] = (reading, reading.fact())
+        self.seconds = max((reading.seconds for reading in readings), default=0)
+        """How long the machine has to answer."""
+
+    def command(self) -> StringCommand:
+        """What is sent, and when: some facts look at the clock when their command is made."""
+        commands = {
+            name: fact.command(**dict(reading.arguments)) for name, (reading, fact) in self._facts.items()
+        }
+        if len(commands) == 1:
+            return framed_command(*next(iter(commands.items())))
+        return side_by_side(commands)
+
+    def answers(
+        self, host: Host, output: CommandOutput, *, succeeded: bool, asked: Moment
+    ) -> dict[Reading[Any], Any]:
+        """What a machine printed, as the parsers understand it; NotRead in the place of what it did not answer."""
+        found = {
+            reading: self._answer(host, name, output, succeeded=succeeded)
+            for name, (reading, _) in self._facts.items()
+        }
+        read = {reading: answer for reading, answer in found.items() if not isinstance(answer, NotRead)}
+        answers_of(host.state).store(host, read, asked=asked)
+        return found
+
+    def without_answer(self, host: Host, *, reason: str) -> dict[Reading[Any], Any]:
+        """NotRead for all of them, because nothing came back."""
+        return {
+            reading: NotRead(host=host.name, what=reading.words, reason=reason, reached=False)
+            for reading, _ in self._facts.values()
+        }
+
+    def _answer(self, host: Host, name: str, output: CommandOutput, *, succeeded: bool) -> Any:
+        reading, fact = self._facts[name]
+        lines = framed_lines(name, output.stdout_lines)
+        if len(self._facts) == 1:
+            failed, said = not succeeded, output.stderr_lines or output.stdout_lines
+        else:
+            said = complaints(name, output.stderr_lines)
+            failed = bool(said) or not succeeded
+            said = said or output.stderr_lines
+        if lines is None or failed:
+            reason = _reason(said, succeeded=not failed)
+        else:
+            try:
+                return fact.process(lines)
+            except (ValueError, TypeError, AttributeError, LookupError) as error:
+                reason = f"the answer cannot be understood ({type(error).__name__}: {error})"[
+                    :_LONGEST_REASON
+                ]
+        return NotRead(host=host.name, what=reading.words, reason=reason, reached=True)
 
 
 def in_parallel(work: Callable[[Host], T], hosts: Iterable[Host]) -> dict[str, T]:
@@ -102,41 +225,6 @@ def in_parallel(work: Callable[[Host], T], hosts: Iterable[Host]) -> dict[str, T
     return {host.name: done[host.name] for host in hosts}
 
 
-def framed_command(name: str, command: str | StringCommand) -> StringCommand:
-    """A command whose output stands between two marks, the second one with its exit status.
-
-    What a login shell or sudo prints stands outside of them, and an answer that was cut off has no second one.
-    """
-    return StringCommand(
-        f"echo; echo '{_begin(name)}'; (",
-        command,
-        f"); status=$?; echo; echo '{_end(name)}'; exit $status",
-        _separator="\n",
-    )
-
-
-def framed_lines(name: str, output: list[str]) -> list[str] | None:
-    """What stands between the marks of ``framed_command``; None when the answer is not whole."""
-    lines = [line.rstrip("\r") for line in output]
-    if _begin(name) not in lines or _end(name) not in lines:
-        return None
-    first = lines.index(_begin(name))
-    last = len(lines) - 1 - lines[::-1].index(_end(name))
-    if last < first:
-        return None
-    # The mark begins a line of its own, also after output that ends without a newline.
-    found = lines[first + 1 : last]
-    return found[:-1] if found and not found[-1] else found
-
-
-def _begin(name: str) -> str:
-    return f"<<< {name}"
-
-
-def _end(name: str) -> str:
-    return f">>> {name}"
-
-
 def _connector_arguments(host: Host) -> dict[str, object]:
     """The host's own sudo and shell settings, those of the operation that asks first."""
     given = dict(host.current_op_global_arguments or {})
@@ -145,17 +233,10 @@ def _connector_arguments(host: Host) -> dict[str, object]:
     return {**chosen, "_stdin": None}
 
 
-def _reason(output: CommandOutput, *, succeeded: bool) -> str:
+def _reason(said: Iterable[str], *, succeeded: bool) -> str:
     # kubectl says the same of each of several objects, and crictl tells of files that it has looked for.
-    lines = dict.fromkeys(
-        line for line in (output.stderr or output.stdout).splitlines() if "level=warning" not in line
-    )
-    said = " ".join(" ".join(lines).split())[-_LONGEST_REASON:]
+    lines = dict.fromkeys(line for line in said if "level=warning" not in line)
+    words = " ".join(" ".join(lines).split())[-_LONGEST_REASON:]
     if succeeded:
-        return f"the answer is not whole{f' ({said})' if said else ''}"
-    return said or "the command failed and printed nothing"
-
-
-def _in_words(name: str) -> str:
-    """The name of a class in words: ClusterMembers, cluster members."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
+        return f"the answer is not whole{f' ({words})' if words else ''}"
+    return words or "the command failed and printed nothing"

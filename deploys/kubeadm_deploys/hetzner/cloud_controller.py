@@ -7,13 +7,15 @@ Source: the documentation in the repositories hetznercloud/hcloud-cloud-controll
 
 from pathlib import PurePosixPath
 
-from pyinfra import host
+from pyinfra import host, inventory
 from pyinfra.api import deploy
 
 from kubeadm_deploys import artifacts
+from kubeadm_deploys.cluster.leader import ask_leader
 from kubeadm_deploys.errors import InputError
-from kubeadm_deploys.facts.cloud_controller import CloudController, CloudControllerState
-from kubeadm_deploys.facts.reading import read
+from kubeadm_deploys.facts.answers import Reading
+from kubeadm_deploys.facts.cloud_controller import CloudFiles, CloudSecret, CloudSecretState
+from kubeadm_deploys.facts.reading import read_for_plan
 from kubeadm_deploys.hetzner import names
 from kubeadm_deploys.hetzner.cloud import HetznerCloud
 from kubeadm_deploys.kubeadm_documents import API_PORT
@@ -27,6 +29,15 @@ FOLDER = "/etc/kubernetes/hetzner"
 
 CONTROLLER = "deployment/hcloud-cloud-controller-manager"
 WORKLOADS = (CONTROLLER, "deployment/hcloud-csi-controller", "daemonset/hcloud-csi-node")
+
+_MANIFESTS = {str(PurePosixPath(FOLDER, name)): file for name, file in artifacts.hcloud_manifests().items()}
+_KUSTOMIZATION = str(PurePosixPath(FOLDER, "kustomization.yaml"))
+
+READING = Reading(CloudFiles, (("paths", (*_MANIFESTS, _KUSTOMIZATION)),))
+"""What is read of every control plane."""
+
+CLUSTER_READINGS = (Reading(CloudSecret), kubectl.differs_reading(folder=FOLDER, workload=CONTROLLER))
+"""What is read of the cluster."""
 
 
 def kustomization(*, options: ClusterOptions, cloud: HetznerCloud, token_sha256: str) -> str:
@@ -46,7 +57,7 @@ def kustomization(*, options: ClusterOptions, cloud: HetznerCloud, token_sha256:
     )
 
 
-def refuse_unknown_token(*, found: CloudControllerState, cloud: HetznerCloud) -> None:
+def refuse_unknown_token(*, found: CloudSecretState, cloud: HetznerCloud) -> None:
     """Check that the token is at hand, or that the cluster has it.
 
     Raises:
@@ -79,16 +90,13 @@ def install_cloud_controller(
     """
     if cloud is None or topology.node(host.name) not in topology.control_planes:
         return
-    manifests = {
-        str(PurePosixPath(FOLDER, name)): file for name, file in artifacts.hcloud_manifests().items()
-    }
-    kustomization_path = str(PurePosixPath(FOLDER, "kustomization.yaml"))
-    found = read(host, CloudController, paths=(*manifests, kustomization_path))
-    refuse_unknown_token(found=found, cloud=cloud)
+    files = read_for_plan(host, READING)
+    secret = _ask_for_secret(topology)
+    refuse_unknown_token(found=secret, cloud=cloud)
 
-    for path, file in manifests.items():
+    for path, file in _MANIFESTS.items():
         checksum = artifacts.expected_sha256(file=file, checksums=options.checksums)
-        if found.files.get(path) != checksum:
+        if files.get(path) != checksum:
             release.file(
                 name=f"Fetch {PurePosixPath(path).name}",
                 url=artifacts.mirrored(url=file.url, mirror=options.mirror),
@@ -96,10 +104,10 @@ def install_cloud_controller(
                 dest=path,
                 mode="0644",
             )
-    token_sha256 = sha256(cloud.token) if cloud.token else found.token_sha256 or ""
+    token_sha256 = sha256(cloud.token) if cloud.token else secret.token_sha256 or ""
     write_files(
-        wanted={kustomization_path: kustomization(options=options, cloud=cloud, token_sha256=token_sha256)},
-        found=found.files,
+        wanted={_KUSTOMIZATION: kustomization(options=options, cloud=cloud, token_sha256=token_sha256)},
+        found=files,
     )
     cloud_controller.secret_applied(
         name="Give the cluster the token of its Hetzner project", topology=topology, cloud=cloud
@@ -110,3 +118,12 @@ def install_cloud_controller(
         folder=FOLDER,
         workload=CONTROLLER,
     )
+
+
+def _ask_for_secret(topology: Topology) -> CloudSecretState:
+    election = ask_leader(host.state, topology)
+    if not election.exists:
+        return CloudSecretState(token_sha256="")
+    if not election.healthy:
+        return CloudSecretState()
+    return read_for_plan(inventory.get_host(election.leader), CloudSecret)

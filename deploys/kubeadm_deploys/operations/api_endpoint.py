@@ -6,7 +6,8 @@ from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.command import StringCommand
 
-from kubeadm_deploys import cluster_run, hosts_file
+from kubeadm_deploys import hosts_file
+from kubeadm_deploys.cluster.leader import ask_leader
 from kubeadm_deploys.facts.api_endpoint import HOSTS_FILE, ApiEndpoint, ApiEndpointState
 from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.nodes import Topology
@@ -28,7 +29,7 @@ def resolved(
     """
     found = read(host, ApiEndpoint)
     address = address_for(
-        control_planes=cluster_run.CURRENT.usable(topology),
+        control_planes=ask_leader(host.state, topology).usable(topology),
         current=hosts_file.address_of(found.hosts_files.get(HOSTS_FILE, ""), name=endpoint),
         serves_api=found.serves_api,
     )

@@ -8,7 +8,7 @@ from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.command import QuoteString, StringCommand
 
-from kubeadm_deploys import cluster_run
+from kubeadm_deploys.cluster.leader import ask_leader
 from kubeadm_deploys.facts.calico import LoadBalancerAddresses, LoadBalancerAddressesState
 from kubeadm_deploys.facts.cluster_health import KUBECTL
 from kubeadm_deploys.facts.reading import read
@@ -27,10 +27,11 @@ def load_balancer_pool(
     + pool: name of the IPPool
     + spec: its specification as it is to be stored; an empty one to have no such pool
     """
-    if not cluster_run.CURRENT.leads(host, topology):
+    election = ask_leader(host.state, topology)
+    if host.name != election.leader:
         host.noop("another control plane does it")
         return
-    if not cluster_run.CURRENT.api_answers(topology):
+    if not election.api_answers:
         if spec:
             yield StringCommand(f"{KUBECTL} apply")
         return

@@ -8,8 +8,8 @@ from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.command import StringCommand
 
-from kubeadm_deploys import cluster_run
-from kubeadm_deploys.facts.cloud_controller import CloudController
+from kubeadm_deploys.cluster.leader import ask_leader
+from kubeadm_deploys.facts.cloud_controller import CloudSecret
 from kubeadm_deploys.facts.cluster_health import KUBECTL
 from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.hetzner.cloud import HetznerCloud
@@ -26,10 +26,10 @@ def secret_applied(*, topology: Topology, cloud: HetznerCloud) -> Generator[Stri
     + topology: the cluster; its leader does it
     + cloud: the cluster's place in a Hetzner project
     """
-    if not cluster_run.CURRENT.leads(host, topology):
+    if host.name != ask_leader(host.state, topology).leader:
         host.noop("another control plane does it")
         return
-    found = read(host, CloudController)
+    found = read(host, CloudSecret)
     if found.token_sha256 is None and host.state.is_executing:
         yield failed("the cluster did not say whether it has the Secret hcloud")
         return

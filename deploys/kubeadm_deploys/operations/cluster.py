@@ -6,7 +6,7 @@ from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.command import StringCommand
 
-from kubeadm_deploys import cluster_run
+from kubeadm_deploys.cluster.leader import ask_leader
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations.failure import failed, fails_clearly
 
@@ -19,7 +19,7 @@ def found(*, topology: Topology, check: Callable[[], None]) -> Generator[StringC
     + topology: the cluster as the inventory has it
     + check: raises when the cluster that answers is not to be changed; it could not be asked before
     """
-    problem = cluster_run.CURRENT.election(topology).problem
+    problem = ask_leader(host.state, topology).problem
     if not host.state.is_executing:
         return
     if problem:

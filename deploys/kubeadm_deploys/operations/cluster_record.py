@@ -6,7 +6,8 @@ from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.command import StringCommand
 
-from kubeadm_deploys import cluster_run
+from kubeadm_deploys.cluster.leader import ask_leader
+from kubeadm_deploys.cluster.members import ask_settings
 from kubeadm_deploys.cluster_record import ClusterRecord
 from kubeadm_deploys.facts.cluster_health import KUBECTL
 from kubeadm_deploys.nodes import Topology
@@ -30,8 +31,7 @@ def releases_recorded(
     + releases: by component
     + new: whether the cluster is of this run's making
     """
-    run = cluster_run.CURRENT
-    if not run.leads(host, topology):
+    if host.name != ask_leader(host.state, topology).leader:
         host.noop("another control plane does it")
         return
     if isinstance(host.state.limit_hosts, list) and not new:
@@ -41,10 +41,10 @@ def releases_recorded(
         # The plan wants to know only that there is something to do.
         yield StringCommand(WRITE)
         return
-    settings = run.settings(topology)
+    settings = ask_settings(host.state, topology)
     if settings and host.state.is_executing and is_missing(settings.record, releases=releases):
         # What was read while the run was prepared may have been written since.
-        settings = run.settings(topology, anew=True)
+        settings = ask_settings(host.state, topology, anew=True)
     if settings is None or settings.silent:
         if host.state.is_executing:
             yield failed("no API server says which releases are recorded; run this again when one answers")

@@ -10,17 +10,19 @@ from collections.abc import Callable, Generator
 from contextlib import nullcontext
 
 from gevent import sleep
-from pyinfra import host
-from pyinfra.api import operation
+from pyinfra import host, inventory
+from pyinfra.api import Host, operation
 from pyinfra.api.command import QuoteString, StringCommand
 
-from kubeadm_deploys import cluster_run
+from kubeadm_deploys.cluster.join_credentials import JoinCredentials
+from kubeadm_deploys.cluster.leader import ask_leader, wait_for_kubeadm
+from kubeadm_deploys.cluster.members import ask_members
 from kubeadm_deploys.facts.api_endpoint import ApiEndpoint
 from kubeadm_deploys.facts.cluster_health import KUBECTL, KUBECTL_WAIT
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.etcd import EtcdHealth, EtcdMembers, etcdctl
-from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState, NodeState
-from kubeadm_deploys.facts.reading import read
+from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState, NodeState
+from kubeadm_deploys.facts.reading import NotRead, ask, read
 from kubeadm_deploys.mark_checks import ROLE_PREFIX
 from kubeadm_deploys.marks import taint_argument, wanted_taints
 from kubeadm_deploys.membership import join_refusal, needs_registration, standing
@@ -31,6 +33,7 @@ from kubeadm_deploys.operations.failure import failed, fails_clearly
 from kubeadm_deploys.operations.kubeadm import CHECKED_BY_US, kubeadm
 from kubeadm_deploys.operations.reset import cleaning
 from kubeadm_deploys.quorum import orphan_members, quorum_refusal, unready_members
+from kubeadm_deploys.run_parts import part
 from kubeadm_deploys.scripts import script
 
 _ETCD_SECONDS = 60
@@ -60,33 +63,35 @@ def joined(
     + document: makes the join document from ``token`` and ``ca_certificate``
     + token_document: makes the document that creates a token
     """
-    run = cluster_run.CURRENT
     control_plane = node in topology.control_planes
     if not host.state.is_executing:
-        if run.leads(host, topology):
+        if host.name == ask_leader(host.state, topology).leader:
             host.noop("the cluster is joined through this machine")
-        elif is_member(run, topology, node=node, found=run.found(host)):
+        elif is_member(topology, node=node, found=read(host, KubeadmNode)):
             host.noop("this machine is a member of the cluster already")
         else:
             # The plan wants to know only that there is something to do; what follows acts on other hosts too.
             yield StringCommand("kubeadm join")
         return
 
-    if not run.election(topology).exists:
+    if not ask_leader(host.state, topology).exists:
         yield failed("there is no cluster to join; see above why none was created")
         return
-    found, members = run.found(host), run.members(topology)
-    if is_member(run, topology, node=node, found=found) and members is not None and not found.kubeadm_runs:
+    found, members = read(host, KubeadmNode), ask_members(host.state, topology)
+    if is_member(topology, node=node, found=found) and members is not None and not found.kubeadm_runs:
         yield from _completed(node=node, control_plane=control_plane, found=found, members=members)
         return
-    with run.control_plane_turn if control_plane else nullcontext():
-        found, members = run.found_now(host), run.members(topology, anew=True)
+    with part(host.state, JoinCredentials).control_plane_turn if control_plane else nullcontext():
+        now, members = wait_for_kubeadm(host), ask_members(host.state, topology, anew=True)
+        if isinstance(now, NotRead):
+            raise now
+        found = now
         if members is None:
             yield failed(
                 "the cluster's API does not answer, so it is not known what this machine is in the cluster"
             )
             return
-        election = run.election(topology)
+        election = ask_leader(host.state, topology)
         if refusal := join_refusal(
             topology, node=node, found=found, election=election, members=members, endpoint=endpoint
         ):
@@ -97,7 +102,7 @@ def joined(
         )
         if state is NodeState.MEMBER:
             yield from _completed(node=node, control_plane=control_plane, found=found, members=members)
-        elif run.leads(host, topology):
+        elif host.name == election.leader:
             yield failed(
                 "leads the cluster, yet the cluster does not count it as a member; no changes were made to it; look at "
                 "'kubectl get nodes' and 'etcdctl member list' there"
@@ -116,16 +121,14 @@ def joined(
             )
 
 
-def is_member(
-    run: cluster_run.ClusterRun, topology: Topology, *, node: Node, found: KubeadmNodeState
-) -> bool:
+def is_member(topology: Topology, *, node: Node, found: KubeadmNodeState) -> bool:
     """Whether a machine was a member of the cluster when that was last read."""
     state = standing(
         found,
         node=node,
         control_plane=node in topology.control_planes,
-        cluster_ca=run.election(topology).ca_certificate,
-        members=run.members(topology),
+        cluster_ca=ask_leader(host.state, topology).ca_certificate,
+        members=ask_members(host.state, topology),
     )
     return state is NodeState.MEMBER
 
@@ -162,7 +165,7 @@ def _join(
     document: Callable[..., str],
     token_document: Callable[[str], str],
 ) -> Generator[StringCommand, None, None]:
-    run = cluster_run.CURRENT
+    election = ask_leader(host.state, topology)
     control_plane = node in topology.control_planes
     if control_plane and (
         problem := _make_room_in_etcd(node=node, topology=topology, has_data="etcd" in found.files)
@@ -176,16 +179,16 @@ def _join(
         if control_plane:
             # It took its own API server, which is gone, for the cluster's.
             yield from resolve_commands(
-                read(host, ApiEndpoint), endpoint=endpoint, address=run.usable(topology)[0].ip
+                read(host, ApiEndpoint), endpoint=endpoint, address=election.usable(topology)[0].ip
             )
     yield script("wait-for-api", f"{endpoint}:{port}")
-    leader = run.leader(topology)
-    token = run.ensure_token(leader, document=token_document(run.token))
+    leader = inventory.get_host(election.leader)
+    credentials = part(host.state, JoinCredentials)
+    token = credentials.ensure_token(leader, document=token_document(credentials.token))
     if control_plane:
-        yield shared_pki.write_command(run.shared_pki(leader))
+        yield shared_pki.write_command(credentials.ask_shared_pki(leader))
     checked = (f"--ignore-preflight-errors={CHECKED_BY_US}",) if control_plane else ()
-    ca_certificate = run.election(topology).ca_certificate
-    yield kubeadm("join", *checked, stdin=document(token=token, ca_certificate=ca_certificate))
+    yield kubeadm("join", *checked, stdin=document(token=token, ca_certificate=election.ca_certificate))
 
 
 def mark_command(node: Node) -> StringCommand:
@@ -207,11 +210,11 @@ def mark_command(node: Node) -> StringCommand:
 
 def _make_room_in_etcd(*, node: Node, topology: Topology, has_data: bool) -> str:
     """Take out what earlier joins left behind, and wait until etcd is whole; returns what is wrong with it at last."""
-    leader = cluster_run.CURRENT.leader(topology)
-    etcd = read(leader, EtcdMembers)
+    leader = _leader(topology)
+    etcd = ask(leader, EtcdMembers)
     for orphan in orphan_members(etcd, node=node, topology=topology, has_data=has_data):
         if orphan.joined and (
-            refusal := quorum_refusal(etcd, name=orphan.name, healthy=read(leader, EtcdHealth))
+            refusal := quorum_refusal(etcd, name=orphan.name, healthy=ask(leader, EtcdHealth))
         ):
             return f"its member {orphan.name} of etcd, whose data are not on this machine any more, {refusal}"
         removed, output = direct.run(leader, etcdctl("member", "remove", orphan.id))
@@ -221,7 +224,7 @@ def _make_room_in_etcd(*, node: Node, topology: Topology, has_data: bool) -> str
                 f"join: {output.stderr}"
             )
     deadline = time.monotonic() + _ETCD_SECONDS
-    while reasons := unready_members(read(leader, EtcdMembers), healthy=read(leader, EtcdHealth)):
+    while reasons := unready_members(ask(leader, EtcdMembers), healthy=ask(leader, EtcdHealth)):
         if time.monotonic() > deadline:
             return (
                 f"etcd can take no further member while {', '.join(reasons)}; start that machine, or remove it with "
@@ -233,10 +236,14 @@ def _make_room_in_etcd(*, node: Node, topology: Topology, has_data: bool) -> str
 
 def _delete_node_object(*, node: Node, topology: Topology) -> str:
     """kubeadm does not join a node that the API still takes for ready."""
-    leader = cluster_run.CURRENT.leader(topology)
+    leader = _leader(topology)
     deleted, output = direct.run(leader, f"{KUBECTL} delete node --ignore-not-found {shlex.quote(node.name)}")
     return (
         ""
         if deleted
         else f"{leader.name}: could not delete the Node object {node.name}, left by an interrupted join: {output.stderr}"
     )
+
+
+def _leader(topology: Topology) -> Host:
+    return inventory.get_host(ask_leader(host.state, topology).leader)

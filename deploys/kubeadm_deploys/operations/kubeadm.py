@@ -9,11 +9,13 @@ from collections.abc import Generator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pyinfra import host, logger
+from pyinfra import host, inventory, logger
 from pyinfra.api import Host, State, operation
 from pyinfra.api.command import FunctionCommand, QuoteString, StringCommand
 
-from kubeadm_deploys import cluster_run
+from kubeadm_deploys.cluster.join_credentials import JoinCredentials
+from kubeadm_deploys.cluster.leader import acts_for_cluster, ask_leader, made_cluster
+from kubeadm_deploys.cluster.members import ask_members
 from kubeadm_deploys.facts.cluster_health import KUBECTL, InitRemainder
 from kubeadm_deploys.facts.kubeadm_node import (
     KUBEADM_SECONDS,
@@ -24,12 +26,13 @@ from kubeadm_deploys.facts.kubeadm_node import (
     NodeState,
     node_state,
 )
-from kubeadm_deploys.facts.reading import read
+from kubeadm_deploys.facts.reading import ask, read
 from kubeadm_deploys.kubeconfig_file import set_aside
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
 from kubeadm_deploys.operations.failure import failed, fails_clearly
 from kubeadm_deploys.operations.reset import cleaning
+from kubeadm_deploys.run_parts import part
 from kubeadm_deploys.scripts import script
 
 CHECKED_BY_US = "DirAvailable--var-lib-etcd"
@@ -61,26 +64,27 @@ def initialized(
     + cluster_name: name of the cluster
     + kubeconfig: path on the operator's machine; a file there that is of an earlier cluster of this name is renamed
     """
-    run = cluster_run.CURRENT
-    if not run.leads(host, topology):
+    election = ask_leader(host.state, topology)
+    if host.name != election.leader:
         host.noop("another control plane leads")
         return
-    if not run.election(topology).exists:
+    if not election.exists:
         yield from _create(
             topology=topology, document=document, cluster_name=cluster_name, kubeconfig=Path(kubeconfig)
         )
-    elif host.state.is_executing or run.api_answers(topology):
+    elif host.state.is_executing or election.api_answers:
         yield from _finish(topology=topology, node_name=node_name, document=document)
 
 
 def _create(
     *, topology: Topology, document: str, cluster_name: str, kubeconfig: Path
 ) -> Generator[StringCommand, None, None]:
-    run = cluster_run.CURRENT
     if host.state.is_executing:
-        found = read(host, KubeadmNode)
+        found = ask(host, KubeadmNode)
         state = node_state(found)
-        if state is NodeState.FOREIGN or (found.has_cluster and not run.election(topology).stored_nothing):
+        if state is NodeState.FOREIGN or (
+            found.has_cluster and not ask_leader(host.state, topology).stored_nothing
+        ):
             yield failed(
                 "has data of a cluster that were not there a moment ago; no cluster was created; run again"
             )
@@ -95,8 +99,8 @@ def _create(
         if state is not NodeState.ABSENT:
             yield from cleaning(host, keep=True)
     yield kubeadm("init", "--skip-token-print", f"--ignore-preflight-errors={CHECKED_BY_US}", stdin=document)
-    run.token_exists = True
-    run.created(topology, found=read(host, KubeadmNode))
+    part(host.state, JoinCredentials).token_exists = True
+    made_cluster(host.state, topology, found=ask(host, KubeadmNode))
 
 
 def _finish(*, topology: Topology, node_name: str, document: str) -> Generator[StringCommand, None, None]:
@@ -105,16 +109,15 @@ def _finish(*, topology: Topology, node_name: str, document: str) -> Generator[S
     if not missing:
         host.noop("the cluster is there")
         return
-    run = cluster_run.CURRENT
     addons = [name for name in ("kube-proxy", "coredns") if name in missing]
     if set(missing) == set(addons):
         # What an init does last. What it does before would take changes that were made since for errors.
-        if len(addons) == 2 and not run.found(host).has_joined:
+        if len(addons) == 2 and not read(host, KubeadmNode).has_joined:
             yield kubeadm("init", "phase", "kubelet-finalize", "all", stdin=document)
         for addon in addons:
             yield kubeadm("init", "phase", "addon", addon, stdin=document)
         return
-    others = _others(run, topology, node_name=node_name)
+    others = _others(topology, node_name=node_name)
     if others:
         yield failed(
             f"kubeadm init did not finish here ({', '.join(missing)} missing), yet the cluster has the nodes "
@@ -125,12 +128,12 @@ def _finish(*, topology: Topology, node_name: str, document: str) -> Generator[S
         f"--> {host.name}: finishing a kubeadm init that was interrupted ({', '.join(missing)} missing)"
     )
     yield kubeadm("init", "--skip-token-print", f"--ignore-preflight-errors={_LEFT_BY_INIT}", stdin=document)
-    run.token_exists = True
-    run.created(topology, found=read(host, KubeadmNode))
+    part(host.state, JoinCredentials).token_exists = True
+    made_cluster(host.state, topology, found=ask(host, KubeadmNode))
 
 
-def _others(run: cluster_run.ClusterRun, topology: Topology, *, node_name: str) -> list[str]:
-    members = run.members(topology, anew=True)
+def _others(topology: Topology, *, node_name: str) -> list[str]:
+    members = ask_members(host.state, topology, anew=True)
     return sorted(members.nodes.keys() - {node_name}) if members else []
 
 
@@ -178,14 +181,15 @@ def join_tokens_deleted(*, topology: Topology) -> Generator[FunctionCommand, Non
 
     + topology: the cluster
     """
-    run = cluster_run.CURRENT
-    own = [f"bootstrap-token-{run.token.partition('.')[0]}"] if run.token_exists else []
-    members = run.members(topology)
+    credentials = part(host.state, JoinCredentials)
+    own = [credentials.secret_name] if credentials.token_exists else []
+    members = ask_members(host.state, topology)
     secrets = list(dict.fromkeys([*own, *(members.tokens if members else ())]))
-    if not (secrets and run.speaks(host, topology)):
+    election = ask_leader(host.state, topology)
+    if not (secrets and acts_for_cluster(host, election)):
         host.noop("no token was made, or another host deletes it")
         return
-    yield FunctionCommand(_delete_tokens, (run.leader(topology), secrets), {})
+    yield FunctionCommand(_delete_tokens, (inventory.get_host(election.leader), secrets), {})
 
 
 def _delete_tokens(state: State, host: Host, leader: Host, secrets: list[str]) -> bool:
@@ -194,7 +198,7 @@ def _delete_tokens(state: State, host: Host, leader: Host, secrets: list[str]) -
     )
     if not deleted:
         host.log(f"{leader.name} did not delete the join token: {output.stderr}")
-    cluster_run.CURRENT.token_exists = not deleted
+    part(state, JoinCredentials).token_exists = not deleted
     return deleted
 
 

@@ -1,6 +1,8 @@
 """The administrator's kubeconfig on the operator's machine."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +11,16 @@ from pyinfra import host, inventory
 from pyinfra.api import Host, State, operation
 from pyinfra.api.command import FunctionCommand, StringCommand
 
-from kubeadm_deploys import cluster_run
-from kubeadm_deploys.facts.reading import framed_command, framed_lines
+from kubeadm_deploys.cluster.leader import ask_leader
+from kubeadm_deploys.facts.framing import framed_command, framed_lines
+from kubeadm_deploys.facts.kubeadm_node import KubeadmNode
+from kubeadm_deploys.facts.reading import NotRead, read
 from kubeadm_deploys.kubeconfig_file import refusal, user_name
 from kubeadm_deploys.local_files import write_private
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
 from kubeadm_deploys.operations.failure import failed, fails_clearly
-from kubeadm_deploys.text import yaml_text
+from kubeadm_deploys.text import sha256, yaml_text
 
 _ADMIN_CONF = "/etc/kubernetes/admin.conf"
 
@@ -58,44 +62,60 @@ def fetched(
     + port: of the API as the operator reaches it
     + tls_server_name: the name that the API server's certificate is checked against
     """
-    run = cluster_run.CURRENT
-    if not run.leads(host, topology):
+    election = ask_leader(host.state, topology)
+    if host.name != election.leader:
         host.noop("another control plane does it")
         return
     file = Path(path).expanduser().resolve()
     if problem := refusal(file, cluster_name=cluster_name):
         yield failed(problem)
         return
-    text = ""
-    for node in run.usable(topology):
-        # Past the facts, whose answers pyinfra can be told to print.
-        found, output = direct.run(
-            inventory.get_host(node.host), framed_command("AdminConf", f"cat {_ADMIN_CONF}")
-        )
-        lines = framed_lines("AdminConf", output.stdout_lines)
-        if not found or lines is None:
-            continue
-        its_text = operator_kubeconfig(
-            "\n".join(lines),
+    nodes = election.usable(topology)
+    forms = {
+        node.host: partial(
+            operator_kubeconfig,
             cluster_name=cluster_name,
             server=server_url(address or node.address, port=port),
             tls_server_name=tls_server_name,
         )
-        if _is_private_file(file, its_text):
-            host.noop(f"{path} is up to date")
-            return
-        text = text or its_text
-    yield FunctionCommand(_write, (file, text), {})
+        for node in nodes
+    }
+    for machine, form in forms.items():
+        with suppress(NotRead):
+            admin = read(inventory.get_host(machine), KubeadmNode).admin
+            if is_of(file, admin=admin, form=form):
+                host.noop(f"{path} is up to date")
+                return
+    yield FunctionCommand(_fetch, (file, forms), {})
 
 
-def _is_private_file(path: Path, text: str) -> bool:
-    return path.is_file() and path.stat().st_mode & 0o777 == 0o600 and path.read_text() == text
-
-
-def _write(state: State, host: Host, path: Path, text: str) -> bool:
-    if not text:
-        host.log(f"{_ADMIN_CONF} cannot be read")
+def is_of(path: Path, *, admin: Mapping[str, str], form: Callable[[str], str]) -> bool:
+    """Whether a private file is what ``form`` makes of an admin.conf, of which sha256 of its values is known by key."""
+    if not admin or not path.is_file() or path.stat().st_mode & 0o777 != 0o600:
         return False
+    text = path.read_text()
+    try:
+        document = yaml.safe_load(text)
+        values = {**document["clusters"][0]["cluster"], **document["users"][0]["user"]}
+        return form(text) == text and all(sha256(str(values[key])) == known for key, known in admin.items())
+    except (yaml.YAMLError, KeyError, IndexError, TypeError, ValueError):
+        return False
+
+
+def _fetch(state: State, host: Host, path: Path, forms: Mapping[str, Callable[[str], str]]) -> bool:
+    for machine, form in forms.items():
+        # Past the facts, whose answers pyinfra can be told to print.
+        found, output = direct.run(
+            inventory.get_host(machine), framed_command("AdminConf", f"cat {_ADMIN_CONF}")
+        )
+        lines = framed_lines("AdminConf", output.stdout_lines)
+        if found and lines is not None:
+            return _write(host, path, form("\n".join(lines)))
+    host.log(f"{_ADMIN_CONF} cannot be read")
+    return False
+
+
+def _write(host: Host, path: Path, text: str) -> bool:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_private(path, text)

@@ -7,7 +7,8 @@ from pyinfra import host, inventory, logger
 from pyinfra.api import Host, State, operation
 from pyinfra.api.command import FunctionCommand, QuoteString, StringCommand
 
-from kubeadm_deploys import cluster_run
+from kubeadm_deploys.cluster.leader import acts_for_cluster, ask_leader
+from kubeadm_deploys.facts.answers import Reading
 from kubeadm_deploys.facts.cloud_controller import NodesInitialized
 from kubeadm_deploys.facts.cluster_health import (
     KUBECTL,
@@ -17,10 +18,15 @@ from kubeadm_deploys.facts.cluster_health import (
     crowded_dns_pods,
 )
 from kubeadm_deploys.facts.kustomization import KustomizationDiffers
-from kubeadm_deploys.facts.reading import read
+from kubeadm_deploys.facts.reading import ask, read
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
 from kubeadm_deploys.operations.failure import fails_clearly
+
+
+def differs_reading(*, folder: str, workload: str) -> Reading[bool]:
+    """What ``kustomization_applied`` reads of the cluster."""
+    return Reading(KustomizationDiffers, (("folder", folder), ("workload", workload)))
 
 
 @operation()
@@ -34,12 +40,12 @@ def kustomization_applied(
     + folder: absolute path on the control plane
     + workload: one of those that the kustomization makes in kube-system, like ``daemonset/calico-node``
     """
-    if not cluster_run.CURRENT.leads(host, topology):
+    election = ask_leader(host.state, topology)
+    if host.name != election.leader:
         host.noop("another control plane does it")
         return
     # Before there is a cluster to ask, all of it is still to be applied.
-    asked = cluster_run.CURRENT.api_answers(topology)
-    if asked and not read(host, KustomizationDiffers, folder=folder, workload=workload):
+    if election.api_answers and not read(host, differs_reading(folder=folder, workload=workload)):
         host.noop("the cluster has all of it already")
         return
     yield StringCommand(
@@ -63,21 +69,21 @@ def cluster_ready(
     + workloads: like ``deployment/coredns``
     + timeout: seconds for each of the conditions
     """
-    run = cluster_run.CURRENT
-    if not run.speaks(host, topology):
+    election = ask_leader(host.state, topology)
+    if not acts_for_cluster(host, election):
         host.noop("another host waits for it")
         return
-    if not run.api_answers(topology):
+    if not election.api_answers:
         return
-    leader = run.leader(topology)
+    leader = inventory.get_host(election.leader)
     health = read(leader, ClusterHealth)
     nodes = [node.name for node in topology.nodes if inventory.get_host(node.host) in host.state.active_hosts]
     if host.state.is_executing and not all(health.nodes.get(node) for node in nodes):
-        read(leader, NodesReady, seconds=timeout + 60, nodes=tuple(nodes), timeout=timeout)
-        health = read(leader, ClusterHealth)
+        ask(leader, NodesReady, seconds=timeout + 60, nodes=tuple(nodes), timeout=timeout)
+        health = ask(leader, ClusterHealth)
     if host.state.is_executing and health.uninitialized:
-        read(leader, NodesInitialized, seconds=timeout + 60, timeout=timeout)
-        health = read(leader, ClusterHealth)
+        ask(leader, NodesInitialized, seconds=timeout + 60, timeout=timeout)
+        health = ask(leader, ClusterHealth)
     down = sorted(node for node, ready in health.nodes.items() if not ready and node not in nodes)
     if down and host.state.is_executing:
         logger.warning(
@@ -88,7 +94,7 @@ def cluster_ready(
     if crowded:
         yield FunctionCommand(_delete_pods, (leader, crowded), {})
     if host.state.is_executing and (crowded or not all(health.workloads.get(name) for name in workloads)):
-        read(
+        ask(
             leader,
             WorkloadsAvailable,
             seconds=timeout * len(workloads) + 60,

@@ -10,7 +10,7 @@ from pyinfra.api.exceptions import OperationValueError
 
 from kubeadm_deploys import apt_key
 from kubeadm_deploys.facts.kube_packages import AptRepositoryKey
-from kubeadm_deploys.facts.reading import read
+from kubeadm_deploys.facts.reading import ask
 from kubeadm_deploys.operations.failure import fails_clearly
 from kubeadm_deploys.operations.text_files import write_command
 from kubeadm_deploys.scripts import script
@@ -28,7 +28,7 @@ def repository_key(*, url: str, fingerprint: str, dest: str) -> Generator[String
     + fingerprint: the 40 hexadecimal digits that the key must have
     + dest: path of the keyring, written in binary form
     """
-    published = read(host, AptRepositoryKey, url=url).encode(errors="replace")
+    published = ask(host, AptRepositoryKey, url=url).encode(errors="replace")
     try:
         key = apt_key.pinned_key(published, fingerprint=fingerprint, now=datetime.now(UTC))
     except ValueError as error:

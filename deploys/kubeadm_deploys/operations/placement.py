@@ -8,7 +8,7 @@ from pyinfra import host, inventory, logger
 from pyinfra.api import Host, State, operation
 from pyinfra.api.command import FunctionCommand, StringCommand
 
-from kubeadm_deploys import cluster_run
+from kubeadm_deploys.cluster.leader import acts_for_cluster, ask_leader
 from kubeadm_deploys.cluster_record import ClusterRecord
 from kubeadm_deploys.facts.placement import NodeMarks, NodeMarksState
 from kubeadm_deploys.facts.reading import read
@@ -94,14 +94,14 @@ def nodes_marked(*, topology: Topology) -> Generator[FunctionCommand | StringCom
 
     + topology: the cluster; its leader does it
     """
-    run = cluster_run.CURRENT
-    if not run.speaks(host, topology):
+    election = ask_leader(host.state, topology)
+    if not acts_for_cluster(host, election):
         host.noop("another host does it")
         return
-    if not run.api_answers(topology):
+    if not election.api_answers:
         host.noop("no API server answers yet")
         return
-    leader = run.leader(topology)
+    leader = inventory.get_host(election.leader)
     found = read(leader, NodeMarks)
     everyone = {
         node.name: WantedNode(

@@ -20,7 +20,7 @@ from kubeadm_deploys.facts.cluster_members import ClusterMembers
 from kubeadm_deploys.facts.etcd import EtcdHealth, EtcdMembers, etcdctl
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode
 from kubeadm_deploys.facts.local_proxy import LocalProxy
-from kubeadm_deploys.facts.reading import read
+from kubeadm_deploys.facts.reading import ask
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
 from kubeadm_deploys.operations.api_endpoint import resolve_commands
@@ -59,14 +59,14 @@ def others_moved(
 def _moves(
     machine: Host, *, topology: Topology, endpoint: str, address: str, leaving: str
 ) -> list[StringCommand]:
-    found = read(machine, ApiEndpoint)
+    found = ask(machine, ApiEndpoint)
     current = hosts_file.address_of(found.hosts_files.get(HOSTS_FILE, ""), name=endpoint)
     if current == leaving:
         return resolve_commands(found, endpoint=endpoint, address=address)
     if current != local_proxy.ADDRESS:
         return []
     wanted = local_proxy.configuration(topology)
-    loaded = read(machine, LocalProxy, unit=local_proxy.UNIT, paths=(local_proxy.LOADED_FILE,)).files
+    loaded = ask(machine, LocalProxy, unit=local_proxy.UNIT, paths=(local_proxy.LOADED_FILE,)).files
     if loaded.get(local_proxy.LOADED_FILE) == sha256(wanted):
         return []
     return [
@@ -86,7 +86,7 @@ def drained(*, through: Host, node: str, timeout: int) -> Generator[FunctionComm
     + node: name of the node
     + timeout: seconds for all of it
     """
-    registered = read(through, ClusterMembers).nodes.get(node)
+    registered = ask(through, ClusterMembers).nodes.get(node)
     if registered is None:
         host.noop("the node is gone already")
         return
@@ -107,10 +107,10 @@ def api_server_stopped(
     + node: name of the node
     + ip: its address
     """
-    if not read(machine, KubeadmNode).is_control_plane:
+    if not ask(machine, KubeadmNode).is_control_plane:
         host.noop("no API server is to run there")
         return
-    etcd, healthy = read(through, EtcdMembers), read(through, EtcdHealth)
+    etcd, healthy = ask(through, EtcdMembers), ask(through, EtcdHealth)
     if refusal := quorum_refusal(etcd, name=node, ip=ip, healthy=healthy):
         yield failed(f"{node}: {refusal}; its API server was left running")
         return
@@ -128,14 +128,14 @@ def etcd_member_removed(
     + node: name of the node
     + ids: of its members, as they were when the run was prepared
     """
-    etcd = read(through, EtcdMembers)
+    etcd = ask(through, EtcdMembers)
     members = [member for member in etcd if member.id in ids]
     if not members:
         host.noop("it is not a member of etcd")
         return
     for member in members:
         if member.joined and (
-            refusal := quorum_refusal(etcd, name=member.name, healthy=read(through, EtcdHealth))
+            refusal := quorum_refusal(etcd, name=member.name, healthy=ask(through, EtcdHealth))
         ):
             yield failed(f"{node}: {refusal}; it was left in etcd")
             return
@@ -150,7 +150,7 @@ def node_deleted(*, through: Host, node: str) -> Generator[FunctionCommand, None
     + through: a control plane that stays
     + node: name of the node
     """
-    if node not in read(through, ClusterMembers).nodes:
+    if node not in ask(through, ClusterMembers).nodes:
         host.noop("the node is gone already")
         return
     yield FunctionCommand(_run, (through, f"{KUBECTL} delete node {shlex.quote(node)}"), {})
@@ -166,7 +166,7 @@ def gone(*, through: Host, node: str) -> Generator[StringCommand, None, None]:
     """
     if not host.state.is_executing:
         return
-    members = read(through, ClusterMembers)
+    members = ask(through, ClusterMembers)
     if node in members.nodes or any(member.name == node for member in members.etcd):
         yield failed(f"{node} is still in the cluster, see above; its machine was left as it is")
 

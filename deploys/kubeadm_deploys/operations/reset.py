@@ -11,7 +11,7 @@ from kubeadm_deploys import hosts_file
 from kubeadm_deploys.facts.api_endpoint import ApiEndpoint
 from kubeadm_deploys.facts.cluster_traces import ClusterTraces
 from kubeadm_deploys.facts.kubeadm_node import SAVED_ETCD, KubeadmNode
-from kubeadm_deploys.facts.reading import read
+from kubeadm_deploys.facts.reading import ask
 from kubeadm_deploys.operations.failure import fails_clearly
 from kubeadm_deploys.operations.text_files import write_command
 from kubeadm_deploys.scripts import script
@@ -34,7 +34,7 @@ def cleaning(machine: Host, *, keep: bool) -> Generator[StringCommand, None, Non
     if not keep:
         yield clean_command()
         return
-    found = read(machine, KubeadmNode)
+    found = ask(machine, KubeadmNode)
     saved = f"{SAVED_ETCD}/{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     yield clean_command(saved=saved)
     if "etcd" in found.files:
@@ -57,7 +57,7 @@ def cleaned(
     + keep_etcd: whether data of etcd are renamed and kept
     """
     given_up = () if keep_etcd else (SAVED_ETCD,)
-    if not read(host, ClusterTraces, endpoint=endpoint, paths=(*paths, *given_up)):
+    if not ask(host, ClusterTraces, endpoint=endpoint, paths=(*paths, *given_up)):
         host.noop("nothing of a cluster is here")
         return
     yield from cleaning(host, keep=keep_etcd)
@@ -71,7 +71,7 @@ def cleaned(
             "; fi",
         )
     yield StringCommand("rm --recursive --force", *map(QuoteString, paths), "&& systemctl daemon-reload")
-    texts = read(host, ApiEndpoint).hosts_files
+    texts = ask(host, ApiEndpoint).hosts_files
     without = {path: hosts_file.without_name(text, name=endpoint) for path, text in texts.items()}
     if differing := {path: text for path, text in without.items() if text != texts[path]}:
         yield write_command({path: text.encode(errors="surrogateescape") for path, text in differing.items()})

@@ -1,12 +1,19 @@
 #!/bin/sh
-# $1 the time in seconds, $2 the node's address, $3 the MAC of its interface, or nothing
+# $1 the time in seconds, 0 to look and not to wait, $2 the node's address, $3 the MAC of its interface, or nothing
 #
 # A machine that is a node already is past its provisioning: what cloud-init says there is old, and asking it takes
 # half a second. Without a MAC there is nothing to wait for: then a wrong address is likelier than a late interface.
 deadline=$(($(date +%s) + $1))
 if command -v cloud-init > /dev/null && [ ! -e /etc/kubernetes/kubelet.conf ]; then
-  said=$(timeout "$1" cloud-init status --wait --long 2>&1 < /dev/null)
-  echo "cloud_init $?"
+  if [ "$1" = 0 ]; then
+    said=$(timeout 30 cloud-init status --long 2>&1 < /dev/null)
+    status=$?
+    case $said in *'status: done'*|*'status: disabled'*|*'status: error'*|*'status: degraded'*) ;; *) status=124 ;; esac
+  else
+    said=$(timeout "$1" cloud-init status --wait --long 2>&1 < /dev/null)
+    status=$?
+  fi
+  echo "cloud_init $status"
   echo "cloud_init_said $(printf %s "$said" | base64 -w 0)"
 fi
 echo "hostname $(hostname)"

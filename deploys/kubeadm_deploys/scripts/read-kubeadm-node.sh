@@ -27,6 +27,10 @@ if [ -n "$last" ] && [ ! -s "manifests/$last.yaml" ]; then echo "backup:$last /e
 if grep -qs kubelet-client-current.pem kubelet.conf; then echo 'rotating'; fi
 if [ -f kubelet.conf ]; then echo "server $(sed -n 's/^ *server: *//p' kubelet.conf | head -n 1)"; fi
 if [ -f admin.conf ]; then echo "cluster-name $(sed -n 's/^  name: *//p' admin.conf | head -n 1)"; fi
+for key in certificate-authority-data client-certificate-data client-key-data; do
+  value=$(sed -n "s/^ *$key: *//p" admin.conf 2> /dev/null | head -n 1)
+  if [ -n "$value" ]; then echo "admin:$key $(printf %s "$value" | sha256sum | cut -c1-64)"; fi
+done
 if [ -f pki/ca.crt ]; then echo "ca $(base64 -w 0 pki/ca.crt)"; fi
 client=/var/lib/kubelet/pki/kubelet-client-current.pem
 if [ -f $client ]; then echo "client $(sed -n '/BEGIN CERT/,/END CERT/p; /END CERT/q' $client | base64 -w 0)"; fi

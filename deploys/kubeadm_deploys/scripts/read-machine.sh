@@ -1,6 +1,6 @@
 #!/bin/sh
-# $1 the Kubernetes release that is wanted, $2 where its repository's key is, $3 the programs and $4 the paths of the
-# disks, both with blanks between them, $5 the folder of etcd's data that were kept, other arguments URLs to try
+# $1 the programs and $2 the paths of the disks, both with blanks between them, $3 the folder of etcd's data that were
+# kept
 #
 # A program that is missing leaves its lines out, or the kernel's own files say the same.
 #
@@ -9,8 +9,7 @@
 now() { date +%s.%N; }
 has() { command -v "$1" > /dev/null 2>&1; }
 echo "started $(now)"
-wanted=$1 key=$2 tools=$3 disks=$4 saved=$5
-shift 5
+tools=$1 disks=$2 saved=$3
 # shellcheck source=/dev/null
 (. /etc/os-release && echo "os $ID ${VERSION_ID:-}") 2> /dev/null
 echo "architecture $(dpkg --print-architecture 2> /dev/null || uname -m)"
@@ -77,39 +76,5 @@ ls -A /var/lib/etcd 2> /dev/null | grep -vxF -e lost+found -e "${saved##*/}" | s
 kubelet=$(dpkg-query --show --showformat '${db:Status-Status} ${Version}' kubelet 2> /dev/null)
 case $kubelet in 'installed '*) echo "kubelet ${kubelet#installed }" ;; esac
 echo "api-server $(sed -n 's/^ *image: .*\/kube-apiserver:v//p' /etc/kubernetes/manifests/kube-apiserver.yaml 2> /dev/null)"
-
-# A node that has the wanted release has nothing to fetch.
-case $kubelet in "installed $wanted-"*) if [ -e /etc/kubernetes/kubelet.conf ]; then set --; key=; fi ;; esac
-probe() {
-  if has curl; then
-    said=$(curl --silent --show-error --head --output /dev/null --max-time 8 "$1" 2>&1)
-    status=$?
-  else
-    server=${1#*://}; server=${server%%/*}
-    case $server in
-      \[*\]:*|[!\[]*:*) port=${server##*:}; server=${server%:*} ;;
-      *) case $1 in https:*) port=443 ;; *) port=80 ;; esac ;;
-    esac
-    server=${server#\[}; server=${server%\]}
-    status=0; said=
-    # shellcheck disable=SC2016 # bash has them from its own arguments.
-    if ! timeout 8 getent ahosts "$server" > /dev/null 2>&1; then
-      status=6; said="no address is known for $server"
-    elif has bash && ! timeout 8 bash -c ': < "/dev/tcp/$0/$1"' "$server" "$port" 2> /dev/null; then
-      status=7; said="$server does not answer on port $port"
-    fi
-  fi
-  printf 'probe:%s %s %s\n' "$1" "$status" "$(printf %s "$said" | tr '\n' ' ')"
-}
-published_key() {
-  work=$(mktemp -d) || return
-  if timeout 8 /usr/lib/apt/apt-helper -qq -o Acquire::Retries=0 download-file "$key" "$work/key" > /dev/null 2>&1; then
-    echo "published-key $(base64 -w 0 "$work/key")"
-  fi
-  rm -rf "$work"
-}
-for url in "$@"; do probe "$url" & done
-if [ -n "$key" ]; then published_key & fi
-wait
 echo "finished $(now)"
 exit 0

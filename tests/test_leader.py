@@ -10,12 +10,16 @@ from pyinfra.api import State
 from pyinfra.api.exceptions import DeployError
 from pyinfra.connectors.fake import FakeConnector
 
-from kubeadm_deploys import cluster_run
-from kubeadm_deploys.cluster_run import ClusterRun
+from kubeadm_deploys.cluster import leader
+from kubeadm_deploys.cluster.deferred_check import DeferredCheck
+from kubeadm_deploys.cluster.leader import ask_leader, ask_planned_leader, wait_for_kubeadm
+from kubeadm_deploys.cluster.members import ask_members, ask_planned_members, begin_again
+from kubeadm_deploys.facts.answers import answers_of
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
-from kubeadm_deploys.facts.kubeadm_node import MANIFESTS
-from kubeadm_deploys.facts.reading import NotRead
+from kubeadm_deploys.facts.kubeadm_node import MANIFESTS, KubeadmNode, KubeadmNodeState
+from kubeadm_deploys.facts.reading import NotRead, read
 from kubeadm_deploys.nodes import Node, Topology
+from kubeadm_deploys.run_parts import Decisions
 from tests.fake_answers import frame_answers
 from tests.pyinfra_hosts import fake_hosts
 
@@ -60,8 +64,8 @@ def hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fake hosts whose answers are framed, and no waiting for what does not come."""
     monkeypatch.setattr(FakeConnector, "_lookup_response", FakeConnector._lookup_response)
     frame_answers()
-    monkeypatch.setattr(cluster_run, "_API_SECONDS", 0)
-    monkeypatch.setattr(cluster_run, "sleep", lambda _: None)
+    monkeypatch.setattr(leader, "API_SECONDS", 0)
+    monkeypatch.setattr(leader, "sleep", lambda _: None)
 
 
 def machines(*responses: Responses) -> Mapping[str, Responses]:
@@ -84,19 +88,18 @@ UNREADABLE = [{"<<< KubeadmNode": FAILS}, {"<<<": FAILS}]
 
 
 def test_a_cluster_is_found(alive: State) -> None:
-    run = ClusterRun()
-    election = run.election(TOPOLOGY)
+    election = ask_leader(alive, TOPOLOGY)
     assert (election.leader, election.exists, election.problem) == (NODES[0].host, True, "")
-    members = run.members(TOPOLOGY)
+    members = ask_members(alive, TOPOLOGY)
     assert members is not None and list(members.nodes) == ["cp-1"]
-    assert run.api_answers(TOPOLOGY)
+    assert election.api_answers
 
 
 @pytest.mark.parametrize("answers", UNREADABLE)
 def test_a_control_plane_whose_first_question_fails_is_not_an_empty_machine(answers: Responses) -> None:
     for executing in (False, True):
-        with fake_hosts(machines(answers, BARE, BARE), executing=executing):
-            election = ClusterRun().election(TOPOLOGY)
+        with fake_hosts(machines(answers, BARE, BARE), executing=executing) as state:
+            election = ask_leader(state, TOPOLOGY)
         assert not election.exists
         assert "cp-1 could not be read (sh: 1: Cannot fork), and may have one" in election.problem
 
@@ -105,55 +108,54 @@ def test_a_control_plane_whose_first_question_fails_is_not_an_empty_machine(answ
 def test_a_cluster_that_stops_to_answer_while_operations_run_is_still_there(
     alive: State, answers: Responses
 ) -> None:
-    run = ClusterRun()
-    run.election(TOPOLOGY)
+    ask_leader(alive, TOPOLOGY)
     alive.is_executing = True
     becomes(alive, 1, answers)
-    election = run.election(TOPOLOGY)
+    election = ask_leader(alive, TOPOLOGY)
     assert election.exists and not election.healthy
     assert "cannot be found any more" in election.problem
-    assert not run.api_answers(TOPOLOGY)
-    assert run.members(TOPOLOGY) is None
+    assert not election.api_answers
+    assert ask_members(alive, TOPOLOGY) is None
 
 
 def test_what_is_read_again_is_read_from_the_machines(alive: State) -> None:
-    run = ClusterRun()
-    run.planned(TOPOLOGY)
-    assert run.members_planned(TOPOLOGY) is not None
+    answers_of(alive).keep()
+    assert ask_planned_members(alive, TOPOLOGY) is not None
     becomes(alive, 2, {"<<< KubeadmNode": ["machine-id other", "have:kubelet.conf"]})
     joined = control_plane()
     joined["<<< ClusterMembers"] = [*joined["<<< ClusterMembers"], "node:worker-1 machine=w ready=True"]
     becomes(alive, 1, joined)
     host = alive.inventory.get_host(NODES[1].host)
-    assert run.found(host).machine_id == "m"
-    run.read_again(TOPOLOGY)
-    assert run.found(host).machine_id == "other"
-    members = run.members_planned(TOPOLOGY)
+    assert read(host, KubeadmNode).machine_id == "m"
+    answers_of(alive).begin_again()
+    begin_again(alive)
+    assert read(host, KubeadmNode).machine_id == "other"
+    members = ask_planned_members(alive, TOPOLOGY)
     assert members is not None and "worker-1" in members.nodes
 
 
 def test_what_is_read_again_does_not_make_a_cluster_stop_to_exist(alive: State) -> None:
-    run = ClusterRun()
-    run.planned(TOPOLOGY)
+    ask_planned_leader(alive, TOPOLOGY)
     becomes(alive, 1, BARE)
-    run.read_again(TOPOLOGY)
-    assert run.planned(TOPOLOGY).exists
-    assert "cannot be found any more" in run.planned(TOPOLOGY).problem
-    assert run.members_planned(TOPOLOGY) is None
+    begin_again(alive)
+    election = ask_planned_leader(alive, TOPOLOGY)
+    assert election.exists
+    assert "cannot be found any more" in election.problem
+    assert ask_planned_members(alive, TOPOLOGY) is None
 
 
 def test_members_of_which_nothing_was_read_are_an_error_and_not_nobody() -> None:
     said = "could not read cluster members: sh: 1: Cannot fork"
     answers = machines(control_plane(ClusterMembers=FAILS), BARE, BARE)
-    with fake_hosts(answers), pytest.raises(NotRead, match=said):
-        ClusterRun().members(TOPOLOGY)
+    with fake_hosts(answers) as state, pytest.raises(NotRead, match=said):
+        ask_members(state, TOPOLOGY)
 
 
 def test_members_are_empty_without_a_cluster_and_unknown_while_its_api_is_down() -> None:
-    with fake_hosts(machines(BARE, BARE, BARE)):
-        assert ClusterRun().members(TOPOLOGY) == ClusterMembersState()
-    with fake_hosts(machines(control_plane(api="not ready: etcd"), BARE, BARE)):
-        assert ClusterRun().members(TOPOLOGY) is None
+    with fake_hosts(machines(BARE, BARE, BARE)) as state:
+        assert ask_members(state, TOPOLOGY) == ClusterMembersState()
+    with fake_hosts(machines(control_plane(api="not ready: etcd"), BARE, BARE)) as state:
+        assert ask_members(state, TOPOLOGY) is None
 
 
 STARTING = "not ready: connection refused"
@@ -175,8 +177,8 @@ STARTING = "not ready: connection refused"
 def test_only_an_etcd_that_was_asked_and_holds_nothing_is_no_cluster(
     answers: Responses, stored_nothing: bool
 ) -> None:
-    with fake_hosts(machines(answers, BARE, BARE), executing=True):
-        election = ClusterRun().election(TOPOLOGY)
+    with fake_hosts(machines(answers, BARE, BARE), executing=True) as state:
+        election = ask_leader(state, TOPOLOGY)
     assert election.stored_nothing is stored_nothing
     assert election.exists is not stored_nothing
     assert bool(election.problem) is not stored_nothing
@@ -185,8 +187,8 @@ def test_only_an_etcd_that_was_asked_and_holds_nothing_is_no_cluster(
 @pytest.mark.parametrize("second", [{"<<< KubeadmNode": FAILS}, control_plane(api=STARTING, rotating=False)])
 def test_an_empty_etcd_is_no_proof_beside_a_machine_that_may_have_the_cluster(second: Responses) -> None:
     first = control_plane(api=STARTING, rotating=False, EtcdKeys=[])
-    with fake_hosts(machines(first, second, BARE), executing=True):
-        election = ClusterRun().election(TOPOLOGY)
+    with fake_hosts(machines(first, second, BARE), executing=True) as state:
+        election = ask_leader(state, TOPOLOGY)
     assert election.exists and election.problem
 
 
@@ -202,33 +204,34 @@ def test_kubeadm_that_an_earlier_run_left_at_work_is_waited_for(
         if len(waits) == 3:
             becomes(alive, 2, BARE)
 
-    monkeypatch.setattr(cluster_run, "sleep", sleep)
-    assert ClusterRun().found_now(host).machine_id == "m"
+    monkeypatch.setattr(leader, "sleep", sleep)
+    found = wait_for_kubeadm(host)
+    assert isinstance(found, KubeadmNodeState) and found.machine_id == "m"
     assert len(waits) == 3
     becomes(alive, 2, {"<<< KubeadmNode": ["kubeadm-runs"]})
-    monkeypatch.setattr(cluster_run, "KUBEADM_SECONDS", 0)
+    monkeypatch.setattr(leader, "KUBEADM_SECONDS", 0)
     with pytest.raises(DeployError, match="@fake/cp-2: kubeadm of an earlier run has not ended"):
-        ClusterRun().found_now(host)
+        wait_for_kubeadm(host)
 
 
 def test_a_check_that_waits_for_the_api_is_made_once_and_told_to_all() -> None:
-    run = ClusterRun()
-    run.check_deferred()
+    deferred = DeferredCheck()
+    deferred.make()
     made: list[str] = []
 
     def check() -> None:
         made.append("check")
         raise DeployError("cp-1: something was found")
 
-    run.deferred_check = check
+    deferred.check = check
     for _ in range(3):
         with pytest.raises(DeployError, match="something was found"):
-            run.check_deferred()
+            deferred.make()
     assert made == ["check"]
 
 
 def test_what_is_decided_once_is_decided_by_the_first_who_asks() -> None:
-    run = ClusterRun()
+    run = Decisions()
     assert [run.once("removal", partial(str, number)) for number in range(3)] == ["0", "0", "0"]
     assert run.once("reset", lambda: "other") == "other"
 

@@ -1,0 +1,4 @@
+#!/bin/sh
+# Arguments are the files whose sums are wanted.
+. library/print-files.sh
+print_files "$@"
