@@ -9,6 +9,7 @@ from pyinfra.api import State, deploy
 from pyinfra.api.exceptions import DeployError
 
 from kubeadm_deploys import cluster_run
+from kubeadm_deploys.election import Election
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState, RegisteredNode
 from kubeadm_deploys.facts.etcd import EtcdHealth, EtcdMember
@@ -131,6 +132,62 @@ def etcd_members_of(name: str, *, node: Node | None, etcd: Sequence[EtcdMember])
     return tuple(dict.fromkeys((*by_name, *by_address)))
 
 
+def planned_removal(
+    topology: Topology,
+    *,
+    name: str,
+    listed: Node | None,
+    found: KubeadmNodeState | None,
+    election: Election,
+    members: ClusterMembersState,
+    force: bool,
+) -> Removal:
+    """Decide how a node is removed: whether its machine is cleaned, who coordinates, and which members etcd loses.
+
+    ``listed`` is the node as the inventory has it, ``found`` what was read on its machine, None when that has no part
+    in the run. What etcd's majority says of it is for ``majority_refusal``.
+
+    Raises:
+        DeployError: it must not be removed.
+    """
+    machine = listed if found else None
+    if machine and found:
+        if refusal := machine_refusal(
+            found, node=machine, members=members, cluster_ca=election.ca_certificate
+        ):
+            raise DeployError(f"{machine.host}: {refusal}; no changes were made")
+        if not is_machine_of(members.nodes.get(name), found=found):
+            machine = None
+    leader = topology.node(election.leader)
+    coordinator = next((each for each in (leader, *election.healthy) if each.name != name), None)
+    if coordinator is None:
+        raise DeployError(
+            f"{name}: no other control plane answers that could take it out of the cluster; no changes were made; "
+            "to give up the whole cluster use deploys/reset.py"
+        )
+    if machine is None and not force:
+        raise DeployError(
+            f"{name}: its machine cannot be reached (stopped, not in the inventory, or another one has its name there), "
+            "so its pods may still run; "
+            "no changes were made; start it, or add --data force=true if it is lost"
+        )
+    return Removal(
+        name=name,
+        listed=listed,
+        machine=machine,
+        coordinator=coordinator,
+        members=etcd_members_of(name, node=listed, etcd=members.etcd),
+    )
+
+
+def majority_refusal(removal: Removal, *, etcd: tuple[EtcdMember, ...], healthy: frozenset[str]) -> str:
+    """Why etcd cannot do without the members that leave, empty when it can. ``healthy`` as in ``quorum_refusal``."""
+    for member in removal.members:
+        if member.joined and (refusal := quorum_refusal(etcd, name=member.name, healthy=healthy)):
+            return f"{removal.name}: {refusal}; no changes were made"
+    return ""
+
+
 @deploy("Removal")
 def remove_node(
     *, options: ClusterOptions, topology: Topology, node: str, force: bool, drain_timeout: int
@@ -208,36 +265,21 @@ def _find(state: State, *, options: ClusterOptions, topology: Topology, node: st
             "whole cluster use deploys/reset.py"
         )
     name, listed = choose(topology, name=node, limited_to=limited_to, members=members)
-    registered = members.nodes.get(name)
-    machine = listed if listed and listed.host in active else None
-    if machine:
-        found = run.found(inventory.get_host(machine.host))
-        if refusal := machine_refusal(
-            found, node=machine, members=members, cluster_ca=election.ca_certificate
-        ):
-            raise DeployError(f"{machine.host}: {refusal}; no changes were made")
-        if not is_machine_of(registered, found=found):
-            machine = None
-    leader = topology.node(election.leader)
-    coordinator = next((each for each in (leader, *election.healthy) if each.name != name), None)
-    if coordinator is None:
-        raise DeployError(
-            f"{name}: no other control plane answers that could take it out of the cluster; no changes were made; "
-            "to give up the whole cluster use deploys/reset.py"
-        )
-    if machine is None and not force:
-        raise DeployError(
-            f"{name}: its machine cannot be reached (stopped, not in the inventory, or another one has its name there), "
-            "so its pods may still run; "
-            "no changes were made; start it, or add --data force=true if it is lost"
-        )
-    leaving = etcd_members_of(name, node=listed, etcd=members.etcd)
-    if any(member.joined for member in leaving):
-        healthy = read(inventory.get_host(coordinator.host), EtcdHealth)
-        for member in leaving:
-            if refusal := quorum_refusal(members.etcd, name=member.name, healthy=healthy):
-                raise DeployError(f"{name}: {refusal}; no changes were made")
-    return Removal(name=name, listed=listed, machine=machine, coordinator=coordinator, members=leaving)
+    here = listed is not None and listed.host in active
+    removal = planned_removal(
+        topology,
+        name=name,
+        listed=listed,
+        found=run.found(inventory.get_host(listed.host)) if listed and here else None,
+        election=election,
+        members=members,
+        force=force,
+    )
+    if any(member.joined for member in removal.members):
+        healthy = read(inventory.get_host(removal.coordinator.host), EtcdHealth)
+        if refusal := majority_refusal(removal, etcd=members.etcd, healthy=healthy):
+            raise DeployError(refusal)
+    return removal
 
 
 def _find_again(find: partial[Removal], planned: Removal, *, topology: Topology) -> None:

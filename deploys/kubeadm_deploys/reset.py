@@ -117,21 +117,40 @@ def _refuse(state: State, *, options: ClusterOptions, topology: Topology, force:
     if force:
         return
     members = run.members_planned(topology) if not election.problem else None
-    reason = why_it_goes_on(
+    if refusal := reset_refusal(
         topology,
-        active=active,
+        found=found,
         control_planes=run.found_on_control_planes(topology),
         election=election,
         members=members,
+    ):
+        raise DeployError(refusal)
+
+
+def reset_refusal(
+    topology: Topology,
+    *,
+    found: Mapping[str, KubeadmNodeState],
+    control_planes: Mapping[str, KubeadmNodeState | NotRead],
+    election: Election,
+    members: ClusterMembersState | None,
+) -> str:
+    """Why the machines of this run are not cleaned without force, empty when they are.
+
+    ``found`` is what was read on them, by host, ``control_planes`` on every control plane of the inventory.
+    """
+    reason = why_it_goes_on(
+        topology, active=found.keys(), control_planes=control_planes, election=election, members=members
     )
-    leaving = [topology.node(name).name for name in active if is_part(found[name])]
-    if reason and leaving:
-        one = f" --data node={leaving[0]}" if len(leaving) == 1 else " --data node=NAME"
-        raise DeployError(
-            f"{', '.join(leaving)}: part of a cluster that goes on without {'it' if len(leaving) == 1 else 'them'} "
-            f"({reason}); no changes were made; remove single nodes with deploys/remove_node.py{one}, or leave --limit out "
-            "to give up the whole cluster; --data force=true resets the machines all the same"
-        )
+    leaving = [topology.node(name).name for name, state in found.items() if is_part(state)]
+    if not (reason and leaving):
+        return ""
+    one = f" --data node={leaving[0]}" if len(leaving) == 1 else " --data node=NAME"
+    return (
+        f"{', '.join(leaving)}: part of a cluster that goes on without {'it' if len(leaving) == 1 else 'them'} "
+        f"({reason}); no changes were made; remove single nodes with deploys/remove_node.py{one}, or leave --limit out "
+        "to give up the whole cluster; --data force=true resets the machines all the same"
+    )
 
 
 def is_part(found: KubeadmNodeState) -> bool:

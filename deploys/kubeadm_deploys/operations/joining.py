@@ -21,9 +21,10 @@ from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.etcd import ETCDCTL, EtcdHealth, EtcdMembers
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState, NodeState
 from kubeadm_deploys.facts.reading import read
+from kubeadm_deploys.kubeadm_steps import join_step
 from kubeadm_deploys.mark_checks import ROLE_PREFIX
 from kubeadm_deploys.marks import taint_argument, wanted_taints
-from kubeadm_deploys.membership import join_refusal, needs_registration, standing
+from kubeadm_deploys.membership import needs_registration, standing
 from kubeadm_deploys.nodes import EXCLUDED_FROM_LOAD_BALANCERS, Node, Topology
 from kubeadm_deploys.operations import direct, shared_pki
 from kubeadm_deploys.operations.api_endpoint import resolve_commands
@@ -92,34 +93,25 @@ def joined(
         return
     with run.control_plane_turn if control_plane else nullcontext():
         found, members = run.found_now(host), run.members(topology, anew=True)
-        if members is None:
-            yield failed(
-                "the cluster's API does not answer, so it is not known what this machine is in the cluster"
-            )
-            return
-        election = run.election(topology)
-        if refusal := join_refusal(
-            topology, node=node, found=found, election=election, members=members, endpoint=endpoint
-        ):
-            yield failed(f"{refusal}; no changes were made to it")
-            return
-        state = standing(
-            found, node=node, control_plane=control_plane, cluster_ca=election.ca_certificate, members=members
+        step = join_step(
+            topology,
+            node=node,
+            found=found,
+            election=run.election(topology),
+            members=members,
+            endpoint=endpoint,
         )
-        if state is NodeState.MEMBER:
+        if step.refusal or members is None:
+            yield failed(step.refusal)
+        elif step.member:
             yield from _completed(node=node, control_plane=control_plane, found=found, members=members)
-        elif run.leads(host, topology):
-            yield failed(
-                "leads the cluster, yet the cluster does not count it as a member; no changes were made to it; look at "
-                "'kubectl get nodes' and 'etcdctl member list' there"
-            )
         else:
             yield from _join(
                 topology=topology,
                 node=node,
                 endpoint=endpoint,
                 port=port,
-                clean=state is not NodeState.ABSENT,
+                clean=step.clean,
                 found=found,
                 members=members,
                 document=document,

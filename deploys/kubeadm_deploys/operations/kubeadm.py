@@ -21,10 +21,9 @@ from kubeadm_deploys.facts.kubeadm_node import (
     MANIFESTS,
     KubeadmNode,
     KubeadmNodeState,
-    NodeState,
-    node_state,
 )
 from kubeadm_deploys.facts.reading import read
+from kubeadm_deploys.kubeadm_steps import finish_refusal, init_step, remaining_phases
 from kubeadm_deploys.kubeconfig_file import set_aside
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
@@ -106,11 +105,9 @@ def _create(
     run = cluster_run.CURRENT
     if host.state.is_executing:
         found = read(host, KubeadmNode)
-        state = node_state(found)
-        if state is NodeState.FOREIGN or (found.has_cluster and not run.election(topology).stored_nothing):
-            yield failed(
-                "has data of a cluster that were not there a moment ago; no cluster was created; run again"
-            )
+        step = init_step(found, election=run.election(topology))
+        if step.refusal:
+            yield failed(step.refusal)
             return
         try:
             aside = set_aside(kubeconfig, cluster_name=cluster_name, now=datetime.now(UTC))
@@ -119,7 +116,7 @@ def _create(
             return
         if aside:
             logger.warning(f"--> Warning: {kubeconfig} was of an earlier cluster, and is now {aside}")
-        if state is not NodeState.ABSENT:
+        if step.clean:
             yield from cleaning(host, keep=True)
     yield kubeadm("init", "--skip-token-print", f"--ignore-preflight-errors={CHECKED_BY_US}", stdin=document)
     run.token_exists = True
@@ -133,20 +130,13 @@ def _finish(*, topology: Topology, node_name: str, document: str) -> Generator[S
         host.noop("the cluster is there")
         return
     run = cluster_run.CURRENT
-    addons = [name for name in ("kube-proxy", "coredns") if name in missing]
-    if set(missing) == set(addons):
-        # What an init does last. What it does before would take changes that were made since for errors.
-        if len(addons) == 2 and not run.found(host).has_joined:
-            yield kubeadm("init", "phase", "kubelet-finalize", "all", stdin=document)
-        for addon in addons:
-            yield kubeadm("init", "phase", "addon", addon, stdin=document)
+    phases = remaining_phases(missing, has_joined=run.found(host).has_joined)
+    if phases is not None:
+        for phase in phases:
+            yield kubeadm("init", "phase", *phase, stdin=document)
         return
-    others = _others(run, topology, node_name=node_name)
-    if others:
-        yield failed(
-            f"kubeadm init did not finish here ({', '.join(missing)} missing), yet the cluster has the nodes "
-            f"{', '.join(others)}; no changes were made to it; find out who removed them, and put them back"
-        )
+    if refusal := finish_refusal(missing, others=_others(run, topology, node_name=node_name)):
+        yield failed(refusal)
         return
     logger.info(
         f"--> {host.name}: finishing a kubeadm init that was interrupted ({', '.join(missing)} missing)"
