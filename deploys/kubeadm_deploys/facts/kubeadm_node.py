@@ -3,6 +3,7 @@
 import base64
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -194,6 +195,7 @@ def is_same_ca(one: str, other: str) -> bool:
     return not certificates(one).isdisjoint(certificates(other))
 
 
+@lru_cache(maxsize=1024)
 def certificates(pem: str) -> frozenset[bytes]:
     """The certificates of a PEM text; what cannot be understood counts as it is."""
     try:
@@ -203,6 +205,8 @@ def certificates(pem: str) -> frozenset[bytes]:
     return frozenset(each.public_bytes(Encoding.DER) for each in found)
 
 
+# A run with hundreds of machines compares the same few texts thousands of times.
+@lru_cache(maxsize=4096)
 def _is_issued(certificate: str, *, ca: str) -> bool:
     try:
         issued = x509.load_pem_x509_certificate(certificate.encode())
