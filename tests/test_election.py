@@ -188,6 +188,16 @@ def test_control_planes_of_two_clusters_are_no_cluster_to_work_on(second: Kubead
         assert words in elected.problem
 
 
+@pytest.mark.parametrize("others", [(ABSENT, ABSENT), (MEMBER, ABSENT)])
+def test_no_run_goes_on_without_a_ca_certificate_to_compare_machines_with(
+    others: tuple[KubeadmNodeState, KubeadmNodeState],
+) -> None:
+    without = dataclasses.replace(MEMBER, ca_certificate="")
+    elected = election(without, *others)
+    assert elected.exists
+    assert elected.problem.startswith("a has no CA certificate in /etc/kubernetes/pki/ca.crt, so nothing shows")
+
+
 def test_a_certificates_last_newline_does_not_make_another_of_it() -> None:
     with_newline = dataclasses.replace(MEMBER, ca_certificate=f"{OURS}\n")
     assert election(MEMBER, with_newline, ABSENT).problem == ""

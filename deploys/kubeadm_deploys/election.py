@@ -102,7 +102,16 @@ def _elect(topology: Topology, *, found: Found, able: frozenset[str]) -> Electio
 
 
 def different_clusters(members: list[Node], found: Found) -> str:
-    """That the control planes are not of one cluster and what to do, empty when they are."""
+    """That the control planes are not shown to be of one cluster and what to do, empty when they are.
+
+    Without the cluster's CA certificate no machine could be told from one of another cluster.
+    """
+    if unknown := [node.name for node in members if not _state(found, node).ca_certificate.strip()]:
+        return (
+            f"{', '.join(unknown)} {'have' if len(unknown) > 1 else 'has'} no CA certificate in "
+            "/etc/kubernetes/pki/ca.crt, so nothing shows which cluster that is; no changes were made; put it back from "
+            "another control plane or from a backup"
+        )
     by_ca: dict[str, list[str]] = {}
     for node in members:
         ca = _state(found, node).ca_certificate
