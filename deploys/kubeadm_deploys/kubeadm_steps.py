@@ -78,6 +78,8 @@ def join_step(
 
 def init_step(found: KubeadmNodeState, *, election: Election) -> InitStep:
     """Decide what is done with the leader of a cluster that does not exist yet."""
+    if election.problem:
+        return InitStep(refusal=election.problem)
     state = node_state(found)
     if state is NodeState.FOREIGN or (found.has_cluster and not election.stored_nothing):
         return InitStep(

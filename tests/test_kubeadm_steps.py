@@ -1,0 +1,41 @@
+"""What kubeadm is to do on a machine, decided from what was read."""
+
+from kubeadm_deploys.election import Election, elect
+from kubeadm_deploys.kubeadm_steps import InitStep, finish_refusal, init_step, remaining_phases
+from tests.machines import ABSENT, HALF, MEMBER, TOPOLOGY, A, B, not_read
+
+NO_CLUSTER = Election(leader=A.host, exists=False)
+
+
+def test_a_cluster_is_created_where_there_is_none_and_what_an_init_left_is_removed_before() -> None:
+    assert init_step(ABSENT, election=NO_CLUSTER) == InitStep()
+    assert init_step(HALF, election=NO_CLUSTER) == InitStep(clean=True)
+
+
+def test_no_cluster_is_created_where_one_has_appeared() -> None:
+    assert "has data of a cluster" in init_step(MEMBER, election=NO_CLUSTER).refusal
+    stored_nothing = Election(leader=A.host, exists=False, stored_nothing=True)
+    assert init_step(MEMBER, election=stored_nothing) == InitStep(clean=True)
+
+
+def test_a_section_that_is_called_alone_creates_no_cluster_beside_what_was_not_read() -> None:
+    found = {node.host: ABSENT for node in TOPOLOGY.control_planes}
+    election = elect(TOPOLOGY, found={**found, B.host: not_read(B)}, able=frozenset(found))
+    assert init_step(ABSENT, election=election).refusal == election.problem != ""
+
+
+def test_what_an_init_does_last_is_done_alone() -> None:
+    assert remaining_phases(["coredns"], has_joined=False) == (("addon", "coredns"),)
+    both = (("addon", "kube-proxy"), ("addon", "coredns"))
+    assert remaining_phases(["coredns", "kube-proxy"], has_joined=True) == both
+    assert remaining_phases(["coredns", "kube-proxy"], has_joined=False) == (
+        ("kubelet-finalize", "all"),
+        *both,
+    )
+    assert remaining_phases(["kubeadm-config", "coredns"], has_joined=False) is None
+
+
+def test_an_init_is_not_done_again_in_a_cluster_that_has_other_nodes() -> None:
+    assert finish_refusal(["kubeadm-config"], others=[]) == ""
+    said = finish_refusal(["kubeadm-config"], others=["w-2", "w-1"])
+    assert "kubeadm-config missing" in said and "the nodes w-1, w-2;" in said
