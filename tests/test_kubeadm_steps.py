@@ -1,8 +1,14 @@
 """What kubeadm is to do on a machine, decided from what was read."""
 
+import pytest
+
 from kubeadm_deploys.election import Election, elect
+from kubeadm_deploys.facts.cluster_members import ClusterMembersState
+from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
+from kubeadm_deploys.findings import Severity
 from kubeadm_deploys.kubeadm_steps import InitStep, finish_refusal, init_step, remaining_phases
-from tests.machines import ABSENT, HALF, MEMBER, TOPOLOGY, A, B, not_read
+from kubeadm_deploys.membership import join_findings
+from tests.machines import ABSENT, HALF, MEMBER, TOPOLOGY, WORKER, A, B, made_anew, not_read
 
 NO_CLUSTER = Election(leader=A.host, exists=False)
 
@@ -22,6 +28,22 @@ def test_a_section_that_is_called_alone_creates_no_cluster_beside_what_was_not_r
     found = {node.host: ABSENT for node in TOPOLOGY.control_planes}
     election = elect(TOPOLOGY, found={**found, B.host: not_read(B)}, able=frozenset(found))
     assert init_step(ABSENT, election=election).refusal == election.problem != ""
+
+
+@pytest.mark.parametrize(
+    "found", [WORKER, made_anew(WORKER), KubeadmNodeState(files=frozenset({"kubelet.conf"}))]
+)
+def test_no_cluster_is_created_on_a_worker_of_another_one(found: KubeadmNodeState) -> None:
+    assert "has the files of a cluster, but none of" in init_step(found, election=NO_CLUSTER).refusal
+    (finding,) = join_findings(
+        TOPOLOGY,
+        node=A,
+        found=found,
+        election=NO_CLUSTER,
+        members=ClusterMembersState(),
+        endpoint="api.kubernetes.internal",
+    )
+    assert (finding.check, finding.severity) == ("another-cluster", Severity.DANGER)
 
 
 def test_what_an_init_does_last_is_done_alone() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from kubeadm_deploys.election import Election
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState, NodeState, node_state
-from kubeadm_deploys.membership import join_refusal, standing
+from kubeadm_deploys.membership import JOINED_ANOTHER, join_refusal, standing
 from kubeadm_deploys.nodes import Node, Topology
 
 _ADDONS = ("kube-proxy", "coredns")
@@ -85,6 +85,8 @@ def init_step(found: KubeadmNodeState, *, election: Election) -> InitStep:
         return InitStep(
             refusal="has data of a cluster that were not there a moment ago; no cluster was created; run again"
         )
+    if found.is_worker:
+        return InitStep(refusal=f"{JOINED_ANOTHER[0]}; no cluster was created; {JOINED_ANOTHER[1]}")
     return InitStep(clean=state is not NodeState.ABSENT)
 
 

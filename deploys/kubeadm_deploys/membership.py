@@ -31,6 +31,10 @@ ANOTHER_CLUSTER = (
     "is a node of another cluster: its CA certificate is not the one of the inventory's control planes",
     "take it out of the inventory",
 )
+JOINED_ANOTHER = (
+    "has the files of a cluster, but none of the inventory's control planes has a cluster",
+    "take it out of the inventory; if its cluster is gone for good, clean it with deploys/reset.py",
+)
 ETCD_DATA = (
     "has etcd data in /var/lib/etcd that kubeadm did not create",
     "back it up and remove it if it is not needed",
@@ -198,12 +202,10 @@ def join_findings(
             check="another-cluster", found=said, cure="take it out of the inventory, or correct its address"
         )
         return
-    if not election.exists and (found.ca_certificate or found.client_certificate) and not control_plane:
-        yield refused(
-            check="another-cluster",
-            found="has the files of a cluster, but none of the inventory's control planes has a cluster",
-            cure="take it out of the inventory; if its cluster is gone for good, clean it with deploys/reset.py",
-        )
+    # An init that was interrupted leaves files on a control plane too, but none of a worker.
+    has_files = found.ca_certificate or found.client_certificate or found.is_worker
+    if not election.exists and has_files and (found.is_worker or not control_plane):
+        yield refused(check="another-cluster", found=JOINED_ANOTHER[0], cure=JOINED_ANOTHER[1])
         return
     if members is None:
         return

@@ -119,6 +119,11 @@ class KubeadmNodeState:
         return len(self.files & _CONTROL_PLANE_FILES) > 1
 
     @property
+    def is_worker(self) -> bool:
+        """Whether its files are those of a worker that has joined a cluster: an init makes a CA before kubelet.conf."""
+        return "kubelet.conf" in self.files and "pki/ca.key" not in self.files and not self.is_control_plane
+
+    @property
     def missing_manifests(self) -> tuple[str, ...]:
         """The static pods whose manifest is not there."""
         return tuple(name for name in MANIFESTS if f"manifests/{name}.yaml" not in self.files)
