@@ -179,7 +179,7 @@ def node_state(found: KubeadmNodeState, *, cluster_ca: str = "") -> NodeState:
     ``cluster_ca`` is the CA certificate of the cluster that it should belong to; without one, the machine
     itself says which cluster that is (the first control plane).
     """
-    if not found.files and not found.ca_certificate and not found.backups:
+    if not (found.files or found.ca_certificate or found.client_certificate or found.backups):
         return NodeState.ABSENT
     if is_of_another_cluster(found, cluster_ca=cluster_ca) or found.has_etcd_of_others:
         return NodeState.FOREIGN
