@@ -234,7 +234,7 @@ def test_data_of_another_etcd_are_refused() -> None:
 def test_a_role_does_not_change_by_itself() -> None:
     swapped = Topology(control_planes=(A, B, W), workers=(C,))
     assert "is a worker of the cluster" in refusal(
-        WORKER, topology=swapped, members=cluster(W, etcd=(voter(A), voter(W)))
+        WORKER, topology=swapped, members=cluster(W, etcd=(voter(A), voter(B)))
     )
     assert "is a control plane of the cluster" in refusal(
         MEMBER, node=C, topology=swapped, members=cluster(C)
@@ -371,6 +371,26 @@ def test_a_control_plane_that_has_lost_its_etcd_data_is_named() -> None:
     assert "has a vote in etcd, and no data of it in /var/lib/etcd" in refusal(
         lost, node=C, members=cluster(C)
     )
+
+
+@pytest.mark.parametrize("found", [HALF, WORKER])
+@pytest.mark.parametrize("members", [cluster(C), without(C)])
+def test_a_voter_whose_files_are_gone_is_not_called_a_worker(
+    found: KubeadmNodeState, members: ClusterMembersState
+) -> None:
+    said = refusal(found, node=C, members=members)
+    assert said.startswith("has a vote in etcd, and no data of it in /var/lib/etcd")
+    assert "worker" not in said
+
+
+@pytest.mark.parametrize("found", [HALF, WORKER, MEMBER])
+def test_a_voter_is_no_worker_whatever_its_files_look_like(found: KubeadmNodeState) -> None:
+    members = ClusterMembersState(etcd=(*VOTERS, voter(W)), nodes=NODES | {"w": registered()})
+    election = Election(leader=A.host, exists=True, ca_certificate=OURS)
+    *_, last = join_findings(
+        TOPOLOGY, node=W, found=found, election=election, members=members, endpoint=ENDPOINT
+    )
+    assert last.found.startswith("is a control plane of the cluster and cannot become a worker")
 
 
 def test_an_api_server_with_an_etcd_of_its_own_is_named_and_not_cleaned() -> None:

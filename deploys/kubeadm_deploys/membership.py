@@ -165,9 +165,10 @@ def has_vote(node: Node, *, members: ClusterMembersState) -> bool:
 
 def _is_control_plane(found: KubeadmNodeState, *, node: Node, members: ClusterMembersState) -> bool:
     """Which role a member has: by the cluster's word, since people copy files of control planes to workers."""
+    if has_vote(node, members=members):
+        return True
     registered = members.nodes.get(node.name)
-    counted = registered is None or registered.control_plane or has_vote(node, members=members)
-    return found.is_control_plane and counted
+    return found.is_control_plane and (registered is None or registered.control_plane)
 
 
 def needs_registration(*, node: Node, found: KubeadmNodeState, members: ClusterMembersState) -> bool:
@@ -283,16 +284,15 @@ def _identity_findings(
 
 def _etcd_findings(*, node: Node, found: KubeadmNodeState, members: ClusterMembersState) -> Iterator[Finding]:
     """Where a control plane and etcd's members do not go together."""
-    if not found.is_control_plane or not members.etcd:
-        return
     refused = partial(Finding, host=node.host, severity=Severity.DANGER, check="control-planes")
     votes = has_vote(node, members=members)
-    if votes and "etcd" not in found.files:
+    # A machine with nothing of kubeadm was replaced: it is joined in its old member's place.
+    if votes and "etcd" not in found.files and node_state(found) is not NodeState.ABSENT:
         yield refused(
             found="has a vote in etcd, and no data of it in /var/lib/etcd",
             cure=f"mount its disk, or remove it: deploys/remove_node.py --data node={node.name}",
         )
-    if not votes and found.api == "ok":
+    if members.etcd and not votes and found.is_control_plane and found.api == "ok":
         yield refused(
             found="its API server answers, and the cluster's etcd does not count it as a member: it has an etcd of its own",
             cure="find out which of the two the cluster is, and take the other one out of the inventory",
