@@ -346,7 +346,7 @@ def test_members_are_read() -> None:
     assert [state.votes(node.ip) for node in (A, B, W)] == [True, False, False]
 
 
-@pytest.mark.parametrize("output", [[], ["etcd "], ["node:a machine=m1 ready=True"], ["etcd {}"]])
+@pytest.mark.parametrize("output", [[], ["etcd "], ["node:a machine=m1 ready=True"], ["etcd {}"], ['etcd {"members": []}']])
 def test_an_answer_without_etcds_members_is_an_error_and_not_no_member(output: list[str]) -> None:
     with pytest.raises((KeyError, ValueError)):
         ClusterMembers().process(output)

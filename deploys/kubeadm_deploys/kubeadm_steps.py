@@ -51,7 +51,10 @@ def join_step(
     """Decide what is done with a machine while operations run. ``members`` is None while the API does not answer."""
     if members is None:
         return JoinStep(
-            refusal="the cluster's API does not answer, so it is not known what this machine is in the cluster"
+            refusal=(
+                "the cluster's API does not answer, so it is not known what this machine is in the cluster; no changes were "
+                "made to it; run again when it answers"
+            )
         )
     if refusal := join_refusal(
         topology, node=node, found=found, election=election, members=members, endpoint=endpoint

@@ -82,8 +82,15 @@ class EtcdKeys(FactBase[int]):
 
 
 def parse_members(text: str) -> tuple[EtcdMember, ...]:
-    """Read what ``MEMBERS`` printed."""
-    return tuple(_member(member) for member in json.loads(text)["members"])
+    """Read what ``MEMBERS`` printed.
+
+    Raises:
+        ValueError: it names nobody, although the etcd that was asked is a member itself.
+    """
+    members = tuple(_member(member) for member in json.loads(text)["members"])
+    if not members:
+        raise ValueError("etcd has named no member")
+    return members
 
 
 def _member(found: dict[str, Any]) -> EtcdMember:
