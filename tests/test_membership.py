@@ -247,6 +247,23 @@ def test_a_name_is_not_taken_from_another_machine(found: KubeadmNodeState) -> No
     assert "node_name 'w' is in the cluster already, under another machine" in said
 
 
+def test_without_a_machine_id_nobody_is_called_another_machine() -> None:
+    nameless = dataclasses.replace(WORKER, machine_id="")
+    assert refusal(nameless, members=cluster(W)).startswith(
+        "has no machine ID in /etc/machine-id, so it is not"
+    )
+
+
+@pytest.mark.parametrize("node", [W, C])
+def test_a_ready_node_whose_files_are_gone_is_not_joined_over_itself(node: Node) -> None:
+    members = cluster(node, etcd=(voter(A), voter(B)))
+    assert refusal(ABSENT, node=node, members=members).startswith(
+        f"is node {node.name} of the cluster, which is Ready, yet nothing of kubeadm is on it any more"
+    )
+    gone = cluster(node, etcd=(voter(A), voter(B)), found=NOT_READY)
+    assert refusal(ABSENT, node=node, members=gone) == ""
+
+
 def test_a_renamed_node_is_refused_and_not_cleaned() -> None:
     renamed = dataclasses.replace(W, name="worker-1")
     topology = Topology(control_planes=(A, B, C), workers=(renamed,))
@@ -346,7 +363,9 @@ def test_members_are_read() -> None:
     assert [state.votes(node.ip) for node in (A, B, W)] == [True, False, False]
 
 
-@pytest.mark.parametrize("output", [[], ["etcd "], ["node:a machine=m1 ready=True"], ["etcd {}"], ['etcd {"members": []}']])
+@pytest.mark.parametrize(
+    "output", [[], ["etcd "], ["node:a machine=m1 ready=True"], ["etcd {}"], ['etcd {"members": []}']]
+)
 def test_an_answer_without_etcds_members_is_an_error_and_not_no_member(output: list[str]) -> None:
     with pytest.raises((KeyError, ValueError)):
         ClusterMembers().process(output)

@@ -132,7 +132,7 @@ CHECKS = {
         waivable=False,
     ),
     "node-name": Check(
-        danger="the name of a node that is another machine",
+        danger="the name of a node that is another machine, or of a Ready one of which nothing is on the machine",
         cure="another `node_name`, or `deploys/remove_node.py`",
         eased=False,
         waivable=False,

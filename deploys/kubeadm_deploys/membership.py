@@ -249,6 +249,18 @@ def _identity_findings(
     """Where the API, etcd and the machine do not mean the same by this node."""
     refused = partial(Finding, host=node.host, severity=Severity.DANGER, check="node-name")
     registered = members.nodes.get(node.name)
+    if registered and registered.machine_id and not found.machine_id:
+        yield refused(
+            found=(
+                f"has no machine ID in /etc/machine-id, so it is not known whether it is the machine of node {node.name} "
+                "in the cluster"
+            ),
+            cure=(
+                "put back the one that 'kubectl describe node' shows, or, on a new machine, make one with "
+                "'systemd-machine-id-setup'"
+            ),
+        )
+        return
     if registered and registered.machine_id != found.machine_id:
         yield refused(
             found=f"node_name {node.name!r} is in the cluster already, under another machine",
@@ -280,6 +292,14 @@ def _identity_findings(
                     f"--data node={member.name}"
                 ),
             )
+    if registered and registered.ready and found.machine_id and node_state(found) is NodeState.ABSENT:
+        yield refused(
+            found=f"is node {node.name} of the cluster, which is Ready, yet nothing of kubeadm is on it any more",
+            cure=(
+                f"put /etc/kubernetes back, or remove the node: deploys/remove_node.py --data node={node.name}; after a "
+                "reset by hand wait a minute, until it is not Ready"
+            ),
+        )
 
 
 def _etcd_findings(*, node: Node, found: KubeadmNodeState, members: ClusterMembersState) -> Iterator[Finding]:
