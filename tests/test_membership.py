@@ -270,6 +270,9 @@ def test_a_renamed_node_is_refused_and_not_cleaned() -> None:
     said = refusal(WORKER, node=renamed, topology=topology, members=cluster(W))
     assert said.startswith("is node w of the cluster (same machine ID), and the inventory calls it worker-1")
     assert "set node_name to w" in said
+    # Files do not decide, what is left of a node may be its certificates.
+    certificate = KubeadmNodeState(ca_certificate=OURS, machine_id="m")
+    assert "set node_name to w" in refusal(certificate, node=renamed, topology=topology, members=cluster(W))
     # A machine ID that could not be read is nobody's.
     nameless, nodes = dataclasses.replace(WORKER, machine_id=""), {"w": registered(machine_id="")}
     unknown = ClusterMembersState(etcd=VOTERS, nodes=nodes)
@@ -416,6 +419,13 @@ def test_an_api_server_with_an_etcd_of_its_own_is_named_and_not_cleaned() -> Non
     members = cluster(C, etcd=(voter(A), voter(B)))
     assert standing(MEMBER, node=C, control_plane=True, cluster_ca=OURS, members=members) is NodeState.MEMBER
     assert "it has an etcd of its own" in refusal(MEMBER, node=C, members=members)
+    # Its init ended before kubeadm labelled the node.
+    members = cluster(C, etcd=(voter(A), voter(B)), found=registered())
+    election = Election(leader=A.host, exists=True, ca_certificate=OURS)
+    (finding,) = join_findings(
+        TOPOLOGY, node=C, found=MEMBER, election=election, members=members, endpoint=ENDPOINT
+    )
+    assert finding.check == "control-planes"
 
 
 @pytest.mark.parametrize(

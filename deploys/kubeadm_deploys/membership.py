@@ -165,7 +165,7 @@ def has_vote(node: Node, *, members: ClusterMembersState) -> bool:
 
 def _is_control_plane(found: KubeadmNodeState, *, node: Node, members: ClusterMembersState) -> bool:
     """Which role a member has: by the cluster's word, since people copy files of control planes to workers."""
-    if has_vote(node, members=members):
+    if has_vote(node, members=members) or found.api == "ok":
         return True
     registered = members.nodes.get(node.name)
     return found.is_control_plane and (registered is None or registered.control_plane)
@@ -275,7 +275,7 @@ def _identity_findings(
         for name, each in members.nodes.items()
         if found.machine_id and each.machine_id == found.machine_id and name != node.name
     )
-    if others and not registered and found.files:
+    if others and not registered and node_state(found) is not NodeState.ABSENT:
         yield refused(
             found=f"is node {others[0]} of the cluster (same machine ID), and the inventory calls it {node.name}",
             cure=f"set node_name to {others[0]}, or remove that node first: deploys/remove_node.py --data node={others[0]}",
