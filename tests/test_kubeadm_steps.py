@@ -6,11 +6,49 @@ from kubeadm_deploys.election import Election, elect
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
 from kubeadm_deploys.findings import Severity
-from kubeadm_deploys.kubeadm_steps import InitStep, finish_refusal, init_step, remaining_phases
+from kubeadm_deploys.kubeadm_steps import (
+    InitStep,
+    JoinStep,
+    finish_refusal,
+    init_step,
+    join_step,
+    remaining_phases,
+)
 from kubeadm_deploys.membership import join_findings
-from tests.machines import ABSENT, HALF, MEMBER, TOPOLOGY, WORKER, A, B, made_anew, not_read
+from kubeadm_deploys.nodes import Node
+from tests.machines import (
+    ABSENT,
+    HALF,
+    MEMBER,
+    OURS,
+    TOPOLOGY,
+    WORKER,
+    A,
+    B,
+    C,
+    W,
+    made_anew,
+    not_read,
+    voter,
+)
 
 NO_CLUSTER = Election(leader=A.host, exists=False)
+
+
+VOTER_B = ClusterMembersState(etcd=(voter(B),))
+
+
+def joining(
+    found: KubeadmNodeState, *, node: Node, members: ClusterMembersState | None = VOTER_B
+) -> JoinStep:
+    return join_step(
+        TOPOLOGY,
+        node=node,
+        found=found,
+        election=Election(leader=A.host, exists=True, ca_certificate=OURS),
+        members=members,
+        endpoint="api.kubernetes.internal",
+    )
 
 
 def test_a_cluster_is_created_where_there_is_none_and_what_an_init_left_is_removed_before() -> None:
@@ -44,6 +82,30 @@ def test_no_cluster_is_created_on_a_worker_of_another_one(found: KubeadmNodeStat
         endpoint="api.kubernetes.internal",
     )
     assert (finding.check, finding.severity) == ("another-cluster", Severity.DANGER)
+
+
+@pytest.mark.parametrize(
+    ("found", "node", "step"),
+    [
+        (ABSENT, C, JoinStep()),
+        (HALF, C, JoinStep(clean=True)),
+        (MEMBER, B, JoinStep(member=True)),
+        (WORKER, W, JoinStep(clean=True)),
+    ],
+)
+def test_a_machine_is_joined_cleaned_before_or_left_alone(
+    found: KubeadmNodeState, node: Node, step: JoinStep
+) -> None:
+    assert joining(found, node=node) == step
+
+
+def test_what_must_not_be_joined_is_refused() -> None:
+    assert joining(MEMBER, node=W).refusal.startswith(
+        "its API server answers, and the cluster's etcd does not"
+    )
+    assert joining(WORKER, node=W, members=None).refusal.startswith("the cluster's API does not answer, so")
+    assert joining(HALF, node=A).refusal.startswith("leads the cluster, yet the cluster does not count it")
+    assert joining(ABSENT, node=A).refusal.startswith("leads the cluster, yet nothing of kubeadm is on it")
 
 
 def test_what_an_init_does_last_is_done_alone() -> None:

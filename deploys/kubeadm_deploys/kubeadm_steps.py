@@ -70,10 +70,15 @@ def join_step(
     if state is NodeState.MEMBER:
         return JoinStep(member=True)
     if node.host == election.leader:
+        why = (
+            "nothing of kubeadm is on it any more"
+            if state is NodeState.ABSENT
+            else "the cluster does not count it as a member"
+        )
         return JoinStep(
             refusal=(
-                "leads the cluster, yet the cluster does not count it as a member; no changes were made to it; look at "
-                "'kubectl get nodes' and 'etcdctl member list' there"
+                f"leads the cluster, yet {why}; no changes were made to it; look at 'kubectl get nodes' and "
+                "'etcdctl member list' there"
             )
         )
     return JoinStep(clean=state is not NodeState.ABSENT)

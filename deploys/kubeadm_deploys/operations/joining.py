@@ -8,6 +8,7 @@ import shlex
 import time
 from collections.abc import Callable, Generator
 from contextlib import nullcontext
+from functools import partial
 
 from gevent import sleep
 from pyinfra import host
@@ -87,20 +88,14 @@ def joined(
     if not run.election(topology).exists:
         yield failed("there is no cluster to join; see above why none was created")
         return
+    decide = partial(join_step, topology, node=node, election=run.election(topology), endpoint=endpoint)
     found, members = run.found(host), run.members(topology)
-    if is_member(run, topology, node=node, found=found) and members is not None and not found.kubeadm_runs:
+    if decide(found=found, members=members).member and members is not None and not found.kubeadm_runs:
         yield from _completed(node=node, control_plane=control_plane, found=found, members=members)
         return
     with run.control_plane_turn if control_plane else nullcontext():
         found, members = run.found_now(host), run.members(topology, anew=True)
-        step = join_step(
-            topology,
-            node=node,
-            found=found,
-            election=run.election(topology),
-            members=members,
-            endpoint=endpoint,
-        )
+        step = decide(found=found, members=members)
         if step.refusal or members is None:
             yield failed(step.refusal)
         elif step.member:
