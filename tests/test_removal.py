@@ -132,7 +132,14 @@ def test_a_new_machine_under_a_lost_ones_name_is_not_taken_for_it() -> None:
 
 def refusal(found: KubeadmNodeState, *, node: RegisteredNode | None, **others: RegisteredNode) -> str:
     nodes = {**others, **({W.name: node} if node else {})}
-    return machine_refusal(found, node=W, members=ClusterMembersState(nodes=nodes), cluster_ca=OURS)
+    return machine_refusal(
+        found,
+        node=W,
+        topology=TOPOLOGY,
+        members=ClusterMembersState(nodes=nodes),
+        cluster_ca=OURS,
+        endpoint="api.kubernetes.internal",
+    )
 
 
 def test_a_machine_of_this_cluster_may_be_cleaned_when_its_node_was_named() -> None:
@@ -160,6 +167,15 @@ def test_without_a_node_object_only_the_ca_shows_that_a_machine_was_of_this_clus
     unknown = KubeadmNodeState(files=frozenset({"kubelet.conf"}), machine_id="m")
     assert "nothing shows that it was of this cluster" in refusal(unknown, node=None)
     assert refusal(unknown, node=registered()) == ""
+
+
+@pytest.mark.parametrize("node", [registered(), None])
+def test_a_machine_whose_kubelet_has_another_api_server_is_not_cleaned(node: RegisteredNode | None) -> None:
+    """A clone of ours, with its machine ID, in another cluster."""
+    other = KubeadmNodeState(
+        files=frozenset({"kubelet.conf"}), server="https://api.production.internal:6443", machine_id="m"
+    )
+    assert refusal(other, node=node).startswith("its kubelet belongs to the cluster at https://api.production")
 
 
 def test_a_node_is_all_members_of_its_name_and_of_its_address() -> None:

@@ -17,7 +17,7 @@ from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState, is_of_another_c
 from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.live_options import identity_findings
 from kubeadm_deploys.locking import check_under_lock
-from kubeadm_deploys.membership import ANOTHER_CLUSTER, ETCD_DATA, ownership_findings
+from kubeadm_deploys.membership import ANOTHER_CLUSTER, ETCD_DATA, foreign_server, ownership_findings
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations import removal
 from kubeadm_deploys.operations.barrier import barrier
@@ -86,7 +86,13 @@ def is_machine_of(registered: RegisteredNode | None, *, found: KubeadmNodeState)
 
 
 def machine_refusal(
-    found: KubeadmNodeState, *, node: Node, members: ClusterMembersState, cluster_ca: str
+    found: KubeadmNodeState,
+    *,
+    node: Node,
+    topology: Topology,
+    members: ClusterMembersState,
+    cluster_ca: str,
+    endpoint: str,
 ) -> str:
     """Why a machine must not be cleaned although its node was named, empty when it may.
 
@@ -107,6 +113,8 @@ def machine_refusal(
         return f"{ETCD_DATA[0]}; {ETCD_DATA[1]}"
     if is_of_another_cluster(found, cluster_ca=cluster_ca):
         return f"{ANOTHER_CLUSTER[0]}; {ANOTHER_CLUSTER[1]}"
+    if said := foreign_server(found, topology=topology, endpoint=endpoint):
+        return f"{said}; take it out of the inventory, or correct its address"
     if registered is None and found.files and not found.ca_certificate:
         return (
             f"has files of kubeadm but no CA certificate, and the cluster has no node {node.name}, so nothing shows that "
@@ -141,11 +149,12 @@ def planned_removal(
     election: Election,
     members: ClusterMembersState,
     force: bool,
+    endpoint: str,
 ) -> Removal:
     """Decide how a node is removed: whether its machine is cleaned, who coordinates, and which members etcd loses.
 
     ``listed`` is the node as the inventory has it, ``found`` what was read on its machine, None when that has no part
-    in the run. What etcd's majority says of it is for ``majority_refusal``.
+    in the run, ``endpoint`` the name of the cluster's API. What etcd's majority says of it is for ``majority_refusal``.
 
     Raises:
         DeployError: it must not be removed.
@@ -153,7 +162,12 @@ def planned_removal(
     machine = listed if found else None
     if machine and found:
         if refusal := machine_refusal(
-            found, node=machine, members=members, cluster_ca=election.ca_certificate
+            found,
+            node=machine,
+            topology=topology,
+            members=members,
+            cluster_ca=election.ca_certificate,
+            endpoint=endpoint,
         ):
             raise DeployError(f"{machine.host}: {refusal}; no changes were made")
         if not is_machine_of(members.nodes.get(name), found=found):
@@ -274,6 +288,7 @@ def _find(state: State, *, options: ClusterOptions, topology: Topology, node: st
         election=election,
         members=members,
         force=force,
+        endpoint=options.endpoint,
     )
     if any(member.joined for member in removal.members):
         healthy = read(inventory.get_host(removal.coordinator.host), EtcdHealth)
