@@ -9,7 +9,7 @@ from kubeadm_deploys.facts.etcd import EtcdMember
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations.removal import refusals
-from kubeadm_deploys.quorum import quorum_refusal
+from kubeadm_deploys.quorum import quorum_refusal, removal_order
 from kubeadm_deploys.removal import address_of, choose, etcd_members_of, is_machine_of, machine_refusal
 from tests.machines import (
     ABSENT,
@@ -187,6 +187,14 @@ def test_a_node_is_all_members_of_its_name_and_of_its_address() -> None:
     assert etcd_members_of("x", node=None, etcd=etcd) == ()
     both = (voter(A), voter(C, ip="192.168.0.3"), never_started(C))
     assert etcd_members_of("c", node=C, etcd=both) == both[1:]
+
+
+def test_of_two_members_of_a_node_the_dead_one_goes_first() -> None:
+    """Without the live one, a and the dead one would have no majority, and the dead one could not be taken out."""
+    live, dead = voter(C), voter(C, ip="192.168.0.3")
+    assert quorum_refusal((voter(A), live, dead), name="c", healthy=addresses(A, C)) == ""
+    assert removal_order((live, dead), healthy=addresses(A, C)) == [dead, live]
+    assert removal_order((dead, never_started(C)), healthy=addresses(A)) == [never_started(C), dead]
 
 
 def test_another_member_at_the_nodes_address_is_not_taken_out_for_it() -> None:

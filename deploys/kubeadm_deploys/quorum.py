@@ -3,7 +3,7 @@
 Source: etcd's FAQ, "What is failure tolerance?", and its operations guide, "Runtime reconfiguration".
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.etcd import EtcdMember
@@ -50,6 +50,13 @@ def quorum_refusal(etcd: tuple[EtcdMember, ...], *, name: str, ip: str = "", hea
         f"cannot go: etcd would have {len(remaining)} members and need {needed} of them, and {', '.join(silent)} "
         f"{'do' if len(silent) > 1 else 'does'} not answer; start that machine, or remove it first"
     )
+
+
+def removal_order(members: Iterable[EtcdMember], *, healthy: Collection[str]) -> list[EtcdMember]:
+    """A node's members of etcd, those first that etcd does not miss: a member may be the one that makes the majority
+    by which the others can be taken out.
+    """
+    return sorted(members, key=lambda member: (member.joined, member.peer_ip in healthy))
 
 
 def unlisted_members(topology: Topology, *, found: ClusterMembersState) -> list[str]:

@@ -26,7 +26,7 @@ from kubeadm_deploys.operations import direct
 from kubeadm_deploys.operations.api_endpoint import resolve_commands
 from kubeadm_deploys.operations.failure import failed, fails_clearly
 from kubeadm_deploys.operations.text_files import write_command
-from kubeadm_deploys.quorum import quorum_refusal
+from kubeadm_deploys.quorum import quorum_refusal, removal_order
 from kubeadm_deploys.text import sha256
 
 # The kubelet stops the programs of manifests that are gone, gracefully: proxies and load balancers notice before
@@ -148,10 +148,9 @@ def etcd_member_removed(
     if not members:
         host.noop("it is not a member of etcd")
         return
-    for member in members:
-        if member.joined and (
-            refusal := quorum_refusal(etcd, name=member.name, healthy=read(through, EtcdHealth))
-        ):
+    healthy = read(through, EtcdHealth) if any(member.joined for member in members) else frozenset[str]()
+    for member in removal_order(members, healthy=healthy):
+        if member.joined and (refusal := quorum_refusal(etcd, name=member.name, healthy=healthy)):
             yield failed(f"{node}: {refusal}; it was left in etcd")
             return
         yield FunctionCommand(_run, (through, f"{ETCDCTL} member remove {member.id}"), {})
