@@ -82,6 +82,16 @@ def orphan_members(
     ]
 
 
+def orphan_refusal(
+    orphans: Iterable[EtcdMember], *, etcd: tuple[EtcdMember, ...], healthy: frozenset[str]
+) -> str:
+    """Why orphans must stay in etcd, empty when they may go. ``healthy`` are addresses of members that answer."""
+    for orphan in orphans:
+        if orphan.joined and (refusal := quorum_refusal(etcd, name=orphan.name, healthy=healthy)):
+            return f"its member {orphan.name} of etcd, whose data are not on this machine any more, {refusal}"
+    return ""
+
+
 def unready_members(etcd: tuple[EtcdMember, ...], *, healthy: frozenset[str]) -> list[str]:
     """Why etcd must not get another member yet, one reason for each of its members that is not as it should be."""
     reasons = []

@@ -23,6 +23,7 @@ from kubeadm_deploys.hetzner import cloud_controller
 from kubeadm_deploys.kubeadm_documents import RESOLVER_FILE
 from kubeadm_deploys.live_options import identity_findings
 from kubeadm_deploys.locking import check_under_lock
+from kubeadm_deploys.machine_checks import Subject
 from kubeadm_deploys.membership import ownership_findings
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations import reset
@@ -105,14 +106,7 @@ def _refuse(state: State, *, options: ClusterOptions, topology: Topology, force:
         members=ClusterMembersState(),
     )
     for subject in subjects:
-        findings += foreign_findings(subject, options=options, topology=topology)
-        findings += reset_findings(
-            subject.kubeadm,
-            node=subject.node,
-            topology=topology,
-            cluster_name=options.cluster_name,
-            endpoint=options.endpoint,
-        )
+        findings += subject_findings(subject, options=options, topology=topology)
     refuse(dangers(unwaived(findings, waived=options.waive_checks)))
     if force:
         return
@@ -125,6 +119,18 @@ def _refuse(state: State, *, options: ClusterOptions, topology: Topology, force:
         members=members,
     ):
         raise DeployError(refusal)
+
+
+def subject_findings(subject: Subject, *, options: ClusterOptions, topology: Topology) -> Iterator[Finding]:
+    """What speaks against cleaning a machine, by what is on it."""
+    yield from foreign_findings(subject, options=options, topology=topology)
+    yield from reset_findings(
+        subject.kubeadm,
+        node=subject.node,
+        topology=topology,
+        cluster_name=options.cluster_name,
+        endpoint=options.endpoint,
+    )
 
 
 def reset_refusal(

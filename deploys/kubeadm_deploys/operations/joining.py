@@ -32,7 +32,7 @@ from kubeadm_deploys.operations.api_endpoint import resolve_commands
 from kubeadm_deploys.operations.failure import failed, fails_clearly
 from kubeadm_deploys.operations.kubeadm import CHECKED_BY_US, kubeadm
 from kubeadm_deploys.operations.reset import cleaning
-from kubeadm_deploys.quorum import orphan_members, quorum_refusal, unready_members
+from kubeadm_deploys.quorum import orphan_members, orphan_refusal, unready_members
 
 _ETCD_SECONDS = 60
 """How long etcd has to be whole again, for example after the control plane that joined before."""
@@ -208,11 +208,12 @@ def _make_room_in_etcd(*, node: Node, topology: Topology, has_data: bool) -> str
     """Take out what earlier joins left behind, and wait until etcd is whole; returns what is wrong with it at last."""
     leader = cluster_run.CURRENT.leader(topology)
     etcd = read(leader, EtcdMembers)
-    for orphan in orphan_members(etcd, node=node, topology=topology, has_data=has_data):
-        if orphan.joined and (
-            refusal := quorum_refusal(etcd, name=orphan.name, healthy=read(leader, EtcdHealth))
-        ):
-            return f"its member {orphan.name} of etcd, whose data are not on this machine any more, {refusal}"
+    orphans = orphan_members(etcd, node=node, topology=topology, has_data=has_data)
+    if any(orphan.joined for orphan in orphans) and (
+        refusal := orphan_refusal(orphans, etcd=etcd, healthy=read(leader, EtcdHealth))
+    ):
+        return refusal
+    for orphan in orphans:
         removed, output = direct.run(leader, f"{ETCDCTL} member remove {orphan.id}")
         if not removed:
             return (
