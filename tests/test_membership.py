@@ -13,7 +13,7 @@ from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState, NodeState
 from kubeadm_deploys.findings import Severity
 from kubeadm_deploys.membership import join_findings, join_refusal, needs_registration, standing
 from kubeadm_deploys.nodes import Node, Topology
-from kubeadm_deploys.quorum import orphan_members, unready_members
+from kubeadm_deploys.quorum import orphan_members, orphan_refusal, unready_members
 from tests.machines import (
     ABSENT,
     HALF,
@@ -322,6 +322,18 @@ def test_what_broken_joins_left_in_etcd_is_found_and_no_vote_with_data(
     members: tuple[EtcdMember, ...], node: Node, has_data: bool, orphans: tuple[EtcdMember, ...]
 ) -> None:
     assert orphan_members(members, node=node, topology=TOPOLOGY, has_data=has_data) == list(orphans)
+
+
+def test_a_vote_without_data_goes_only_when_its_member_is_dead_and_etcd_can_spare_it() -> None:
+    etcd = (voter(A), voter(B), never_started(C))
+    assert orphan_refusal([voter(B), never_started(C)], etcd=etcd, healthy=frozenset({A.ip})) == ""
+    assert (
+        "its member b of etcd answers at 10.0.0.2, and no data of etcd are on this machine"
+        in orphan_refusal([voter(B)], etcd=etcd, healthy=frozenset({A.ip, B.ip}))
+    )
+    assert "whose data are not on this machine any more, cannot go" in orphan_refusal(
+        [voter(B)], etcd=etcd, healthy=frozenset()
+    )
 
 
 def test_etcd_takes_a_member_only_when_all_others_vote_and_answer() -> None:

@@ -87,6 +87,11 @@ def orphan_refusal(
 ) -> str:
     """Why orphans must stay in etcd, empty when they may go. ``healthy`` are addresses of members that answer."""
     for orphan in orphans:
+        if orphan.joined and orphan.peer_ip in healthy:
+            return (
+                f"its member {orphan.name} of etcd answers at {orphan.peer_ip}, and no data of etcd are on this machine; "
+                "look whether another machine has that address, and whether the disk of /var/lib/etcd is mounted"
+            )
         if orphan.joined and (refusal := quorum_refusal(etcd, name=orphan.name, healthy=healthy)):
             return f"its member {orphan.name} of etcd, whose data are not on this machine any more, {refusal}"
     return ""
