@@ -140,10 +140,7 @@ def standing(
         return state
     if members is None:
         return NodeState.MEMBER if state is NodeState.MEMBER else NodeState.UNKNOWN
-    has_vote = any(
-        each.joined and (each.name == node.name or each.peer_ip == node.ip) for each in members.etcd
-    )
-    if has_vote or (found.is_control_plane and found.api == "ok"):
+    if has_vote(node, members=members) or (found.is_control_plane and found.api == "ok"):
         return NodeState.MEMBER
     registered = members.nodes.get(node.name)
     if registered is None:
