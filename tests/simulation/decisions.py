@@ -7,6 +7,7 @@ functions from how the case was built.
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Generic, TypeVar
 
 Case = TypeVar("Case")
@@ -33,10 +34,10 @@ class Search(Generic[Case, Outcome]):
     invariants: tuple[Callable[[Case, Outcome], bool], ...]
 
     def run(self, *, stop: bool = False) -> Found:
-        """Decide every case; with ``stop`` only until the first violation."""
+        """Decide every case; with ``stop`` only until the first violation, in an order that comes by all kinds soon."""
         violations: dict[str, str] = {}
         count = 0
-        for case in self.cases():
+        for case in _mixed(self.cases) if stop else self.cases():
             count += 1
             outcome = self.decide(case)
             for invariant in self.invariants:
@@ -48,6 +49,16 @@ class Search(Generic[Case, Outcome]):
         return Found(cases=count, violations=violations)
 
 
+@cache
+def _mixed(cases: Callable[[], Iterator[Case]]) -> list[Case]:
+    listed = list(cases())
+    return [case for first in range(_STRIDE) for case in listed[first::_STRIDE]]
+
+
+_STRIDE = 211
+"""A prime, so that it has nothing to do with how many values an input has."""
+
+
 def report(found: Found) -> str:
     """Violations for a person, one paragraph each."""
     return "\n".join(
@@ -56,3 +67,13 @@ def report(found: Found) -> str:
 
 
 _CERTIFICATE = re.compile(r"'-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\\n'")
+
+
+_DO = re.compile(
+    "(add|back|clean|correct|find|give|if|look|make|mount|name|put|remove|run|set|start|take|to|wait) "
+)
+
+
+def has_fix(words: str) -> bool:
+    """Whether a refusal tells its reader to do something, in one of its parts after the first."""
+    return any(_DO.match(part) for part in words.split("; ")[1:])

@@ -12,7 +12,7 @@ from kubeadm_deploys.findings import Finding, Severity
 from kubeadm_deploys.kubeadm_steps import InitStep
 from kubeadm_deploys.nodes import Topology
 from tests.machines import A, B, C
-from tests.simulation.decisions import Search
+from tests.simulation.decisions import Search, has_fix
 from tests.simulation.decisions_machines import (
     BARE,
     BEGAN,
@@ -43,11 +43,11 @@ _OUR_CLUSTER = Election(leader=A.host, exists=True, healthy=(A,), ca_certificate
 _ANOTHER = Election(leader=B.host, exists=True, healthy=(B,), ca_certificate=OTHERS)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LeaderCase:
     """What is on the three control planes, hosts that can still be told to do something, and what the run knew."""
 
-    machines: tuple[Machine, Machine, Machine]
+    machines: tuple[Machine, ...]
     able: frozenset[str] = _ALL
     before: Election | None = None
 
@@ -61,7 +61,7 @@ class LeaderCase:
         return next(machine for node, machine in zip(NODES, self.machines, strict=True) if node.host == host)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LeaderOutcome:
     """What is decided: the election, what is found against the run, and what an init does (None: there is none)."""
 
@@ -208,7 +208,7 @@ def refusals_say_what_to_do(case: LeaderCase, outcome: LeaderOutcome) -> bool:
     if outcome.election.problem:
         sentences.append(outcome.election.problem)
     return all(
-        ";" in words and any(f" {node.name} " in f" {words}" or node.host in words for node in NODES)
+        has_fix(words) and any(f" {node.name} " in f" {words}" or node.host in words for node in NODES)
         for words in sentences
     ) and all(each.found and each.cure for each in outcome.refusals)
 

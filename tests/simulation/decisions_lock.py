@@ -1,18 +1,23 @@
-"""Whether a run has the lock: control planes of the cluster, those that the inventory has, and what these answer."""
+"""Whether a run has the lock, and most control planes: those of the cluster, those of the inventory, and what these
+answer.
+"""
 
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 
-from kubeadm_deploys import run_lock
+from kubeadm_deploys import membership, run_lock
 from kubeadm_deploys.election import Election
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState, RegisteredNode
 from kubeadm_deploys.facts.etcd import EtcdMember
+from kubeadm_deploys.findings import Finding, Severity
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.run_lock import Held, Holder, Vote, Voters
 from tests.machines import A, B, C
 from tests.simulation.decisions import Search
+from tests.simulation.decisions_machines import MEMBER, OURS
 
 NODES = (A, B, C)
 
@@ -43,13 +48,13 @@ _VOTES = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LockCase:
     """Three control planes and ``strangers`` that vote and that no inventory has; which of the three this one has, and
     what these answer. ``known`` is whether somebody could say who belongs to the cluster.
     """
 
-    planes: tuple[Plane, Plane, Plane]
+    planes: tuple[Plane, ...]
     strangers: int
     listed: tuple[int, ...]
     answers: tuple[Answer, ...]
@@ -68,14 +73,15 @@ class LockCase:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LockOutcome:
-    """Whose lock counts, and what is decided."""
+    """Whose lock counts, what is decided, and what preflight finds in the inventory."""
 
     voters: Voters
     majority: bool
     all_that_answer: bool
     problems: tuple[str, ...]
+    findings: tuple[Finding, ...]
 
 
 def cases() -> Iterator[LockCase]:
@@ -93,34 +99,61 @@ def cases() -> Iterator[LockCase]:
                 )
 
 
-def decide(case: LockCase) -> LockOutcome:
-    """What the product decides."""
+@cache
+def _members(planes: tuple[Plane, ...], strangers: int) -> ClusterMembersState:
     nodes = {}
     etcd = []
-    for node, plane in zip(NODES, case.planes, strict=True):
+    for node, plane in zip(NODES, planes, strict=True):
         name = f"old-{node.name}" if plane is Plane.RENAMED else node.name
         if plane in (Plane.VOTER, Plane.RENAMED):
             etcd.append(EtcdMember(id=node.name, name=name, peer_ip=node.ip))
         if plane is not Plane.ABSENT:
             nodes[name] = RegisteredNode(machine_id="m", control_plane=True)
-    for number in range(case.strangers):
+    for number in range(strangers):
         name, ip = f"stranger-{number}", f"10.9.9.{number}"
         etcd.append(EtcdMember(id=name, name=name, peer_ip=ip))
         nodes[name] = RegisteredNode(machine_id="m", control_plane=True)
+    return ClusterMembersState(etcd=tuple(etcd), nodes=nodes)
+
+
+def decide(case: LockCase) -> LockOutcome:
+    """What the product decides."""
     listed = tuple(NODES[position] for position in case.listed)
     serving = [node for node in listed if case.planes[NODES.index(node)] in (Plane.VOTER, Plane.RENAMED)]
-    voters = run_lock.lock_voters(
-        Topology(control_planes=listed, workers=()),
-        election=Election(leader=serving[0].host, exists=True, healthy=tuple(serving)),
-        members=ClusterMembersState(etcd=tuple(etcd), nodes=nodes) if case.known else None,
+    topology = Topology(control_planes=listed, workers=())
+    elected = Election(
+        leader=serving[0].host, exists=True, healthy=tuple(serving) if case.known else (), ca_certificate=OURS
     )
+    members = _members(case.planes, case.strangers) if case.known else None
+    voters = run_lock.lock_voters(topology, election=elected, members=members)
     votes = {node.host: _VOTES[answer] for node, answer in zip(listed, case.answers, strict=True)}
+    findings = membership.membership_findings(
+        topology,
+        election=elected,
+        found={node.host: MEMBER.read(node, machine_id="m") for node in listed},
+        members=members,
+    )
     return LockOutcome(
         voters=voters,
         majority=voters.majority(votes),
         all_that_answer=voters.all_that_answer(votes),
         problems=tuple(voters.problems(votes)),
+        findings=tuple(findings),
     )
+
+
+def most_control_planes_are_listed(case: LockCase, outcome: LockOutcome) -> bool:
+    """An inventory without most of the control planes that vote is refused, and each one that it lacks is named."""
+    voting = {f"stranger-{number}" for number in range(case.strangers)}
+    lacking = voting | {
+        f"{'old-' if plane is Plane.RENAMED else ''}{NODES[position].name}"
+        for position, plane in enumerate(case.planes)
+        if plane in (Plane.VOTER, Plane.RENAMED) and position not in case.listed
+    }
+    count = case.strangers + sum(plane in (Plane.VOTER, Plane.RENAMED) for plane in case.planes)
+    refused = any(each.severity is Severity.DANGER for each in outcome.findings)
+    named = all(any(name in each.found for each in outcome.findings) for name in lacking)
+    return not case.known or (refused is (len(lacking) * 2 > count) and named)
 
 
 def two_runs_cannot_both(case: LockCase, outcome: LockOutcome) -> bool:
@@ -171,6 +204,7 @@ LOCK = Search(
     cases=cases,
     decide=decide,
     invariants=(
+        most_control_planes_are_listed,
         two_runs_cannot_both,
         each_counts_once,
         unknown_is_not_absent,

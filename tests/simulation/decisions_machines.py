@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
 from kubeadm_deploys.facts.reading import NotRead
@@ -37,7 +38,8 @@ class Whose(Enum):
     UNSHOWN = "not shown"
 
 
-@dataclass(frozen=True, kw_only=True)
+# Compared by identity: each is made once.
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Machine:
     """A machine in ``words``, what is read on it (None: it gave no answer), and what is true of it.
 
@@ -75,10 +77,15 @@ class Machine:
 
     def read(self, node: Node, *, machine_id: str) -> KubeadmNodeState | NotRead:
         """What is read when this is the machine of a node."""
-        if self.reading is None:
-            reason = "Cannot fork" if self.reached else "no route to host"
-            return NotRead(host=node.host, what="kubeadm node", reason=reason, reached=self.reached)
-        return dataclasses.replace(self.reading, machine_id=machine_id)
+        return _read(self, node.host, machine_id)
+
+
+@cache
+def _read(machine: Machine, host: str, machine_id: str) -> KubeadmNodeState | NotRead:
+    if machine.reading is None:
+        reason = "Cannot fork" if machine.reached else "no route to host"
+        return NotRead(host=host, what="kubeadm node", reason=reason, reached=machine.reached)
+    return dataclasses.replace(machine.reading, machine_id=machine_id)
 
 
 def _state(files: frozenset[str], *, ca: str = OURS, **others: object) -> KubeadmNodeState:

@@ -10,7 +10,7 @@ from kubeadm_deploys import quorum
 from kubeadm_deploys.facts.etcd import EtcdMember
 from kubeadm_deploys.nodes import Topology
 from tests.machines import A, B, C
-from tests.simulation.decisions import Search
+from tests.simulation.decisions import Search, has_fix
 
 NODES = (A, B, C)
 TOPOLOGY = Topology(control_planes=NODES, workers=())
@@ -42,11 +42,11 @@ class Plane:
         return self.etcd in (InEtcd.VOTER, InEtcd.OTHER_ADDRESS, InEtcd.OTHER_NAME)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class QuorumCase:
     """Three control planes, the last of which is to be joined; ``has_data`` is whether data of etcd are on it."""
 
-    planes: tuple[Plane, Plane, Plane]
+    planes: tuple[Plane, ...]
     has_data: bool
 
     @property
@@ -55,7 +55,7 @@ class QuorumCase:
         return [plane for plane in self.planes if plane.votes]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class QuorumOutcome:
     """Why etcd has lost its majority, which members make room for the join or why none does, and why etcd is not yet
     ready for another member when they have gone.
@@ -179,6 +179,8 @@ def refusals_are_true(case: QuorumCase, outcome: QuorumOutcome) -> bool:
             return False
         if silent := re.search(r"need \d+ of them, and (.*) do(es)? not answer", words):
             for name in silent[1].split(", "):
+                if not name:
+                    return False
                 plane = case.planes["abc".index(name[-1])]
                 if plane.answers or not plane.votes:
                     return False
@@ -193,7 +195,7 @@ def refusals_are_true(case: QuorumCase, outcome: QuorumOutcome) -> bool:
 
 def refusals_say_what_to_do(case: QuorumCase, outcome: QuorumOutcome) -> bool:
     """Every refusal says what to do about it."""
-    return all("; " in words for words in (*outcome.may_leave, outcome.refusal) if words)
+    return all(has_fix(words) for words in (*outcome.may_leave, outcome.refusal) if words)
 
 
 QUORUM = Search(

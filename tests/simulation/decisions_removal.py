@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 
 from pyinfra.api.exceptions import DeployError
 
@@ -16,7 +17,7 @@ from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.removal import Removal
 from tests.machines import A, B, C, W
-from tests.simulation.decisions import Search
+from tests.simulation.decisions import Search, has_fix
 from tests.simulation.decisions_machines import ENDPOINT, OURS, READ, UNREACHABLE, Machine, Whose
 
 TOPOLOGY = Topology(control_planes=(A, B, C), workers=(W,))
@@ -61,7 +62,7 @@ class Peer(Enum):
     ABSENT = "no member"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RemovalCase:
     """A target, what is on its machine and what the cluster says of it, and the two other control planes.
 
@@ -80,7 +81,9 @@ class RemovalCase:
     @property
     def listed(self) -> Node | None:
         """The node as the inventory has it."""
-        return {Target.CONTROL_PLANE: C, Target.WORKER: W, Target.UNLISTED: None}[self.target]
+        if self.target is Target.UNLISTED:
+            return None
+        return C if self.target is Target.CONTROL_PLANE else W
 
     @property
     def name(self) -> str:
@@ -113,7 +116,7 @@ class RemovalCase:
         return self.peers.count(Peer.WELL)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RemovalOutcome:
     """What is removed, in which ``steps`` etcd loses members, or why nothing is."""
 
@@ -155,30 +158,33 @@ _ELSEWHERE = "192.168.0.9"
 
 def etcd_of(case: RemovalCase) -> tuple[EtcdMember, ...]:
     """etcd's members, the target's first, as whose removal comes first."""
+    return _etcd(case.name, case.ip, case.etcd, case.peers)
+
+
+@cache
+def _etcd(name: str, ip: str, etcd: InEtcd, peers: tuple[Peer, Peer]) -> tuple[EtcdMember, ...]:
     own: dict[InEtcd, tuple[EtcdMember, ...]] = {
-        InEtcd.VOTER: (EtcdMember(id="own", name=case.name, peer_ip=case.ip),),
-        InEtcd.LEARNER: (EtcdMember(id="own", name=case.name, peer_ip=case.ip, learner=True),),
-        InEtcd.NEVER_STARTED: (EtcdMember(id="own", name="", peer_ip=case.ip),),
-        InEtcd.OTHER_ADDRESS: (EtcdMember(id="own", name=case.name, peer_ip=_ELSEWHERE),),
+        InEtcd.VOTER: (EtcdMember(id="own", name=name, peer_ip=ip),),
+        InEtcd.LEARNER: (EtcdMember(id="own", name=name, peer_ip=ip, learner=True),),
+        InEtcd.NEVER_STARTED: (EtcdMember(id="own", name="", peer_ip=ip),),
+        InEtcd.OTHER_ADDRESS: (EtcdMember(id="own", name=name, peer_ip=_ELSEWHERE),),
         InEtcd.TWO: (
-            EtcdMember(id="own", name=case.name, peer_ip=case.ip),
-            EtcdMember(id="old", name=case.name, peer_ip=_ELSEWHERE),
+            EtcdMember(id="own", name=name, peer_ip=ip),
+            EtcdMember(id="old", name=name, peer_ip=_ELSEWHERE),
         ),
-        InEtcd.OTHER_NAME: (EtcdMember(id="strange", name="strange", peer_ip=case.ip),),
+        InEtcd.OTHER_NAME: (EtcdMember(id="strange", name="strange", peer_ip=ip),),
     }
-    peers = tuple(
+    others = tuple(
         EtcdMember(id=node.name, name=node.name, peer_ip=node.ip, learner=peer is Peer.LEARNER)
-        for node, peer in zip((A, B), case.peers, strict=True)
+        for node, peer in zip((A, B), peers, strict=True)
         if peer is not Peer.ABSENT
     )
-    return (*own.get(case.etcd, ()), *peers)
+    return (*own.get(etcd, ()), *others)
 
 
 def healthy_in(case: RemovalCase) -> frozenset[str]:
     """Addresses of the members that answer."""
-    own = {
-        InEtcd.OTHER_ADDRESS: _ELSEWHERE,
-    }.get(case.etcd, case.ip)
+    own = _ELSEWHERE if case.etcd is InEtcd.OTHER_ADDRESS else case.ip
     return frozenset(
         {
             *(node.ip for node, peer in zip((A, B), case.peers, strict=True) if peer is Peer.WELL),
@@ -307,7 +313,7 @@ def refusals_say_what_to_do(case: RemovalCase, outcome: RemovalOutcome) -> bool:
     if not outcome.refusal:
         return True
     begins = re.match(rf"(host-)?{case.name}: ", outcome.refusal)
-    return bool(begins) and "; " in outcome.refusal and "no changes were made" in outcome.refusal
+    return bool(begins) and has_fix(outcome.refusal) and "no changes were made" in outcome.refusal
 
 
 def refusals_are_true(case: RemovalCase, outcome: RemovalOutcome) -> bool:

@@ -14,7 +14,7 @@ from kubeadm_deploys.findings import Finding, dangers
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.options import ClusterOptions
 from tests.machines import A, B, C, W
-from tests.simulation.decisions import Search
+from tests.simulation.decisions import Search, has_fix
 from tests.simulation.decisions_machines import (
     BARE,
     BEGAN,
@@ -61,11 +61,11 @@ class Kubeconfig(Enum):
     OTHERS = "another cluster's"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ResetCase:
     """What is on the control planes and on a worker, which of them are in the run, and what the operator means."""
 
-    planes: tuple[Machine, Machine, Machine]
+    planes: tuple[Machine, ...]
     worker: Machine
     limited_to: frozenset[str]
     rest: Rest = Rest.NONE
@@ -96,7 +96,7 @@ class ResetCase:
         return {machine.whose for machine in self.planes if machine.cluster}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ResetOutcome:
     """What is found against it, with force too, and why it is refused without force."""
 
@@ -233,12 +233,14 @@ def another_clusters_machine_is_left_alone(case: ResetCase, outcome: ResetOutcom
 
 def what_the_operator_means_counts(case: ResetCase, outcome: ResetOutcome) -> bool:
     """No force gives up a cluster of another name, or with another CA than the operator's kubeconfig has."""
+    named = {machine.reading.cluster_name for machine in case.cleaned if machine.reading}
+    if outcome.forced and not named <= {"", case.cluster_name}:
+        return False
     if len(case.clusters) != 1 or not outcome.forced:
         return True
     (whose,) = case.clusters
     means = {Kubeconfig.OURS: Whose.OURS, Kubeconfig.OTHERS: Whose.OTHERS}.get(case.kubeconfig, whose)
-    named = [machine.reading.cluster_name for machine in case.planes if machine.cluster and machine.reading]
-    return means is whose and all(name in ("", case.cluster_name) for name in named)
+    return means is whose
 
 
 def what_was_not_read_goes_on(case: ResetCase, outcome: ResetOutcome) -> bool:
@@ -255,18 +257,15 @@ def a_cluster_that_goes_on_keeps_its_machines(case: ResetCase, outcome: ResetOut
     return not (outcome.cleans and outside and not all(machine.bare for machine in case.cleaned))
 
 
-def nothing_is_cleaned_unread(case: ResetCase, outcome: ResetOutcome) -> bool:
-    """No force cleans a machine that could not be read."""
-    return not (outcome.forced and any(machine.reading is None for machine in case.cleaned))
-
-
 def refusals_say_what_to_do(case: ResetCase, outcome: ResetOutcome) -> bool:
     """Every refusal says what was seen and what to do; what is found on a machine names it."""
     if not all(each.found and each.cure for each in outcome.findings):
         return False
     about = all(each.host or "the inventory's control planes" in each.found for each in outcome.findings)
     words = outcome.refusal
-    return about and (not words or (words[0] in "abcw" and "no changes were made; " in words))
+    return about and (
+        not words or (words[0] in "abcw" and "no changes were made; " in words and has_fix(words))
+    )
 
 
 def refusals_are_true(case: ResetCase, outcome: ResetOutcome) -> bool:
@@ -309,7 +308,6 @@ RESET = Search(
         what_the_operator_means_counts,
         what_was_not_read_goes_on,
         a_cluster_that_goes_on_keeps_its_machines,
-        nothing_is_cleaned_unread,
         refusals_say_what_to_do,
         refusals_are_true,
         what_is_whole_can_be_given_up,
