@@ -8,7 +8,7 @@ from kubeadm_deploys.facts.cluster_members import ClusterMembersState, Registere
 from kubeadm_deploys.facts.etcd import EtcdMember
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
 from kubeadm_deploys.nodes import Node, Topology
-from kubeadm_deploys.operations.removal import refusals
+from kubeadm_deploys.operations.removal import has_left, refusals
 from kubeadm_deploys.quorum import quorum_refusal, removal_order
 from kubeadm_deploys.removal import address_of, choose, etcd_members_of, is_machine_of, machine_refusal
 from tests.machines import (
@@ -175,7 +175,9 @@ def test_a_machine_whose_kubelet_has_another_api_server_is_not_cleaned(node: Reg
     other = KubeadmNodeState(
         files=frozenset({"kubelet.conf"}), server="https://api.production.internal:6443", machine_id="m"
     )
-    assert refusal(other, node=node).startswith("its kubelet belongs to the cluster at https://api.production")
+    assert refusal(other, node=node).startswith(
+        "its kubelet belongs to the cluster at https://api.production"
+    )
 
 
 def test_a_node_is_all_members_of_its_name_and_of_its_address() -> None:
@@ -204,6 +206,17 @@ def test_another_member_at_the_nodes_address_is_not_taken_out_for_it() -> None:
     ):
         etcd_members_of("b", node=B, etcd=etcd)
     assert etcd_members_of("renamed", node=None, etcd=etcd) == (voter(B, name="renamed"),)
+
+
+def test_a_node_has_left_when_neither_the_api_nor_etcd_knows_it() -> None:
+    assert has_left(ClusterMembersState(etcd=voters(A, B)), node="c", ip=C.ip)
+    for members in (
+        ClusterMembersState(nodes={"c": registered()}),
+        ClusterMembersState(etcd=voters(A, C)),
+        ClusterMembersState(etcd=(voter(C, ip="192.168.0.3"),)),
+        ClusterMembersState(etcd=(never_started(C),)),
+    ):
+        assert not has_left(members, node="c", ip=C.ip)
 
 
 def test_what_drain_repeats_is_said_once() -> None:

@@ -254,7 +254,7 @@ def remove_node(
         removal.node_deleted(name=f"Delete the node {name}", through=through, node=name)
     barrier(name=f"Wait for {name} to leave")
     if chosen.machine and host.name == chosen.machine.host:
-        removal.gone(name=f"Verify that {name} has left", through=through, node=name)
+        removal.gone(name=f"Verify that {name} has left", through=through, node=name, ip=chosen.machine.ip)
         clean_machine(options=options, keep_etcd=True)
 
 

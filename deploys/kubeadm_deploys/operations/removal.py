@@ -16,7 +16,7 @@ from kubeadm_deploys import hosts_file
 from kubeadm_deploys.endpoints import local_proxy
 from kubeadm_deploys.facts.api_endpoint import HOSTS_FILE, ApiEndpoint
 from kubeadm_deploys.facts.cluster_health import KUBECTL, KUBECTL_WAIT
-from kubeadm_deploys.facts.cluster_members import ClusterMembers
+from kubeadm_deploys.facts.cluster_members import ClusterMembers, ClusterMembersState
 from kubeadm_deploys.facts.etcd import ETCDCTL, EtcdHealth, EtcdMembers
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode
 from kubeadm_deploys.facts.local_proxy import LocalProxy
@@ -172,17 +172,24 @@ def node_deleted(*, through: Host, node: str) -> Generator[FunctionCommand, None
 
 @operation()
 @fails_clearly
-def gone(*, through: Host, node: str) -> Generator[StringCommand, None, None]:
+def gone(*, through: Host, node: str, ip: str) -> Generator[StringCommand, None, None]:
     """Let a machine go on only when its node has left: another host may have failed to take it out.
 
     + through: a control plane that stays
     + node: name of the node
+    + ip: its address
     """
     if not host.state.is_executing:
         return
-    members = read(through, ClusterMembers)
-    if node in members.nodes or any(member.name == node for member in members.etcd):
+    if not has_left(read(through, ClusterMembers), node=node, ip=ip):
         yield failed(f"{node} is still in the cluster, see above; its machine was left as it is")
+
+
+def has_left(members: ClusterMembersState, *, node: str, ip: str) -> bool:
+    """Whether neither the API nor etcd knows a node any more; a member of etcd has no name until it has started."""
+    return node not in members.nodes and not any(
+        member.name == node or member.peer_ip == ip for member in members.etcd
+    )
 
 
 def _drain(state: State, host: Host, through: Host, node: str, timeout: int, ready: bool) -> bool:
