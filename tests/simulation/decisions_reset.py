@@ -127,12 +127,12 @@ def cases() -> Iterator[ResetCase]:
         yield ResetCase(
             planes=(plane, BARE, BARE), worker=worker, limited_to=frozenset(limited_to), rest=rest
         )
-    for plane, kubeconfig, name in itertools.product(
-        (*NOT_READ, *READ), Kubeconfig, ("kubernetes", "staging")
+    for plane, worker, kubeconfig, name in itertools.product(
+        (*NOT_READ, *READ), READ, Kubeconfig, ("kubernetes", "staging")
     ):
         yield ResetCase(
             planes=(plane, BARE, BARE),
-            worker=WORKER,
+            worker=worker,
             limited_to=frozenset(_ALL),
             kubeconfig=kubeconfig,
             cluster_name=name,
@@ -180,14 +180,13 @@ def decide(case: ResetCase) -> ResetOutcome:
     if len(found) < len(case.limited_to):
         return ResetOutcome(findings=(), refusal="", unread=True)
     elected = election.elect(TOPOLOGY, found=planes, able=case.limited_to)
+    kubeconfig_ca = {Kubeconfig.OURS: OURS, Kubeconfig.OTHERS: OTHERS}.get(case.kubeconfig)
     findings = list(
         membership.ownership_findings(
             election=elected,
             cluster_name=options.cluster_name,
             kubeconfig="x.kubeconfig",
-            kubeconfig_ca={Kubeconfig.NONE: None, Kubeconfig.OURS: OURS, Kubeconfig.OTHERS: OTHERS}[
-                case.kubeconfig
-            ],
+            kubeconfig_ca=kubeconfig_ca,
         )
     )
     subjects = preflight.subjects_of(
@@ -198,7 +197,13 @@ def decide(case: ResetCase) -> ResetOutcome:
         members=ClusterMembersState(),
     )
     for subject in subjects:
-        findings += reset.subject_findings(subject, options=options, topology=TOPOLOGY)
+        findings += reset.subject_findings(
+            subject,
+            options=options,
+            topology=TOPOLOGY,
+            kubeconfig_ca=None if elected.exists else kubeconfig_ca,
+            leader=planes[elected.leader],
+        )
     return ResetOutcome(
         findings=tuple(dangers(findings)),
         refusal=reset.reset_refusal(
@@ -217,7 +222,7 @@ def another_etcd_is_left_alone(case: ResetCase, outcome: ResetOutcome) -> bool:
 
 
 def two_clusters_are_not_given_up_at_once(case: ResetCase, outcome: ResetOutcome) -> bool:
-    """No force cleans machines of two clusters in one run."""
+    """No force cleans machines of two clusters in one run, where a control plane holds one of them."""
     clusters = {machine.whose for machine in case.cleaned if machine.whose in (Whose.OURS, Whose.OTHERS)}
     return not outcome.forced or len(clusters) < 2 or not case.clusters
 
@@ -236,7 +241,12 @@ def what_the_operator_means_counts(case: ResetCase, outcome: ResetOutcome) -> bo
     named = {machine.reading.cluster_name for machine in case.cleaned if machine.reading}
     if outcome.forced and not named <= {"", case.cluster_name}:
         return False
-    if len(case.clusters) != 1 or not outcome.forced:
+    if not outcome.forced:
+        return True
+    if not case.clusters:
+        wrong = {Kubeconfig.OURS: Whose.OTHERS, Kubeconfig.OTHERS: Whose.OURS}.get(case.kubeconfig)
+        return all(machine.whose is not wrong for machine in case.cleaned)
+    if len(case.clusters) > 1:
         return True
     (whose,) = case.clusters
     means = {Kubeconfig.OURS: Whose.OURS, Kubeconfig.OTHERS: Whose.OTHERS}.get(case.kubeconfig, whose)
@@ -280,6 +290,7 @@ def refusals_are_true(case: ResetCase, outcome: ResetOutcome) -> bool:
         "its kubelet belongs to the cluster at": any(each.whose is Whose.OTHERS for each in case.cleaned),
         "is called 'kubernetes'": case.cluster_name != "kubernetes",
         "its cluster is called": case.cluster_name != "kubernetes",
+        "its CA certificate is not the one (": case.kubeconfig is not Kubeconfig.NONE,
         "has another CA certificate": case.kubeconfig is not Kubeconfig.NONE,
         "could not be asked": any(machine.reading is None for machine in case.left_out),
         "not part of this run": any(machine.cluster for machine in case.left_out),

@@ -428,6 +428,20 @@ FAULTS = (
         finds=(RESET, decisions_reset.what_the_operator_means_counts),
     ),
     Fault(
+        words="a control plane without a CA certificate has no kubelet's certificate either",
+        where=reset.subject_findings,
+        old="and own_ca",
+        new="and False",
+        finds=(RESET, decisions_reset.another_clusters_machine_is_left_alone),
+    ),
+    Fault(
+        words="without a cluster the operator's kubeconfig is not looked at",
+        where=reset.reset_findings,
+        old="if kubeconfig_ca and is_of_another_cluster(found, cluster_ca=kubeconfig_ca):",
+        new="if False:",
+        finds=(RESET, decisions_reset.what_the_operator_means_counts),
+    ),
+    Fault(
         words="a cluster's own name is not compared",
         where=reset.reset_findings,
         old="if found.cluster_name and found.cluster_name != cluster_name:",
