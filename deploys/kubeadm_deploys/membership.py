@@ -162,10 +162,11 @@ def has_vote(node: Node, *, members: ClusterMembersState) -> bool:
 
 def _is_control_plane(found: KubeadmNodeState, *, node: Node, members: ClusterMembersState) -> bool:
     """Which role a member has: by the cluster's word, since people copy files of control planes to workers."""
-    if has_vote(node, members=members) or found.api == "ok":
+    if has_vote(node, members=members):
         return True
     registered = members.nodes.get(node.name)
-    return found.is_control_plane and (registered is None or registered.control_plane)
+    counted = registered is None or registered.control_plane
+    return found.is_control_plane and (counted or found.api == "ok")
 
 
 def needs_registration(*, node: Node, found: KubeadmNodeState, members: ClusterMembersState) -> bool:

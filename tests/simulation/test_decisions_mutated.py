@@ -232,7 +232,7 @@ FAULTS = (
         new="",
         beside=(
             (membership._etcd_findings, 'found.api == "ok"', "False"),
-            (membership._is_control_plane, 'or found.api == "ok"', ""),
+            (membership._is_control_plane, 'or found.api == "ok"', "or False"),
         ),
         finds=(JOIN, decisions_join.a_running_api_server_is_not_cleaned),
     ),
