@@ -27,9 +27,9 @@ GIB = 1024**3
 CA = "ours"
 ABSENT = KubeadmNodeState()
 HALF = KubeadmNodeState(files=frozenset({"pki/ca.key", "kubelet.conf"}), ca_certificate=CA)
-MEMBER = KubeadmNodeState(files=frozenset({"kubelet.conf"}), rotating=True, ca_certificate=CA, api="ok")
+MEMBER = KubeadmNodeState(files=frozenset({"kubelet.conf"}), rotating=True, ca_certificate=CA)
 CONTROL_PLANE = dataclasses.replace(
-    MEMBER, files=frozenset({"kubelet.conf", "etcd"}) | STATIC_PODS, cluster_name="kubernetes"
+    MEMBER, files=frozenset({"kubelet.conf", "etcd"}) | STATIC_PODS, cluster_name="kubernetes", api="ok"
 )
 VOTE = EtcdMember(id="1", name=CP.name, peer_ip=CP.ip)
 

@@ -280,7 +280,7 @@ def test_growth_is_a_goal_of_sizes_with_one_control_plane_only() -> None:
 
 def test_of_several_control_planes_only_the_second_runs_commands_are_a_goal() -> None:
     (goal,) = goals([figures("3+1", second=12, commands=31)])
-    assert (goal.text, goal.met) == ("3+1: second run with at most 30 remote commands a host", False)
+    assert (goal.text, goal.met) == ("3+1: second run with at most 5 remote commands a host", False)
 
 
 def test_the_report_has_every_join_beside_kubeadms_own_time() -> None:

@@ -283,7 +283,9 @@ def test_the_record_is_a_config_map_that_nodes_cannot_write() -> None:
 
 INVENTORY = """
 _cluster = {{
-    "<<< KubeadmNode": ["machine-id m", "have:kubelet.conf", "have:manifests/kube-apiserver.yaml", "rotating", "api ok"],
+    "<<< KubeadmNode": [
+        "machine-id m", "have:kubelet.conf", "have:manifests/kube-apiserver.yaml", "rotating", "ca b3Vycw==", "api ok"
+    ],
     "<<< ClusterSettings": {settings!r},
     "<<< ContainerRuntime": {runtime!r},
 }}

@@ -107,7 +107,10 @@ def test_a_machine_that_was_not_read_is_never_an_empty_one(
 def test_a_cluster_without_an_api_server_is_not_an_empty_one() -> None:
     elected = election(DOWN, not_read(B), ABSENT)
     assert elected.exists
-    assert elected.problem == "no API server answers: a not ready: etcd; b cannot be reached; c has none"
+    assert elected.problem == (
+        "no API server answers: a not ready: etcd; b cannot be reached; c has none; "
+        "find out why with 'journalctl --unit kubelet' and 'crictl ps --all' there, then run again"
+    )
 
 
 DATA = KubeadmNodeState(files=frozenset({"etcd", "pki/etcd/ca.crt", "pki/ca.key"}), ca_certificate=OURS)
@@ -167,7 +170,10 @@ def test_what_answers_now_counts_when_it_is_the_same_cluster() -> None:
 def test_another_cluster_in_the_place_of_the_one_before_is_not_used() -> None:
     elected = election(of_another_cluster(MEMBER), ABSENT, ABSENT, before=BEFORE)
     assert (elected.exists, elected.healthy, elected.ca_certificate) == (True, (), OURS)
-    assert "another CA certificate than at the beginning of this run" in elected.problem
+    assert elected.problem == (
+        "a has another CA certificate than at the beginning of this run "
+        f"({fingerprint(OTHERS)} instead of {fingerprint(OURS)}); run again"
+    )
 
 
 def test_where_there_was_none_a_cluster_may_appear() -> None:
@@ -186,6 +192,18 @@ def test_control_planes_of_two_clusters_are_no_cluster_to_work_on(second: Kubead
         "no changes were made",
     ):
         assert words in elected.problem
+
+
+@pytest.mark.parametrize("others", [(ABSENT, ABSENT), (MEMBER, ABSENT)])
+def test_no_run_goes_on_without_a_ca_certificate_to_compare_machines_with(
+    others: tuple[KubeadmNodeState, KubeadmNodeState],
+) -> None:
+    without = dataclasses.replace(MEMBER, ca_certificate="")
+    elected = election(without, *others)
+    assert elected.exists
+    assert elected.problem.startswith(
+        "a has no CA certificate in /etc/kubernetes/pki/ca.crt, so nothing shows"
+    )
 
 
 def test_a_certificates_last_newline_does_not_make_another_of_it() -> None:

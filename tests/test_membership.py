@@ -13,7 +13,7 @@ from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState, NodeState
 from kubeadm_deploys.findings import Severity
 from kubeadm_deploys.membership import join_findings, join_refusal, needs_registration, standing
 from kubeadm_deploys.nodes import Node, Topology
-from kubeadm_deploys.quorum import orphan_members, unready_members
+from kubeadm_deploys.quorum import orphan_members, orphan_refusal, unready_members
 from tests.machines import (
     ABSENT,
     HALF,
@@ -234,7 +234,7 @@ def test_data_of_another_etcd_are_refused() -> None:
 def test_a_role_does_not_change_by_itself() -> None:
     swapped = Topology(control_planes=(A, B, W), workers=(C,))
     assert "is a worker of the cluster" in refusal(
-        WORKER, topology=swapped, members=cluster(W, etcd=(voter(A), voter(W)))
+        WORKER, topology=swapped, members=cluster(W, etcd=(voter(A), voter(B)))
     )
     assert "is a control plane of the cluster" in refusal(
         MEMBER, node=C, topology=swapped, members=cluster(C)
@@ -247,12 +247,32 @@ def test_a_name_is_not_taken_from_another_machine(found: KubeadmNodeState) -> No
     assert "node_name 'w' is in the cluster already, under another machine" in said
 
 
+def test_without_a_machine_id_nobody_is_called_another_machine() -> None:
+    nameless = dataclasses.replace(WORKER, machine_id="")
+    assert refusal(nameless, members=cluster(W)).startswith(
+        "has no machine ID in /etc/machine-id, so it is not"
+    )
+
+
+@pytest.mark.parametrize("node", [W, C])
+def test_a_ready_node_whose_files_are_gone_is_not_joined_over_itself(node: Node) -> None:
+    members = cluster(node, etcd=(voter(A), voter(B)))
+    assert refusal(ABSENT, node=node, members=members).startswith(
+        f"is node {node.name} of the cluster, which is Ready, yet nothing of kubeadm is on it any more"
+    )
+    gone = cluster(node, etcd=(voter(A), voter(B)), found=NOT_READY)
+    assert refusal(ABSENT, node=node, members=gone) == ""
+
+
 def test_a_renamed_node_is_refused_and_not_cleaned() -> None:
     renamed = dataclasses.replace(W, name="worker-1")
     topology = Topology(control_planes=(A, B, C), workers=(renamed,))
     said = refusal(WORKER, node=renamed, topology=topology, members=cluster(W))
     assert said.startswith("is node w of the cluster (same machine ID), and the inventory calls it worker-1")
     assert "set node_name to w" in said
+    # Files do not decide, what is left of a node may be its certificates.
+    certificate = KubeadmNodeState(ca_certificate=OURS, machine_id="m")
+    assert "set node_name to w" in refusal(certificate, node=renamed, topology=topology, members=cluster(W))
     # A machine ID that could not be read is nobody's.
     nameless, nodes = dataclasses.replace(WORKER, machine_id=""), {"w": registered(machine_id="")}
     unknown = ClusterMembersState(etcd=VOTERS, nodes=nodes)
@@ -304,6 +324,18 @@ def test_what_broken_joins_left_in_etcd_is_found_and_no_vote_with_data(
     assert orphan_members(members, node=node, topology=TOPOLOGY, has_data=has_data) == list(orphans)
 
 
+def test_a_vote_without_data_goes_only_when_its_member_is_dead_and_etcd_can_spare_it() -> None:
+    etcd = (voter(A), voter(B), never_started(C))
+    assert orphan_refusal([voter(B), never_started(C)], etcd=etcd, healthy=frozenset({A.ip})) == ""
+    assert (
+        "its member b of etcd answers at 10.0.0.2, and no data of etcd are on this machine"
+        in orphan_refusal([voter(B)], etcd=etcd, healthy=frozenset({A.ip, B.ip}))
+    )
+    assert "whose data are not on this machine any more, cannot go" in orphan_refusal(
+        [voter(B)], etcd=etcd, healthy=frozenset()
+    )
+
+
 def test_etcd_takes_a_member_only_when_all_others_vote_and_answer() -> None:
     members = (voter(A), voter(B), never_started(C), learner(W))
     assert unready_members(members, healthy=frozenset({A.ip, C.ip, W.ip})) == [
@@ -346,7 +378,9 @@ def test_members_are_read() -> None:
     assert [state.votes(node.ip) for node in (A, B, W)] == [True, False, False]
 
 
-@pytest.mark.parametrize("output", [[], ["etcd "], ["node:a machine=m1 ready=True"], ["etcd {}"]])
+@pytest.mark.parametrize(
+    "output", [[], ["etcd "], ["node:a machine=m1 ready=True"], ["etcd {}"], ['etcd {"members": []}']]
+)
 def test_an_answer_without_etcds_members_is_an_error_and_not_no_member(output: list[str]) -> None:
     with pytest.raises((KeyError, ValueError)):
         ClusterMembers().process(output)
@@ -373,10 +407,37 @@ def test_a_control_plane_that_has_lost_its_etcd_data_is_named() -> None:
     )
 
 
+@pytest.mark.parametrize("found", [HALF, WORKER])
+@pytest.mark.parametrize("members", [cluster(C), without(C)])
+def test_a_voter_whose_files_are_gone_is_not_called_a_worker(
+    found: KubeadmNodeState, members: ClusterMembersState
+) -> None:
+    said = refusal(found, node=C, members=members)
+    assert said.startswith("has a vote in etcd, and no data of it in /var/lib/etcd")
+    assert "worker" not in said
+
+
+@pytest.mark.parametrize("found", [HALF, WORKER, MEMBER])
+def test_a_voter_is_no_worker_whatever_its_files_look_like(found: KubeadmNodeState) -> None:
+    members = ClusterMembersState(etcd=(*VOTERS, voter(W)), nodes=NODES | {"w": registered()})
+    election = Election(leader=A.host, exists=True, ca_certificate=OURS)
+    *_, last = join_findings(
+        TOPOLOGY, node=W, found=found, election=election, members=members, endpoint=ENDPOINT
+    )
+    assert last.found.startswith("is a control plane of the cluster and cannot become a worker")
+
+
 def test_an_api_server_with_an_etcd_of_its_own_is_named_and_not_cleaned() -> None:
     members = cluster(C, etcd=(voter(A), voter(B)))
     assert standing(MEMBER, node=C, control_plane=True, cluster_ca=OURS, members=members) is NodeState.MEMBER
     assert "it has an etcd of its own" in refusal(MEMBER, node=C, members=members)
+    # Its init ended before kubeadm labelled the node.
+    members = cluster(C, etcd=(voter(A), voter(B)), found=registered())
+    election = Election(leader=A.host, exists=True, ca_certificate=OURS)
+    (finding,) = join_findings(
+        TOPOLOGY, node=C, found=MEMBER, election=election, members=members, endpoint=ENDPOINT
+    )
+    assert finding.check == "control-planes"
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from kubeadm_deploys.facts.kubeadm_node import (
     is_same_ca,
     node_state,
 )
+from tests.certificates import Authority
 
 OURS, OTHER = "-----BEGIN CERTIFICATE-----\nours\n", "-----BEGIN CERTIFICATE-----\nother\n"
 
@@ -97,6 +98,13 @@ def test_a_kubelet_that_speaks_to_another_cluster_is_foreign_whatever_ca_lies_be
             client_certificate=certificate(name="system:node:w", issuer="kubernetes", key=signed_by),
         )
         assert node_state(machine, cluster_ca=ca) is state
+
+
+def test_a_kubelets_certificate_alone_shows_whose_a_machine_is() -> None:
+    ours, others = Authority(), Authority()
+    for authority, state in ((ours, NodeState.HALF), (others, NodeState.FOREIGN)):
+        machine = KubeadmNodeState(client_certificate=authority.issue("system:node:w"))
+        assert node_state(machine, cluster_ca=ours.certificate) is state
 
 
 def test_a_ca_is_the_same_whatever_stands_around_it() -> None:

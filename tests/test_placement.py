@@ -547,7 +547,7 @@ def test_the_data_are_known() -> None:
 # Hosts of pyinfra's connector that answers what it is told: a control plane whose cluster has cp and one worker.
 INVENTORY = """
 _cluster = {
-    "<<< KubeadmNode": ["machine-id m", "have:kubelet.conf", "have:manifests/kube-apiserver.yaml", "rotating", "api ok"],
+    "<<< KubeadmNode": ["machine-id m", "have:kubelet.conf", "have:manifests/kube-apiserver.yaml", "rotating", "ca b3Vycw==", "api ok"],
     "<<< NodeMarks": NODES,
 }
 def _host(name, ip, **data):

@@ -19,7 +19,7 @@ MEMBERS = [
 """Who belongs to the cluster when there is one."""
 
 MEMBER = [
-    *("have:kubelet.conf", "have:etcd", "rotating", "api ok"),
+    *("have:kubelet.conf", "have:etcd", "rotating", "ca b3Vycw==", "api ok"),
     *(f"have:manifests/{name}.yaml" for name in MANIFESTS),
 ]
 

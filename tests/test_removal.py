@@ -8,8 +8,8 @@ from kubeadm_deploys.facts.cluster_members import ClusterMembersState, Registere
 from kubeadm_deploys.facts.etcd import EtcdMember
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
 from kubeadm_deploys.nodes import Node, Topology
-from kubeadm_deploys.operations.removal import refusals
-from kubeadm_deploys.quorum import quorum_refusal
+from kubeadm_deploys.operations.removal import has_left, refusals
+from kubeadm_deploys.quorum import quorum_refusal, removal_order
 from kubeadm_deploys.removal import address_of, choose, etcd_members_of, is_machine_of, machine_refusal
 from tests.machines import (
     ABSENT,
@@ -132,7 +132,14 @@ def test_a_new_machine_under_a_lost_ones_name_is_not_taken_for_it() -> None:
 
 def refusal(found: KubeadmNodeState, *, node: RegisteredNode | None, **others: RegisteredNode) -> str:
     nodes = {**others, **({W.name: node} if node else {})}
-    return machine_refusal(found, node=W, members=ClusterMembersState(nodes=nodes), cluster_ca=OURS)
+    return machine_refusal(
+        found,
+        node=W,
+        topology=TOPOLOGY,
+        members=ClusterMembersState(nodes=nodes),
+        cluster_ca=OURS,
+        endpoint="api.kubernetes.internal",
+    )
 
 
 def test_a_machine_of_this_cluster_may_be_cleaned_when_its_node_was_named() -> None:
@@ -162,6 +169,17 @@ def test_without_a_node_object_only_the_ca_shows_that_a_machine_was_of_this_clus
     assert refusal(unknown, node=registered()) == ""
 
 
+@pytest.mark.parametrize("node", [registered(), None])
+def test_a_machine_whose_kubelet_has_another_api_server_is_not_cleaned(node: RegisteredNode | None) -> None:
+    """A clone of ours, with its machine ID, in another cluster."""
+    other = KubeadmNodeState(
+        files=frozenset({"kubelet.conf"}), server="https://api.production.internal:6443", machine_id="m"
+    )
+    assert refusal(other, node=node).startswith(
+        "its kubelet belongs to the cluster at https://api.production"
+    )
+
+
 def test_a_node_is_all_members_of_its_name_and_of_its_address() -> None:
     etcd = (voter(A), voter(B), voter(C, ip="192.168.0.3"), never_started(W))
     assert etcd_members_of("b", node=B, etcd=etcd) == (voter(B),)
@@ -173,6 +191,14 @@ def test_a_node_is_all_members_of_its_name_and_of_its_address() -> None:
     assert etcd_members_of("c", node=C, etcd=both) == both[1:]
 
 
+def test_of_two_members_of_a_node_the_dead_one_goes_first() -> None:
+    """Without the live one, a and the dead one would have no majority, and the dead one could not be taken out."""
+    live, dead = voter(C), voter(C, ip="192.168.0.3")
+    assert quorum_refusal((voter(A), live, dead), name="c", healthy=addresses(A, C)) == ""
+    assert removal_order((live, dead), healthy=addresses(A, C)) == [dead, live]
+    assert removal_order((dead, never_started(C)), healthy=addresses(A)) == [never_started(C), dead]
+
+
 def test_another_member_at_the_nodes_address_is_not_taken_out_for_it() -> None:
     etcd = (voter(A), voter(B, name="renamed"))
     with pytest.raises(
@@ -180,6 +206,17 @@ def test_another_member_at_the_nodes_address_is_not_taken_out_for_it() -> None:
     ):
         etcd_members_of("b", node=B, etcd=etcd)
     assert etcd_members_of("renamed", node=None, etcd=etcd) == (voter(B, name="renamed"),)
+
+
+def test_a_node_has_left_when_neither_the_api_nor_etcd_knows_it() -> None:
+    assert has_left(ClusterMembersState(etcd=voters(A, B)), node="c", ip=C.ip)
+    for members in (
+        ClusterMembersState(nodes={"c": registered()}),
+        ClusterMembersState(etcd=voters(A, C)),
+        ClusterMembersState(etcd=(voter(C, ip="192.168.0.3"),)),
+        ClusterMembersState(etcd=(never_started(C),)),
+    ):
+        assert not has_left(members, node="c", ip=C.ip)
 
 
 def test_what_drain_repeats_is_said_once() -> None:

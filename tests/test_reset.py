@@ -12,19 +12,30 @@ from kubeadm_deploys.election import elect
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.cluster_traces import ClusterTraces
-from kubeadm_deploys.facts.kubeadm_node import SAVED_ETCD, KubeadmNodeState
+from kubeadm_deploys.facts.kubeadm_node import SAVED_ETCD, KubeadmNodeState, NodeState
+from kubeadm_deploys.facts.machine import MachineState
 from kubeadm_deploys.facts.reading import NotRead
 from kubeadm_deploys.findings import Finding, Severity, unwaived
+from kubeadm_deploys.machine_checks import Subject
 from kubeadm_deploys.nodes import Node
 from kubeadm_deploys.operations.reset import clean_command
 from kubeadm_deploys.options import ClusterOptions
-from kubeadm_deploys.reset import PATHS, is_part, refuse_unconfirmed, reset_findings, why_it_goes_on
+from kubeadm_deploys.reset import (
+    PATHS,
+    is_part,
+    refuse_unconfirmed,
+    reset_findings,
+    subject_findings,
+    why_it_goes_on,
+)
 from kubeadm_deploys.scripts import text
+from tests.certificates import Authority
 from tests.machines import (
     ABSENT,
     DOWN,
     HALF,
     MEMBER,
+    OURS,
     TOPOLOGY,
     WORKER,
     A,
@@ -32,6 +43,7 @@ from tests.machines import (
     C,
     W,
     not_read,
+    of_another_cluster,
     voter,
 )
 
@@ -175,7 +187,7 @@ def test_what_has_anything_of_a_cluster_is_part_of_one() -> None:
     assert [is_part(found) for found in (ABSENT, HALF, WORKER, MEMBER)] == [False, True, True, True]
 
 
-def whose(found: KubeadmNodeState, *, node: Node = W) -> list[Finding]:
+def whose(found: KubeadmNodeState, *, node: Node = W, kubeconfig_ca: str | None = None) -> list[Finding]:
     return list(
         reset_findings(
             found,
@@ -183,6 +195,7 @@ def whose(found: KubeadmNodeState, *, node: Node = W) -> list[Finding]:
             topology=TOPOLOGY,
             cluster_name="kubernetes",
             endpoint="api.kubernetes.internal",
+            kubeconfig_ca=kubeconfig_ca,
         )
     )
 
@@ -214,3 +227,30 @@ def test_a_worker_belongs_to_the_cluster_at_its_api_endpoint(server: str, refuse
     findings = whose(found)
     assert [finding.check for finding in findings] == (["another-cluster"] if refused else [])
     assert all(server in finding.found for finding in findings)
+
+
+def test_without_a_cluster_a_machine_is_compared_with_the_operators_kubeconfig() -> None:
+    """Two clusters that are called the same have the same endpoint, too."""
+    assert whose(WORKER, kubeconfig_ca=OURS) == []
+    assert whose(ABSENT, kubeconfig_ca=OURS) == []
+    (finding,) = whose(of_another_cluster(WORKER), kubeconfig_ca=OURS)
+    assert (finding.check, finding.severity) == ("another-cluster", Severity.DANGER)
+    assert finding.found.startswith("its CA certificate is not the one (")
+
+
+def test_a_control_plane_without_a_ca_certificate_is_compared_by_its_kubelets() -> None:
+    ours, others = Authority(), Authority()
+    leader = dataclasses.replace(MEMBER, ca_certificate="", client_certificate=ours.issue("system:node:a"))
+    for authority, checks in ((ours, []), (others, ["another-cluster"])):
+        worker = dataclasses.replace(
+            WORKER,
+            ca_certificate=authority.certificate,
+            client_certificate=authority.issue("system:node:w"),
+        )
+        subject = Subject(
+            node=W, control_plane=False, state=NodeState.HALF, kubeadm=worker, machine=MachineState()
+        )
+        findings = subject_findings(
+            subject, options=OPTIONS, topology=TOPOLOGY, kubeconfig_ca=None, leader=leader
+        )
+        assert [finding.check for finding in findings] == checks

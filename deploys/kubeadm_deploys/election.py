@@ -14,6 +14,9 @@ from kubeadm_deploys.nodes import Node, Topology
 UNREACHABLE_CURE = "make it reachable, or take it out of the inventory"
 """The fix when a control plane cannot be reached."""
 
+SILENT_CURE = "find out why with 'journalctl --unit kubelet' and 'crictl ps --all' there, then run again"
+"""The fix when no control plane's API server answers."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Election:
@@ -69,11 +72,13 @@ def elect(
             ),
         )
     if not is_same_ca(election.ca_certificate, before.ca_certificate):
-        return replace(
-            before,
-            healthy=(),
-            problem="the control planes have another CA certificate than at the beginning of this run; run again",
+        name = topology.node(election.leader).name
+        changed = (
+            f"{name} has another CA certificate than at the beginning of this run "
+            f"({fingerprint(election.ca_certificate)} instead of {fingerprint(before.ca_certificate)}); run again"
         )
+        # Without one, what is wrong has been said.
+        return replace(before, healthy=(), problem=changed if election.ca_certificate else election.problem)
     return election
 
 
@@ -92,7 +97,7 @@ def _elect(topology: Topology, *, found: Found, able: frozenset[str]) -> Electio
                 ca_certificate=state.ca_certificate,
                 cluster_name=state.cluster_name,
                 problem=different_clusters(members, found)
-                or ("" if healthy else f"no API server answers: {_seen(nodes, found)}"),
+                or ("" if healthy else f"no API server answers: {_seen(nodes, found)}; {SILENT_CURE}"),
             )
     # kubeadm's files on one of them are of an init that did not come as far as to store anything.
     began = [node for node in nodes if _state(found, node).files and _state(found, node).is_control_plane]
@@ -112,7 +117,16 @@ def _elect(topology: Topology, *, found: Found, able: frozenset[str]) -> Electio
 
 
 def different_clusters(members: list[Node], found: Found) -> str:
-    """That the control planes are not of one cluster and what to do, empty when they are."""
+    """That the control planes are not shown to be of one cluster and what to do, empty when they are.
+
+    Without the cluster's CA certificate no machine could be told from one of another cluster.
+    """
+    if unknown := [node.name for node in members if not _state(found, node).ca_certificate.strip()]:
+        return (
+            f"{', '.join(unknown)} {'have' if len(unknown) > 1 else 'has'} no CA certificate in "
+            "/etc/kubernetes/pki/ca.crt, so nothing shows which cluster that is; no changes were made; put it back from "
+            "another control plane or from a backup"
+        )
     by_ca: dict[str, list[str]] = {}
     for node in members:
         ca = _state(found, node).ca_certificate

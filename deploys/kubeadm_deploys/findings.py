@@ -132,13 +132,13 @@ CHECKS = {
         waivable=False,
     ),
     "node-name": Check(
-        danger="the name of a node that is another machine",
+        danger="the name of a node that is another machine, or of a Ready one of which nothing is on the machine",
         cure="another `node_name`, or `deploys/remove_node.py`",
         eased=False,
         waivable=False,
     ),
     "control-planes": Check(
-        danger="most of the cluster's control planes are not in the inventory; none has a cluster and one cannot be reached; etcd has lost its majority, or does not go together with a control plane",
+        danger="most of the cluster's control planes are not in the inventory; none has a cluster and one cannot be reached; etcd has lost its majority, or does not go together with a control plane; a control plane has no CA certificate",
         doubt="a control plane is not in the inventory",
         cure="put it back, or `deploys/remove_node.py`",
         eased=False,

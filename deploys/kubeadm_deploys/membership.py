@@ -31,6 +31,10 @@ ANOTHER_CLUSTER = (
     "is a node of another cluster: its CA certificate is not the one of the inventory's control planes",
     "take it out of the inventory",
 )
+JOINED_ANOTHER = (
+    "has the files of a cluster, but none of the inventory's control planes has a cluster",
+    "take it out of the inventory; if its cluster is gone for good, clean it with deploys/reset.py",
+)
 ETCD_DATA = (
     "has etcd data in /var/lib/etcd that kubeadm did not create",
     "back it up and remove it if it is not needed",
@@ -136,10 +140,7 @@ def standing(
         return state
     if members is None:
         return NodeState.MEMBER if state is NodeState.MEMBER else NodeState.UNKNOWN
-    has_vote = any(
-        each.joined and (each.name == node.name or each.peer_ip == node.ip) for each in members.etcd
-    )
-    if has_vote or (found.is_control_plane and found.api == "ok"):
+    if has_vote(node, members=members) or (found.is_control_plane and found.api == "ok"):
         return NodeState.MEMBER
     registered = members.nodes.get(node.name)
     if registered is None:
@@ -161,9 +162,11 @@ def has_vote(node: Node, *, members: ClusterMembersState) -> bool:
 
 def _is_control_plane(found: KubeadmNodeState, *, node: Node, members: ClusterMembersState) -> bool:
     """Which role a member has: by the cluster's word, since people copy files of control planes to workers."""
+    if has_vote(node, members=members):
+        return True
     registered = members.nodes.get(node.name)
-    counted = registered is None or registered.control_plane or has_vote(node, members=members)
-    return found.is_control_plane and counted
+    counted = registered is None or registered.control_plane
+    return found.is_control_plane and (counted or found.api == "ok")
 
 
 def needs_registration(*, node: Node, found: KubeadmNodeState, members: ClusterMembersState) -> bool:
@@ -198,12 +201,10 @@ def join_findings(
             check="another-cluster", found=said, cure="take it out of the inventory, or correct its address"
         )
         return
-    if not election.exists and (found.ca_certificate or found.client_certificate) and not control_plane:
-        yield refused(
-            check="another-cluster",
-            found="has the files of a cluster, but none of the inventory's control planes has a cluster",
-            cure="take it out of the inventory; if its cluster is gone for good, clean it with deploys/reset.py",
-        )
+    # An init that was interrupted leaves files on a control plane too, but none of a worker.
+    has_files = found.ca_certificate or found.client_certificate or found.is_worker
+    if not election.exists and has_files and (found.is_worker or not control_plane):
+        yield refused(check="another-cluster", found=JOINED_ANOTHER[0], cure=JOINED_ANOTHER[1])
         return
     if members is None:
         return
@@ -246,6 +247,18 @@ def _identity_findings(
     """Where the API, etcd and the machine do not mean the same by this node."""
     refused = partial(Finding, host=node.host, severity=Severity.DANGER, check="node-name")
     registered = members.nodes.get(node.name)
+    if registered and registered.machine_id and not found.machine_id:
+        yield refused(
+            found=(
+                f"has no machine ID in /etc/machine-id, so it is not known whether it is the machine of node {node.name} "
+                "in the cluster"
+            ),
+            cure=(
+                "put back the one that 'kubectl describe node' shows, or, on a new machine, make one with "
+                "'systemd-machine-id-setup'"
+            ),
+        )
+        return
     if registered and registered.machine_id != found.machine_id:
         yield refused(
             found=f"node_name {node.name!r} is in the cluster already, under another machine",
@@ -260,7 +273,7 @@ def _identity_findings(
         for name, each in members.nodes.items()
         if found.machine_id and each.machine_id == found.machine_id and name != node.name
     )
-    if others and not registered and found.files:
+    if others and not registered and node_state(found) is not NodeState.ABSENT:
         yield refused(
             found=f"is node {others[0]} of the cluster (same machine ID), and the inventory calls it {node.name}",
             cure=f"set node_name to {others[0]}, or remove that node first: deploys/remove_node.py --data node={others[0]}",
@@ -277,20 +290,27 @@ def _identity_findings(
                     f"--data node={member.name}"
                 ),
             )
+    if registered and registered.ready and found.machine_id and node_state(found) is NodeState.ABSENT:
+        yield refused(
+            found=f"is node {node.name} of the cluster, which is Ready, yet nothing of kubeadm is on it any more",
+            cure=(
+                f"put /etc/kubernetes back, or remove the node: deploys/remove_node.py --data node={node.name}; after a "
+                "reset by hand wait a minute, until it is not Ready"
+            ),
+        )
 
 
 def _etcd_findings(*, node: Node, found: KubeadmNodeState, members: ClusterMembersState) -> Iterator[Finding]:
     """Where a control plane and etcd's members do not go together."""
-    if not found.is_control_plane or not members.etcd:
-        return
     refused = partial(Finding, host=node.host, severity=Severity.DANGER, check="control-planes")
     votes = has_vote(node, members=members)
-    if votes and "etcd" not in found.files:
+    # A machine with nothing of kubeadm was replaced: it is joined in its old member's place.
+    if votes and "etcd" not in found.files and node_state(found) is not NodeState.ABSENT:
         yield refused(
             found="has a vote in etcd, and no data of it in /var/lib/etcd",
             cure=f"mount its disk, or remove it: deploys/remove_node.py --data node={node.name}",
         )
-    if not votes and found.api == "ok":
+    if members.etcd and not votes and found.is_control_plane and found.api == "ok":
         yield refused(
             found="its API server answers, and the cluster's etcd does not count it as a member: it has an etcd of its own",
             cure="find out which of the two the cluster is, and take the other one out of the inventory",

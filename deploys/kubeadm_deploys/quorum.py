@@ -3,7 +3,7 @@
 Source: etcd's FAQ, "What is failure tolerance?", and its operations guide, "Runtime reconfiguration".
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.etcd import EtcdMember
@@ -52,6 +52,13 @@ def quorum_refusal(etcd: tuple[EtcdMember, ...], *, name: str, ip: str = "", hea
     )
 
 
+def removal_order(members: Iterable[EtcdMember], *, healthy: Collection[str]) -> list[EtcdMember]:
+    """A node's members of etcd, those first that etcd does not miss: a member may be the one that makes the majority
+    by which the others can be taken out.
+    """
+    return sorted(members, key=lambda member: (member.joined, member.peer_ip in healthy))
+
+
 def unlisted_members(topology: Topology, *, found: ClusterMembersState) -> list[str]:
     """Names of the control planes that etcd counts but the inventory does not have."""
     known = {node.ip for node in topology.control_planes}
@@ -73,6 +80,21 @@ def orphan_members(
         for member in etcd
         if (not member.joined and member.peer_ip in own) or (member.peer_ip == node.ip and not has_data)
     ]
+
+
+def orphan_refusal(
+    orphans: Iterable[EtcdMember], *, etcd: tuple[EtcdMember, ...], healthy: frozenset[str]
+) -> str:
+    """Why orphans must stay in etcd, empty when they may go. ``healthy`` are addresses of members that answer."""
+    for orphan in orphans:
+        if orphan.joined and orphan.peer_ip in healthy:
+            return (
+                f"its member {orphan.name} of etcd answers at {orphan.peer_ip}, and no data of etcd are on this machine; "
+                "look whether another machine has that address, and whether the disk of /var/lib/etcd is mounted"
+            )
+        if orphan.joined and (refusal := quorum_refusal(etcd, name=orphan.name, healthy=healthy)):
+            return f"its member {orphan.name} of etcd, whose data are not on this machine any more, {refusal}"
+    return ""
 
 
 def unready_members(etcd: tuple[EtcdMember, ...], *, healthy: frozenset[str]) -> list[str]:

@@ -10,6 +10,7 @@ from pyinfra.api.exceptions import DeployError
 
 from kubeadm_deploys.cluster.leader import active_hosts, ask_planned_leader
 from kubeadm_deploys.cluster.members import ask_planned_members, ask_planned_settings
+from kubeadm_deploys.election import Election
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState, RegisteredNode
 from kubeadm_deploys.facts.etcd import EtcdHealth, EtcdMember
@@ -17,7 +18,7 @@ from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState, is
 from kubeadm_deploys.facts.reading import ask, read
 from kubeadm_deploys.live_options import identity_findings
 from kubeadm_deploys.locking import check_under_lock
-from kubeadm_deploys.membership import ANOTHER_CLUSTER, ETCD_DATA, ownership_findings
+from kubeadm_deploys.membership import ANOTHER_CLUSTER, ETCD_DATA, foreign_server, ownership_findings
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations import removal
 from kubeadm_deploys.operations.barrier import barrier
@@ -87,7 +88,13 @@ def is_machine_of(registered: RegisteredNode | None, *, found: KubeadmNodeState)
 
 
 def machine_refusal(
-    found: KubeadmNodeState, *, node: Node, members: ClusterMembersState, cluster_ca: str
+    found: KubeadmNodeState,
+    *,
+    node: Node,
+    topology: Topology,
+    members: ClusterMembersState,
+    cluster_ca: str,
+    endpoint: str,
 ) -> str:
     """Why a machine must not be cleaned although its node was named, empty when it may.
 
@@ -108,6 +115,8 @@ def machine_refusal(
         return f"{ETCD_DATA[0]}; {ETCD_DATA[1]}"
     if is_of_another_cluster(found, cluster_ca=cluster_ca):
         return f"{ANOTHER_CLUSTER[0]}; {ANOTHER_CLUSTER[1]}"
+    if said := foreign_server(found, topology=topology, endpoint=endpoint):
+        return f"{said}; take it out of the inventory, or correct its address"
     if registered is None and found.files and not found.ca_certificate:
         return (
             f"has files of kubeadm but no CA certificate, and the cluster has no node {node.name}, so nothing shows that "
@@ -131,6 +140,68 @@ def etcd_members_of(name: str, *, node: Node | None, etcd: Sequence[EtcdMember])
                 f"that one, or correct node_name and node_ip in the inventory"
             )
     return tuple(dict.fromkeys((*by_name, *by_address)))
+
+
+def planned_removal(
+    topology: Topology,
+    *,
+    name: str,
+    listed: Node | None,
+    found: KubeadmNodeState | None,
+    election: Election,
+    members: ClusterMembersState,
+    force: bool,
+    endpoint: str,
+) -> Removal:
+    """Decide how a node is removed: whether its machine is cleaned, who coordinates, and which members etcd loses.
+
+    ``listed`` is the node as the inventory has it, ``found`` what was read on its machine, None when that has no part
+    in the run, ``endpoint`` the name of the cluster's API. What etcd's majority says of it is for ``majority_refusal``.
+
+    Raises:
+        DeployError: it must not be removed.
+    """
+    machine = listed if found else None
+    if machine and found:
+        if refusal := machine_refusal(
+            found,
+            node=machine,
+            topology=topology,
+            members=members,
+            cluster_ca=election.ca_certificate,
+            endpoint=endpoint,
+        ):
+            raise DeployError(f"{machine.host}: {refusal}; no changes were made")
+        if not is_machine_of(members.nodes.get(name), found=found):
+            machine = None
+    leader = topology.node(election.leader)
+    coordinator = next((each for each in (leader, *election.healthy) if each.name != name), None)
+    if coordinator is None:
+        raise DeployError(
+            f"{name}: no other control plane answers that could take it out of the cluster; no changes were made; "
+            "to give up the whole cluster use deploys/reset.py"
+        )
+    if machine is None and not force:
+        raise DeployError(
+            f"{name}: its machine cannot be reached (stopped, not in the inventory, or another one has its name there), "
+            "so its pods may still run; "
+            "no changes were made; start it, or add --data force=true if it is lost"
+        )
+    return Removal(
+        name=name,
+        listed=listed,
+        machine=machine,
+        coordinator=coordinator,
+        members=etcd_members_of(name, node=listed, etcd=members.etcd),
+    )
+
+
+def majority_refusal(removal: Removal, *, etcd: tuple[EtcdMember, ...], healthy: frozenset[str]) -> str:
+    """Why etcd cannot do without the members that leave, empty when it can. ``healthy`` as in ``quorum_refusal``."""
+    for member in removal.members:
+        if member.joined and (refusal := quorum_refusal(etcd, name=member.name, healthy=healthy)):
+            return f"{removal.name}: {refusal}; no changes were made"
+    return ""
 
 
 @deploy("Removal")
@@ -185,7 +256,7 @@ def remove_node(
         removal.node_deleted(name=f"Delete the node {name}", through=through, node=name)
     barrier(name=f"Wait for {name} to leave")
     if chosen.machine and host.name == chosen.machine.host:
-        removal.gone(name=f"Verify that {name} has left", through=through, node=name)
+        removal.gone(name=f"Verify that {name} has left", through=through, node=name, ip=chosen.machine.ip)
         clean_machine(options=options, keep_etcd=True)
 
 
@@ -209,36 +280,22 @@ def _find(state: State, *, options: ClusterOptions, topology: Topology, node: st
             "whole cluster use deploys/reset.py"
         )
     name, listed = choose(topology, name=node, limited_to=limited_to, members=members)
-    registered = members.nodes.get(name)
-    machine = listed if listed and listed.host in active else None
-    if machine:
-        found = read(inventory.get_host(machine.host), KubeadmNode)
-        if refusal := machine_refusal(
-            found, node=machine, members=members, cluster_ca=election.ca_certificate
-        ):
-            raise DeployError(f"{machine.host}: {refusal}; no changes were made")
-        if not is_machine_of(registered, found=found):
-            machine = None
-    leader = topology.node(election.leader)
-    coordinator = next((each for each in (leader, *election.healthy) if each.name != name), None)
-    if coordinator is None:
-        raise DeployError(
-            f"{name}: no other control plane answers that could take it out of the cluster; no changes were made; "
-            "to give up the whole cluster use deploys/reset.py"
-        )
-    if machine is None and not force:
-        raise DeployError(
-            f"{name}: its machine cannot be reached (stopped, not in the inventory, or another one has its name there), "
-            "so its pods may still run; "
-            "no changes were made; start it, or add --data force=true if it is lost"
-        )
-    leaving = etcd_members_of(name, node=listed, etcd=members.etcd)
-    if any(member.joined for member in leaving):
-        healthy = ask(inventory.get_host(coordinator.host), EtcdHealth)
-        for member in leaving:
-            if refusal := quorum_refusal(members.etcd, name=member.name, healthy=healthy):
-                raise DeployError(f"{name}: {refusal}; no changes were made")
-    return Removal(name=name, listed=listed, machine=machine, coordinator=coordinator, members=leaving)
+    here = listed is not None and listed.host in active
+    removal = planned_removal(
+        topology,
+        name=name,
+        listed=listed,
+        found=read(inventory.get_host(listed.host), KubeadmNode) if listed and here else None,
+        election=election,
+        members=members,
+        force=force,
+        endpoint=options.endpoint,
+    )
+    if any(member.joined for member in removal.members):
+        healthy = ask(inventory.get_host(removal.coordinator.host), EtcdHealth)
+        if refusal := majority_refusal(removal, etcd=members.etcd, healthy=healthy):
+            raise DeployError(refusal)
+    return removal
 
 
 def _find_again(find: partial[Removal], planned: Removal) -> None:

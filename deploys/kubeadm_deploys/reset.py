@@ -12,12 +12,18 @@ from pyinfra.api.exceptions import DeployError
 from kubeadm_deploys import cni
 from kubeadm_deploys.cluster.leader import active_hosts, ask_control_planes, ask_planned_leader
 from kubeadm_deploys.cluster.members import ask_planned_members, ask_planned_settings
-from kubeadm_deploys.election import Election
+from kubeadm_deploys.election import Election, fingerprint, has_cluster
 from kubeadm_deploys.endpoints import local_proxy
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.cluster_traces import ClusterTraces
-from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState, NodeState, node_state
+from kubeadm_deploys.facts.kubeadm_node import (
+    KubeadmNode,
+    KubeadmNodeState,
+    NodeState,
+    is_of_another_cluster,
+    node_state,
+)
 from kubeadm_deploys.facts.machine import Machine
 from kubeadm_deploys.facts.reading import NotRead, ask, in_parallel, read
 from kubeadm_deploys.findings import Finding, Severity, dangers, unwaived
@@ -26,7 +32,8 @@ from kubeadm_deploys.hetzner import cloud_controller
 from kubeadm_deploys.kubeadm_documents import RESOLVER_FILE
 from kubeadm_deploys.live_options import identity_findings
 from kubeadm_deploys.locking import check_under_lock
-from kubeadm_deploys.membership import ownership_findings
+from kubeadm_deploys.machine_checks import Subject
+from kubeadm_deploys.membership import ANOTHER_CLUSTER, ownership_findings
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.operations import reset
 from kubeadm_deploys.options import ClusterOptions
@@ -104,33 +111,92 @@ def _refuse(state: State, *, options: ClusterOptions, topology: Topology, force:
         members=ClusterMembersState(),
     )
     for subject in subjects:
-        findings += foreign_findings(subject, options=options, topology=topology)
-        findings += reset_findings(
-            subject.kubeadm,
-            node=subject.node,
+        findings += subject_findings(
+            subject,
+            options=options,
             topology=topology,
-            cluster_name=options.cluster_name,
-            endpoint=options.endpoint,
+            # A cluster that is there was compared with it, and each machine with that.
+            kubeconfig_ca=None if election.exists else kubeconfig_ca(options),
+            leader=ask_control_planes(state, topology)[election.leader],
         )
     refuse(dangers(unwaived(findings, waived=options.waive_checks)))
     if force:
         return
     members = ask_planned_members(state, topology) if not election.problem else None
-    reason = why_it_goes_on(
+    if refusal := reset_refusal(
         topology,
-        active=active,
+        found=found,
         control_planes=ask_control_planes(state, topology),
         election=election,
         members=members,
-    )
-    leaving = [topology.node(name).name for name in active if is_part(found[name])]
-    if reason and leaving:
-        one = f" --data node={leaving[0]}" if len(leaving) == 1 else " --data node=NAME"
-        raise DeployError(
-            f"{', '.join(leaving)}: part of a cluster that goes on without {'it' if len(leaving) == 1 else 'them'} "
-            f"({reason}); no changes were made; remove single nodes with deploys/remove_node.py{one}, or leave --limit out "
-            "to give up the whole cluster; --data force=true resets the machines all the same"
+    ):
+        raise DeployError(refusal)
+
+
+def subject_findings(
+    subject: Subject,
+    *,
+    options: ClusterOptions,
+    topology: Topology,
+    kubeconfig_ca: str | None,
+    leader: KubeadmNodeState | NotRead,
+) -> Iterator[Finding]:
+    """What speaks against cleaning a machine, by what is on it.
+
+    ``kubeconfig_ca`` is the CA certificate in the operator's kubeconfig where no cluster is there to compare with, and
+    ``leader`` what was read on the control plane that leads.
+    """
+    own_ca = subject.kubeadm.ca_certificate
+    if (
+        has_cluster(leader)
+        and isinstance(leader, KubeadmNodeState)
+        and not leader.ca_certificate
+        and own_ca
+        and any(is_of_another_cluster(each, cluster_ca=own_ca) for each in (leader, subject.kubeadm))
+    ):
+        # Its kubelet's certificate shows which CA it had.
+        yield Finding(
+            check="another-cluster",
+            host=subject.node.host,
+            severity=Severity.DANGER,
+            found=ANOTHER_CLUSTER[0],
+            cure=ANOTHER_CLUSTER[1],
         )
+    yield from foreign_findings(subject, options=options, topology=topology)
+    yield from reset_findings(
+        subject.kubeadm,
+        node=subject.node,
+        topology=topology,
+        cluster_name=options.cluster_name,
+        endpoint=options.endpoint,
+        kubeconfig_ca=kubeconfig_ca,
+    )
+
+
+def reset_refusal(
+    topology: Topology,
+    *,
+    found: Mapping[str, KubeadmNodeState],
+    control_planes: Mapping[str, KubeadmNodeState | NotRead],
+    election: Election,
+    members: ClusterMembersState | None,
+) -> str:
+    """Why the machines of this run are not cleaned without force, empty when they are.
+
+    ``found`` is what was read on them, by host, ``control_planes`` on every control plane of the inventory.
+    """
+    reason = why_it_goes_on(
+        topology, active=found.keys(), control_planes=control_planes, election=election, members=members
+    )
+    leaving = [topology.node(name).name for name, state in found.items() if is_part(state)]
+    if not (reason and leaving):
+        return ""
+    one = f" --data node={leaving[0]}" if len(leaving) == 1 else " --data node=NAME"
+    return (
+        f"{', '.join(leaving)}: part of a cluster that goes on without {'it' if len(leaving) == 1 else 'them'} "
+        f"({reason}); no changes were made; remove single nodes with deploys/remove_node.py{one}, or leave --limit out "
+        "to give up the whole cluster; --data force=true resets the machines all the same"
+    )
 
 
 def is_part(found: KubeadmNodeState) -> bool:
@@ -166,7 +232,13 @@ def why_it_goes_on(
 
 
 def reset_findings(
-    found: KubeadmNodeState, *, node: Node, topology: Topology, cluster_name: str, endpoint: str
+    found: KubeadmNodeState,
+    *,
+    node: Node,
+    topology: Topology,
+    cluster_name: str,
+    endpoint: str,
+    kubeconfig_ca: str | None,
 ) -> Iterator[Finding]:
     """Why a machine is not shown to be of the cluster that the operator has named, by its own files."""
     another = partial(Finding, check="another-cluster", host=node.host, severity=Severity.DANGER)
@@ -174,6 +246,11 @@ def reset_findings(
         yield another(
             found=f"its cluster is called {found.cluster_name!r}, and not {cluster_name!r}",
             cure="take it out of the inventory, or name its cluster in cluster_name and confirm",
+        )
+    if kubeconfig_ca and is_of_another_cluster(found, cluster_ca=kubeconfig_ca):
+        yield another(
+            found=f"its CA certificate is not the one ({fingerprint(kubeconfig_ca)}) of the kubeconfig of {cluster_name}",
+            cure="take it out of the inventory; if it is of an earlier cluster of that name, move that file away",
         )
     if not found.server:
         return

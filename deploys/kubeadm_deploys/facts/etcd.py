@@ -77,8 +77,15 @@ class EtcdKeys(ClusterFact[int]):
 
 
 def parse_members(text: str) -> tuple[EtcdMember, ...]:
-    """Read what ``etcdctl member list`` printed as JSON."""
-    return tuple(_member(member) for member in json.loads(text)["members"])
+    """Read what ``etcdctl member list`` printed as JSON.
+
+    Raises:
+        ValueError: it names nobody, although the etcd that was asked is a member itself.
+    """
+    members = tuple(_member(member) for member in json.loads(text)["members"])
+    if not members:
+        raise ValueError("etcd has named no member")
+    return members
 
 
 def _member(found: dict[str, Any]) -> EtcdMember:

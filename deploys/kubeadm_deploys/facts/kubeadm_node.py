@@ -4,6 +4,7 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -84,6 +85,11 @@ class KubeadmNodeState:
         return len(self.files & _CONTROL_PLANE_FILES) > 1
 
     @property
+    def is_worker(self) -> bool:
+        """Whether its files are those of a worker that has joined a cluster: an init makes a CA before kubelet.conf."""
+        return "kubelet.conf" in self.files and "pki/ca.key" not in self.files and not self.is_control_plane
+
+    @property
     def missing_manifests(self) -> tuple[str, ...]:
         """The static pods whose manifest is not there."""
         return tuple(name for name in MANIFESTS if f"manifests/{name}.yaml" not in self.files)
@@ -140,7 +146,7 @@ def node_state(found: KubeadmNodeState, *, cluster_ca: str = "") -> NodeState:
     ``cluster_ca`` is the CA certificate of the cluster that it should belong to; without one, the machine
     itself says which cluster that is (the first control plane).
     """
-    if not found.files and not found.ca_certificate and not found.backups:
+    if not (found.files or found.ca_certificate or found.client_certificate or found.backups):
         return NodeState.ABSENT
     if is_of_another_cluster(found, cluster_ca=cluster_ca) or found.has_etcd_of_others:
         return NodeState.FOREIGN
@@ -161,6 +167,7 @@ def is_same_ca(one: str, other: str) -> bool:
     return not certificates(one).isdisjoint(certificates(other))
 
 
+@lru_cache(maxsize=1024)
 def certificates(pem: str) -> frozenset[bytes]:
     """The certificates of a PEM text; what cannot be understood counts as it is."""
     try:
@@ -170,6 +177,8 @@ def certificates(pem: str) -> frozenset[bytes]:
     return frozenset(each.public_bytes(Encoding.DER) for each in found)
 
 
+# A run with hundreds of machines compares the same few texts thousands of times.
+@lru_cache(maxsize=4096)
 def _is_issued(certificate: str, *, ca: str) -> bool:
     try:
         issued = x509.load_pem_x509_certificate(certificate.encode())

@@ -8,6 +8,7 @@ import shlex
 import time
 from collections.abc import Callable, Generator
 from contextlib import nullcontext
+from functools import partial
 
 from gevent import sleep
 from pyinfra import host, inventory
@@ -23,16 +24,17 @@ from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.etcd import EtcdHealth, EtcdMembers, etcdctl
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState, NodeState
 from kubeadm_deploys.facts.reading import NotRead, ask, read
+from kubeadm_deploys.kubeadm_steps import join_step
 from kubeadm_deploys.mark_checks import ROLE_PREFIX
 from kubeadm_deploys.marks import taint_argument, wanted_taints
-from kubeadm_deploys.membership import join_refusal, needs_registration, standing
+from kubeadm_deploys.membership import needs_registration, standing
 from kubeadm_deploys.nodes import EXCLUDED_FROM_LOAD_BALANCERS, Node, Topology
 from kubeadm_deploys.operations import direct, shared_pki
 from kubeadm_deploys.operations.api_endpoint import resolve_commands
 from kubeadm_deploys.operations.failure import failed, fails_clearly
 from kubeadm_deploys.operations.kubeadm import CHECKED_BY_US, kubeadm
 from kubeadm_deploys.operations.reset import cleaning
-from kubeadm_deploys.quorum import orphan_members, quorum_refusal, unready_members
+from kubeadm_deploys.quorum import orphan_members, orphan_refusal, unready_members
 from kubeadm_deploys.run_parts import part
 from kubeadm_deploys.scripts import script
 
@@ -77,43 +79,29 @@ def joined(
     if not ask_leader(host.state, topology).exists:
         yield failed("there is no cluster to join; see above why none was created")
         return
+    decide = partial(
+        join_step, topology, node=node, election=ask_leader(host.state, topology), endpoint=endpoint
+    )
     found, members = read(host, KubeadmNode), ask_members(host.state, topology)
-    if is_member(topology, node=node, found=found) and members is not None and not found.kubeadm_runs:
+    if decide(found=found, members=members).member and members is not None and not found.kubeadm_runs:
         yield from _completed(node=node, control_plane=control_plane, found=found, members=members)
         return
     with part(host.state, JoinCredentials).control_plane_turn if control_plane else nullcontext():
         now, members = wait_for_kubeadm(host), ask_members(host.state, topology, anew=True)
         if isinstance(now, NotRead):
             raise now
-        found = now
-        if members is None:
-            yield failed(
-                "the cluster's API does not answer, so it is not known what this machine is in the cluster"
-            )
-            return
-        election = ask_leader(host.state, topology)
-        if refusal := join_refusal(
-            topology, node=node, found=found, election=election, members=members, endpoint=endpoint
-        ):
-            yield failed(f"{refusal}; no changes were made to it")
-            return
-        state = standing(
-            found, node=node, control_plane=control_plane, cluster_ca=election.ca_certificate, members=members
-        )
-        if state is NodeState.MEMBER:
+        found, step = now, decide(found=now, members=members)
+        if step.refusal or members is None:
+            yield failed(step.refusal)
+        elif step.member:
             yield from _completed(node=node, control_plane=control_plane, found=found, members=members)
-        elif host.name == election.leader:
-            yield failed(
-                "leads the cluster, yet the cluster does not count it as a member; no changes were made to it; look at "
-                "'kubectl get nodes' and 'etcdctl member list' there"
-            )
         else:
             yield from _join(
                 topology=topology,
                 node=node,
                 endpoint=endpoint,
                 port=port,
-                clean=state is not NodeState.ABSENT,
+                clean=step.clean,
                 found=found,
                 members=members,
                 document=document,
@@ -212,11 +200,12 @@ def _make_room_in_etcd(*, node: Node, topology: Topology, has_data: bool) -> str
     """Take out what earlier joins left behind, and wait until etcd is whole; returns what is wrong with it at last."""
     leader = _leader(topology)
     etcd = ask(leader, EtcdMembers)
-    for orphan in orphan_members(etcd, node=node, topology=topology, has_data=has_data):
-        if orphan.joined and (
-            refusal := quorum_refusal(etcd, name=orphan.name, healthy=ask(leader, EtcdHealth))
-        ):
-            return f"its member {orphan.name} of etcd, whose data are not on this machine any more, {refusal}"
+    orphans = orphan_members(etcd, node=node, topology=topology, has_data=has_data)
+    if any(orphan.joined for orphan in orphans) and (
+        refusal := orphan_refusal(orphans, etcd=etcd, healthy=ask(leader, EtcdHealth))
+    ):
+        return refusal
+    for orphan in orphans:
         removed, output = direct.run(leader, etcdctl("member", "remove", orphan.id))
         if not removed:
             return (

@@ -23,10 +23,9 @@ from kubeadm_deploys.facts.kubeadm_node import (
     MANIFESTS,
     KubeadmNode,
     KubeadmNodeState,
-    NodeState,
-    node_state,
 )
 from kubeadm_deploys.facts.reading import ask, read
+from kubeadm_deploys.kubeadm_steps import finish_refusal, init_step, remaining_phases
 from kubeadm_deploys.kubeconfig_file import set_aside
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
@@ -81,13 +80,9 @@ def _create(
 ) -> Generator[StringCommand, None, None]:
     if host.state.is_executing:
         found = ask(host, KubeadmNode)
-        state = node_state(found)
-        if state is NodeState.FOREIGN or (
-            found.has_cluster and not ask_leader(host.state, topology).stored_nothing
-        ):
-            yield failed(
-                "has data of a cluster that were not there a moment ago; no cluster was created; run again"
-            )
+        step = init_step(found, election=ask_leader(host.state, topology))
+        if step.refusal:
+            yield failed(step.refusal)
             return
         try:
             aside = set_aside(kubeconfig, cluster_name=cluster_name, now=datetime.now(UTC))
@@ -96,7 +91,7 @@ def _create(
             return
         if aside:
             logger.warning(f"--> Warning: {kubeconfig} was of an earlier cluster, and is now {aside}")
-        if state is not NodeState.ABSENT:
+        if step.clean:
             yield from cleaning(host, keep=True)
     yield kubeadm("init", "--skip-token-print", f"--ignore-preflight-errors={CHECKED_BY_US}", stdin=document)
     part(host.state, JoinCredentials).token_exists = True
@@ -109,20 +104,13 @@ def _finish(*, topology: Topology, node_name: str, document: str) -> Generator[S
     if not missing:
         host.noop("the cluster is there")
         return
-    addons = [name for name in ("kube-proxy", "coredns") if name in missing]
-    if set(missing) == set(addons):
-        # What an init does last. What it does before would take changes that were made since for errors.
-        if len(addons) == 2 and not read(host, KubeadmNode).has_joined:
-            yield kubeadm("init", "phase", "kubelet-finalize", "all", stdin=document)
-        for addon in addons:
-            yield kubeadm("init", "phase", "addon", addon, stdin=document)
+    phases = remaining_phases(missing, has_joined=read(host, KubeadmNode).has_joined)
+    if phases is not None:
+        for phase in phases:
+            yield kubeadm("init", "phase", *phase, stdin=document)
         return
-    others = _others(topology, node_name=node_name)
-    if others:
-        yield failed(
-            f"kubeadm init did not finish here ({', '.join(missing)} missing), yet the cluster has the nodes "
-            f"{', '.join(others)}; no changes were made to it; find out who removed them, and put them back"
-        )
+    if refusal := finish_refusal(missing, others=_others(topology, node_name=node_name)):
+        yield failed(refusal)
         return
     logger.info(
         f"--> {host.name}: finishing a kubeadm init that was interrupted ({', '.join(missing)} missing)"

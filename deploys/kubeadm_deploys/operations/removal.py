@@ -16,7 +16,7 @@ from kubeadm_deploys import hosts_file
 from kubeadm_deploys.endpoints import local_proxy
 from kubeadm_deploys.facts.api_endpoint import HOSTS_FILE, ApiEndpoint
 from kubeadm_deploys.facts.cluster_health import KUBECTL, KUBECTL_WAIT
-from kubeadm_deploys.facts.cluster_members import ClusterMembers
+from kubeadm_deploys.facts.cluster_members import ClusterMembers, ClusterMembersState
 from kubeadm_deploys.facts.etcd import EtcdHealth, EtcdMembers, etcdctl
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode
 from kubeadm_deploys.facts.local_proxy import LocalProxy
@@ -26,7 +26,7 @@ from kubeadm_deploys.operations import direct
 from kubeadm_deploys.operations.api_endpoint import resolve_commands
 from kubeadm_deploys.operations.failure import failed, fails_clearly
 from kubeadm_deploys.operations.text_files import write_command
-from kubeadm_deploys.quorum import quorum_refusal
+from kubeadm_deploys.quorum import quorum_refusal, removal_order
 from kubeadm_deploys.scripts import script
 from kubeadm_deploys.text import sha256
 
@@ -133,10 +133,9 @@ def etcd_member_removed(
     if not members:
         host.noop("it is not a member of etcd")
         return
-    for member in members:
-        if member.joined and (
-            refusal := quorum_refusal(etcd, name=member.name, healthy=ask(through, EtcdHealth))
-        ):
+    healthy = ask(through, EtcdHealth) if any(member.joined for member in members) else frozenset[str]()
+    for member in removal_order(members, healthy=healthy):
+        if member.joined and (refusal := quorum_refusal(etcd, name=member.name, healthy=healthy)):
             yield failed(f"{node}: {refusal}; it was left in etcd")
             return
         yield FunctionCommand(_run, (through, etcdctl("member", "remove", member.id)), {})
@@ -158,17 +157,24 @@ def node_deleted(*, through: Host, node: str) -> Generator[FunctionCommand, None
 
 @operation()
 @fails_clearly
-def gone(*, through: Host, node: str) -> Generator[StringCommand, None, None]:
+def gone(*, through: Host, node: str, ip: str) -> Generator[StringCommand, None, None]:
     """Let a machine go on only when its node has left: another host may have failed to take it out.
 
     + through: a control plane that stays
     + node: name of the node
+    + ip: its address
     """
     if not host.state.is_executing:
         return
-    members = ask(through, ClusterMembers)
-    if node in members.nodes or any(member.name == node for member in members.etcd):
+    if not has_left(ask(through, ClusterMembers), node=node, ip=ip):
         yield failed(f"{node} is still in the cluster, see above; its machine was left as it is")
+
+
+def has_left(members: ClusterMembersState, *, node: str, ip: str) -> bool:
+    """Whether neither the API nor etcd knows a node any more; a member of etcd has no name until it has started."""
+    return node not in members.nodes and not any(
+        member.name == node or member.peer_ip == ip for member in members.etcd
+    )
 
 
 def _drain(state: State, host: Host, through: Host, node: str, timeout: int, ready: bool) -> bool:
