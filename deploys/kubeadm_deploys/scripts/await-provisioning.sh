@@ -8,7 +8,10 @@ if command -v cloud-init > /dev/null && [ ! -e /etc/kubernetes/kubelet.conf ]; t
   if [ "$1" = 0 ]; then
     said=$(timeout 30 cloud-init status --long 2>&1 < /dev/null)
     status=$?
-    case $said in *'status: done'*|*'status: disabled'*|*'status: error'*|*'status: degraded'*) ;; *) status=124 ;; esac
+    # With --long it says "status: error" and "extended_status: error - running" while it goes on after an error.
+    if printf '%s\n' "$said" | grep -qE '^(extended_)?status: ((error - |degraded )?running|not (run|started)|error - not started)$'; then
+      status=124
+    fi
   else
     said=$(timeout "$1" cloud-init status --wait --long 2>&1 < /dev/null)
     status=$?
