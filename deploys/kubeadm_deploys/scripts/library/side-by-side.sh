@@ -3,7 +3,8 @@
 # their folder, NAME the command's output and NAME.errors its complaints.
 answers=$(mktemp -d /run/kubeadm-deploys-answers.XXXXXX) || exit 1
 trap 'rm -rf "$answers"' EXIT
-trap 'exit 1' HUP INT TERM
+# PIPE too: a shell that it ends makes no EXIT trap.
+trap 'exit 1' HUP INT PIPE TERM
 # Prints what a command printed between two marks. When it failed its complaints go on after its name and a colon, and
 # the second mark is left out. $1 the name, $2 the process, $3 and $4 the marks
 answer() {
