@@ -193,7 +193,7 @@ class RunLock(BaseStateCallback):
         hosts = [inventory.get_host(name) for name in names]
         in_parallel(
             lambda each: ask_what_is_missing(each, answers_of(state).asked(each)),
-            [each for each in hosts if connections.is_connected(each)],
+            [each for each in hosts if each in state.active_hosts or connections.is_connected(each)],
         )
 
     def _keep(self) -> None:
@@ -267,21 +267,23 @@ class RunLock(BaseStateCallback):
     def _ask_one(self, name: str) -> Vote:
         """Take or renew the lock on a control plane."""
         each = inventory.get_host(name)
+        # One that did not answer in time is asked for the lock alone, and read afterwards with more of it.
+        reads = self._renewed is None and name not in self._asked
         self._asked.add(name)
         try:
-            vote = self._take_on(each)
+            vote = self._take_on(each, reads=reads)
             if vote.held and run_lock.has_died(vote.held.holder, controller=self._holder.controller):
-                vote = self._take_on(each, dead=vote.held.holder.run)
+                vote = self._take_on(each, reads=reads, dead=vote.held.holder.run)
         except connections.NoAnswer as error:
             return Vote(problem=str(error), reached=False)
         if vote.granted:
             self._granting.add(name)
         return vote
 
-    def _take_on(self, each: Host, *, dead: str = "") -> Vote:
+    def _take_on(self, each: Host, *, reads: bool, dead: str = "") -> Vote:
         take = run_lock.take_command(self._holder, dead=dead, folder=self._folder)
         questions = None
-        if self._renewed is None and (asked := answers_of(each.state).asked(each)):
+        if reads and (asked := answers_of(each.state).asked(each)):
             questions = Questions(asked)
         command = run_lock.asked_with(take, questions.command() if questions else None)
         seconds = run_lock.ANSWER + (run_lock.READING if questions else 0)
@@ -344,6 +346,8 @@ def refuse_changed_plan(state: State) -> None:
     Raises:
         DeployError: with each machine, and what has changed there.
     """
+    if unread := answers_of(state).unread():
+        raise unread
     if differences := answers_of(state).differences():
         raise DeployError(
             f"since this run was prepared, something has changed on machines ({'; '.join(differences)}); no changes were "

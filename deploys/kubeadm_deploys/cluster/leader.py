@@ -148,6 +148,9 @@ def wait_for_kubeadm(
             )
         sleep(2)
         found = _ask_kubeadm_now(host)
+    if said:
+        # It has changed the machine and the cluster, as this run's own would have.
+        answers_of(host.state).changed(host)
     return found
 
 
@@ -196,6 +199,8 @@ def _ask_kubeadm_now(host: Host) -> KubeadmNodeState | NotRead:
 
 
 def _wait_for_leader(state: State, topology: Topology) -> Election:
+    if answers_of(state).has_changed:
+        _forget_control_planes(state, topology)
     deadline = time.monotonic() + KUBEADM_SECONDS
     for node in topology.control_planes:
         host = state.inventory.get_host(node.host)

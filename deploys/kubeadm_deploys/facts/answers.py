@@ -69,6 +69,7 @@ class Answers:
         self._planned: dict[tuple[str, Reading[Any]], Any] = {}
         self._failures: dict[tuple[str, Reading[Any]], Exception] = {}
         self._changes: Counter[str] = Counter()
+        self._begun = 0
 
     def keep(self) -> None:
         """Keep answers from now on, because ``changed`` is called before and after each command that may change a
@@ -123,6 +124,12 @@ class Answers:
         """Forget every answer. What was asked is remembered, and what the operations were chosen by."""
         self._known.clear()
         self._failures.clear()
+        self._begun = self._changes.total()
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether the run has changed anything since it began again: that takes time, in which API servers end."""
+        return self._changes.total() != self._begun
 
     def forget(self, host: Host) -> None:
         """Forget what a machine has answered, because that may have changed without this run."""
@@ -141,6 +148,10 @@ class Answers:
         """The operations of a deploy are chosen by this answer."""
         if self._kept and not host.state.is_executing:
             self._planned[host.name, reading] = answer
+
+    def unread(self) -> Exception | None:
+        """Why something by which operations were chosen could not be read again, None when all of it was."""
+        return next((self._failures[key] for key in self._planned if key in self._failures), None)
 
     def differences(self) -> list[str]:
         """Where something else is known now than the operations were chosen by: the machine, and what was read."""

@@ -89,6 +89,18 @@ def ask(host: Host, asked: Asked[T], *, seconds: int = SECONDS, **arguments: Has
     return answer
 
 
+def wait(host: Host, asked: Asked[T], *, seconds: int, **arguments: Hashable) -> T:
+    """The same for a fact that waits: meanwhile others change the cluster, so that what was known of it counts no more.
+
+    Raises:
+        NotRead: like ``read``.
+    """
+    try:
+        return ask(host, asked, seconds=seconds, **arguments)
+    finally:
+        answers_of(host.state).changed(host)
+
+
 def _reading(asked: Asked[T], seconds: int, arguments: dict[str, Hashable]) -> Reading[T]:
     return asked if isinstance(asked, Reading) else Reading(asked, tuple(arguments.items()), seconds)
 

@@ -18,7 +18,7 @@ from kubeadm_deploys.facts.cluster_health import (
     crowded_dns_pods,
 )
 from kubeadm_deploys.facts.kustomization import KustomizationDiffers
-from kubeadm_deploys.facts.reading import ask, read
+from kubeadm_deploys.facts.reading import ask, read, wait
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
 from kubeadm_deploys.operations.failure import fails_clearly
@@ -79,10 +79,10 @@ def cluster_ready(
     health = read(leader, ClusterHealth)
     nodes = [node.name for node in topology.nodes if inventory.get_host(node.host) in host.state.active_hosts]
     if host.state.is_executing and not all(health.nodes.get(node) for node in nodes):
-        ask(leader, NodesReady, seconds=timeout + 60, nodes=tuple(nodes), timeout=timeout)
+        wait(leader, NodesReady, seconds=timeout + 60, nodes=tuple(nodes), timeout=timeout)
         health = ask(leader, ClusterHealth)
     if host.state.is_executing and health.uninitialized:
-        ask(leader, NodesInitialized, seconds=timeout + 60, timeout=timeout)
+        wait(leader, NodesInitialized, seconds=timeout + 60, timeout=timeout)
         health = ask(leader, ClusterHealth)
     down = sorted(node for node, ready in health.nodes.items() if not ready and node not in nodes)
     if down and host.state.is_executing:
@@ -94,7 +94,7 @@ def cluster_ready(
     if crowded:
         yield FunctionCommand(_delete_pods, (leader, crowded), {})
     if host.state.is_executing and (crowded or not all(health.workloads.get(name) for name in workloads)):
-        ask(
+        wait(
             leader,
             WorkloadsAvailable,
             seconds=timeout * len(workloads) + 60,
