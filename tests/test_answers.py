@@ -14,7 +14,8 @@ from pyinfra.connectors.fake import FakeConnector
 from pyinfra.connectors.util import CommandOutput, OutputLine
 from typing_extensions import override
 
-from kubeadm_deploys.connections import guard_connections
+from kubeadm_deploys import run_lock
+from kubeadm_deploys.connections import NoAnswer, guard_connections
 from kubeadm_deploys.facts.answers import ClusterFact, PlanFact, Reading, answers_of
 from kubeadm_deploys.facts.framing import complaints, first_and_then, framed_lines, side_by_side
 from kubeadm_deploys.facts.reading import (
@@ -25,9 +26,18 @@ from kubeadm_deploys.facts.reading import (
     ask_what_is_missing,
     read,
     read_for_plan,
+    wait,
 )
-from kubeadm_deploys.locking import refuse_changed_plan
+from kubeadm_deploys.locking import RunLock, refuse_changed_plan
+from kubeadm_deploys.nodes import Node, Topology
+from kubeadm_deploys.operations import direct
+from tests.lock_files import ANN
 from tests.pyinfra_hosts import fake_hosts
+
+NODES = Topology(
+    control_planes=(Node(host="@fake/one", name="one", ip="10.0.0.1", address=""),),
+    workers=(Node(host="@fake/two", name="two", ip="10.0.0.2", address=""),),
+)
 
 # What a shell makes of it.
 
@@ -289,7 +299,7 @@ def test_with_the_lock_everything_is_asked_again_in_one_command(state: State, ma
 def test_a_plan_that_is_not_true_any_more_stops_the_run(state: State, machines: Machines) -> None:
     one = host(state)
     read(one, Other)
-    read_for_plan(one, Number)
+    read_for_plan(one, Reading(Number))
     refuse_changed_plan(state)
     # The machine counts up.
     ask_again(one)
@@ -297,7 +307,69 @@ def test_a_plan_that_is_not_true_any_more_stops_the_run(state: State, machines: 
         refuse_changed_plan(state)
 
 
+def test_only_what_counts_for_the_plan_can_change_it(state: State, machines: Machines) -> None:
+    one = host(state)
+    read_for_plan(one, Reading(Number), counts=lambda number: number > 0)
+    ask_again(one)
+    refuse_changed_plan(state)
+
+
 def test_what_was_not_read_again_is_no_change(state: State, machines: Machines) -> None:
-    read_for_plan(host(state), Number)
+    read_for_plan(host(state), Reading(Number))
     answers_of(state).begin_again()
     refuse_changed_plan(state)
+
+
+def test_a_plan_that_could_not_be_read_again_stops_the_run(state: State, machines: Machines) -> None:
+    one = host(state)
+    read_for_plan(one, Reading(Number))
+    machines.fails = {"Number"}
+    answers_of(state).begin_again()
+    ask_what_is_missing(one, answers_of(state).asked(one))
+    with pytest.raises(NotRead, match="could not read number: no memory"):
+        refuse_changed_plan(state)
+
+
+def test_a_machine_whose_connection_has_ended_is_read_again_too(state: State, machines: Machines) -> None:
+    """It may have rebooted while the operator was at the prompt."""
+    one, two = host(state), host(state, "two")
+    for each in (one, two):
+        ask_what_is_missing(each, [Reading(Number)])
+    two.connected = False
+    answers_of(state).begin_again()
+    machines.sent.clear()
+    RunLock(topology=NODES, holder=ANN, folder="/nowhere")._read_again(state)
+    assert sorted(machines.sent) == [("one", "Number"), ("two", "Number")]
+
+
+def test_a_control_plane_that_reads_slowly_is_asked_for_the_lock_alone(
+    state: State, machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask_what_is_missing(host(state), [Reading(Number)])
+    limits = []
+
+    def attempt(machine: Host, command: StringCommand, *, seconds: int) -> tuple[bool, CommandOutput]:
+        reads = "<<< Number" in command.get_raw_value()
+        limits.append((reads, seconds))
+        if reads:
+            raise NoAnswer(f"no answer in {seconds} s")
+        return True, CommandOutput(
+            [OutputLine("stdout", each) for each in ("<<< RunLock", "taken", "", ">>> RunLock")]
+        )
+
+    monkeypatch.setattr(direct, "attempt", attempt)
+    lock = RunLock(topology=NODES, holder=ANN, folder="/nowhere")
+    assert not lock._ask_one(NODES.control_planes[0].host).granted
+    assert lock._ask_one(NODES.control_planes[0].host).granted
+    assert limits == [(True, run_lock.ANSWER + run_lock.READING), (False, run_lock.ANSWER)]
+    # What it was not asked with the lock it is asked afterwards, with all the time that a reading has.
+    machines.sent.clear()
+    lock._read_again(state)
+    assert machines.sent == [("one", "Number")]
+
+
+def test_a_wait_makes_what_was_known_of_the_cluster_old(state: State, machines: Machines) -> None:
+    one = host(state)
+    ask_what_is_missing(one, [Reading(OfCluster)])
+    wait(one, Other, seconds=60)
+    assert answers_of(state).known(one, Reading(OfCluster)) is None

@@ -88,7 +88,8 @@ def test_the_fact_knows_the_token_by_its_sum_only() -> None:
     state = CloudSecret().process(["token 1f", "network shop"])
     assert state == CloudSecretState(token_sha256="1f", network="shop")
     assert CloudSecret().process(["no-secret"]) == CloudSecretState(token_sha256="")
-    assert CloudSecret().process([]) == CloudSecretState(token_sha256=None)
+    with pytest.raises(KeyError):
+        CloudSecret().process([])
     assert CloudFiles().process(["file:/a 2e"]) == {"/a": "2e"}
 
 

@@ -1,5 +1,6 @@
 """What the hosts of a run take for true, read from pretend machines: before operations run, and again while they do."""
 
+import base64
 import json
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -13,13 +14,23 @@ from pyinfra.connectors.fake import FakeConnector
 from kubeadm_deploys.cluster import leader
 from kubeadm_deploys.cluster.deferred_check import DeferredCheck
 from kubeadm_deploys.cluster.leader import ask_leader, ask_planned_leader, wait_for_kubeadm
-from kubeadm_deploys.cluster.members import ask_members, ask_planned_members, begin_again
+from kubeadm_deploys.cluster.members import (
+    ask_members,
+    ask_planned_members,
+    ask_planned_settings,
+    ask_settings,
+    begin_again,
+    made_cluster,
+)
+from kubeadm_deploys.connections import guard_connections
 from kubeadm_deploys.facts.answers import answers_of
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.kubeadm_node import MANIFESTS, KubeadmNode, KubeadmNodeState
-from kubeadm_deploys.facts.reading import NotRead, read
+from kubeadm_deploys.facts.placement import NodeMarks
+from kubeadm_deploys.facts.reading import NotRead, ask, read
 from kubeadm_deploys.nodes import Node, Topology
 from kubeadm_deploys.run_parts import Decisions
+from tests.cluster_settings import answer
 from tests.fake_answers import frame_answers
 from tests.pyinfra_hosts import fake_hosts
 
@@ -212,6 +223,58 @@ def test_kubeadm_that_an_earlier_run_left_at_work_is_waited_for(
     monkeypatch.setattr(leader, "KUBEADM_SECONDS", 0)
     with pytest.raises(DeployError, match="@fake/cp-2: kubeadm of an earlier run has not ended"):
         wait_for_kubeadm(host)
+
+
+def test_what_was_known_of_the_cluster_is_old_when_kubeadm_of_an_earlier_run_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A worker that it was joining is a node by then."""
+    joining = {"<<< KubeadmNode": ["have:bootstrap-kubelet.conf", "kubeadm-runs"]}
+    with fake_hosts({**machines(control_plane(NodeMarks=[])), "w": joining}) as state:
+        guard_connections(state)
+        first, worker = (state.inventory.get_host(f"@fake/{name}") for name in ("cp-1", "w"))
+        assert read(first, NodeMarks).nodes == {}
+        becomes(state, 1, control_plane(NodeMarks=["node|w|{}|[]|{}"]))
+        monkeypatch.setattr(
+            leader, "sleep", lambda _: worker.connector.data.update(fake_responses={"<<< KubeadmNode": []})
+        )
+        wait_for_kubeadm(worker)
+        assert list(read(first, NodeMarks).nodes) == ["w"]
+
+
+def test_who_leads_is_asked_again_after_work_on_other_machines(alive: State) -> None:
+    """Preparing a new machine takes minutes, in which an API server may end."""
+    guard_connections(alive)
+    first, second = (alive.inventory.get_host(node.host) for node in NODES[:2])
+    becomes(alive, 2, control_plane())
+    assert ask_planned_leader(alive, TOPOLOGY).leader == first.name
+    answers_of(alive).begin_again()
+    begin_again(alive)
+    alive.is_executing = True
+    ask_planned_leader(alive, TOPOLOGY)
+    alive.inventory.get_host(NODES[2].host).run_shell_command("apt-get install")
+    becomes(alive, 1, control_plane(api="not ready: etcd"))
+    assert ask_leader(alive, TOPOLOGY).leader == second.name
+
+
+def test_what_a_cluster_was_made_with_is_asked_again_when_it_was_made(alive: State) -> None:
+    only = Topology(control_planes=NODES[:1], workers=())
+    guard_connections(alive)
+    host = alive.inventory.get_host(NODES[0].host)
+    becomes(alive, 1, control_plane(ClusterSettings=settings([])))
+    assert ask_planned_settings(alive, only) is None
+    alive.is_executing = True
+    becomes(alive, 1, control_plane(ClusterSettings=settings(None)))
+    made_cluster(alive, only, found=ask(host, KubeadmNode))
+    assert ask_settings(alive, only) is not None
+
+
+def settings(objects: list[Any] | None) -> list[str]:
+    """What a control plane prints whose cluster has these objects, or those of a whole one."""
+    if objects is None:
+        return answer()
+    document = json.dumps({"items": objects})
+    return [f"objects {base64.b64encode(document.encode()).decode()}"]
 
 
 def test_a_check_that_waits_for_the_api_is_made_once_and_told_to_all() -> None:

@@ -196,6 +196,33 @@ def test_cloud_init_is_waited_for(tmp_path: Path, exit_code: int) -> None:
     assert (tmp_path / "asked").read_text() == "status --wait --long\n"
 
 
+@pytest.mark.parametrize(
+    ("said", "exit_code", "found"),
+    [
+        ("status: done", 0, 0),
+        ("status: disabled", 0, 0),
+        ("status: error\nextended_status: error - done", 1, 1),
+        ("status: done\nextended_status: degraded done", 2, 2),
+        # A module has failed, and others are still at work.
+        ("status: error\nextended_status: error - running", 1, 124),
+        ("status: running\nextended_status: degraded running", 2, 124),
+        ("status: running", 0, 124),
+        ("status: not started", 0, 124),
+        ("status: not run", 0, 124),
+        # What it says when it cannot say anything is told, and not waited for.
+        ("Traceback (most recent call last):", 1, 1),
+        ("Unable to connect to the bus: status: running away", 1, 1),
+    ],
+)
+def test_cloud_init_is_looked_at_without_waiting(
+    tmp_path: Path, said: str, exit_code: int, found: int
+) -> None:
+    script = f'echo "$*" > asked; printf "%s\\n" "{said}"; exit {exit_code}'
+    state = asked(tmp_path, timeout=0, ip=LOOPBACK_HAS_IT, cloud_init=script)
+    assert state.cloud_init == found
+    assert (tmp_path / "asked").read_text() == "status --long\n"
+
+
 def test_waiting_for_cloud_init_has_an_end(tmp_path: Path) -> None:
     state = asked(tmp_path, timeout=1, ip=LOOPBACK_HAS_IT, cloud_init="exec sleep 60")
     assert state.cloud_init == 124

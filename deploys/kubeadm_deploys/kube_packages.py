@@ -6,6 +6,7 @@ installed at the wanted release, pinned and held. Source: Kubernetes documentati
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 
 from pyinfra import host
 from pyinfra.api import deploy
@@ -91,6 +92,19 @@ def reading(options: ClusterOptions) -> Reading[KubePackagesState]:
     )
 
 
+def what_counts(found: KubePackagesState, *, options: ClusterOptions) -> object:
+    """What the section's operations are chosen by, but for whether the kubelet runs at this moment.
+
+    Debian's own tools may get an update at any time.
+    """
+    return (
+        wanted_packages(found=found, options=options),
+        key_is_right(found=found, options=options),
+        found.held.intersection(HELD_PACKAGES),
+        found.files,
+    )
+
+
 def kubelet_fails(*, found: KubePackagesState) -> bool:
     """Whether the kubelet does not run on a machine that is a node, or will not after a reboot."""
     if "has-node" in found.kubelet:
@@ -106,7 +120,7 @@ def install_kube_packages(*, options: ClusterOptions) -> None:
     A held package stays at its release in ordinary upgrades; only another ``kubernetes_version`` moves it.
     """
     wanted = apt_files(options)
-    found = read_for_plan(host, reading(options))
+    found = read_for_plan(host, reading(options), counts=partial(what_counts, options=options))
     if not key_is_right(found=found, options=options):
         packages.repository_key(
             name="Install the key of the Kubernetes apt repository",

@@ -61,6 +61,7 @@ class RunLock(BaseStateCallback):
         self._voters = Voters(listed=topology.control_planes)
         self._without_majority = False
         self._asked: set[str] = set()
+        self._asked_again = False
         self._granting: set[str] = set()
         self._renewed: float | None = None
         self._lost = ""
@@ -189,6 +190,9 @@ class RunLock(BaseStateCallback):
 
     def _read_again(self, state: State) -> None:
         """Ask again what was asked while the run was prepared, where that did not go with the question for the lock."""
+        if self._asked_again:
+            # Until most of them had granted the lock another run may have been at work on those that did at once.
+            answers_of(state).begin_again()
         names = dict.fromkeys([*active_hosts(state), *(node.host for node in self._topology.control_planes)])
         hosts = [inventory.get_host(name) for name in names]
         in_parallel(
@@ -269,6 +273,7 @@ class RunLock(BaseStateCallback):
         each = inventory.get_host(name)
         # One that did not answer in time is asked for the lock alone, and read afterwards with more of it.
         reads = self._renewed is None and name not in self._asked
+        self._asked_again |= not reads
         self._asked.add(name)
         try:
             vote = self._take_on(each, reads=reads)

@@ -16,7 +16,7 @@ from pyinfra.api.exceptions import DeployError
 
 from kubeadm_deploys.facts.answers import Reading
 from kubeadm_deploys.facts.reading import read_for_plan
-from kubeadm_deploys.facts.resolver import Resolver
+from kubeadm_deploys.facts.resolver import Resolver, ResolverState
 from kubeadm_deploys.kubeadm_documents import RESOLVER_FILE
 from kubeadm_deploys.managed_files import write_files
 from kubeadm_deploys.options import ClusterOptions
@@ -50,6 +50,11 @@ def parse(text: str) -> ResolverConfiguration:
         search=tuple(domain for domain in (searches or [[]])[-1] if domain != "."),
         options=tuple(value for key, *values in filter(None, words) if key == "options" for value in values),
     )
+
+
+def what_counts(found: ResolverState) -> object:
+    """What the section's operations are chosen by; comments and the order of lines are nothing to it."""
+    return {path: parse(text) for path, text in found.sources.items()}, found.files
 
 
 def usable(nameserver: str) -> bool:
@@ -97,7 +102,7 @@ def configure_resolver(*, options: ClusterOptions) -> None:
     """
     if "resolvConf" in options.kubelet_configuration:
         return
-    found = read_for_plan(host, READING)
+    found = read_for_plan(host, READING, counts=what_counts)
     try:
         wanted = resolver_file(sources=found.sources, nameservers=options.nameservers)
     except ValueError as named:

@@ -110,8 +110,8 @@ def _forget_control_planes(state: State, topology: Topology) -> None:
         answers_of(state).forget(state.inventory.get_host(node.host))
 
 
-def made_cluster(state: State, topology: Topology, *, found: KubeadmNodeState) -> None:
-    """The leader has made the cluster: note it."""
+def leader_made_cluster(state: State, topology: Topology, *, found: KubeadmNodeState) -> None:
+    """Note that there is a cluster now; see ``members.made_cluster``."""
     leader = part(state, Leader)
     with leader.lock:
         election = ask_leader(state, topology)

@@ -10,11 +10,18 @@ from gevent.lock import RLock
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
-from kubeadm_deploys.cluster.leader import Leader, ask_leader, ask_planned_leader, ask_planned_leader_again
+from kubeadm_deploys.cluster.leader import (
+    Leader,
+    ask_leader,
+    ask_planned_leader,
+    ask_planned_leader_again,
+    leader_made_cluster,
+)
 from kubeadm_deploys.election import Election
-from kubeadm_deploys.facts.answers import Reading
+from kubeadm_deploys.facts.answers import Reading, answers_of
 from kubeadm_deploys.facts.cluster_members import ClusterMembers, ClusterMembersState
 from kubeadm_deploys.facts.cluster_settings import ClusterSettings, ClusterSettingsState
+from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
 from kubeadm_deploys.facts.reading import NotRead, ask, ask_what_is_missing, read
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.run_parts import part
@@ -89,8 +96,9 @@ def ask_planned_settings(state: State, topology: Topology) -> ClusterSettingsSta
     return _ask_settings(state, ask_planned_leader(state, topology))
 
 
-def forget_members_and_settings(state: State) -> None:
-    """The cluster was just made: what was known of it before does not count."""
+def made_cluster(state: State, topology: Topology, *, found: KubeadmNodeState) -> None:
+    """The leader has made the cluster, and is what was ``found``: note it, and that what was known before is old."""
+    leader_made_cluster(state, topology, found=found)
     part(state, ClusterAnswers).begin_again()
 
 
@@ -127,7 +135,7 @@ def _ask_settings(state: State, election: Election, *, anew: bool = False) -> Cl
 
 
 def _ask_for_all_that_is_wanted(state: State, election: Election) -> None:
-    if not election.healthy:
+    if not (election.healthy and answers_of(state).kept):
         return
     # With "-y" pyinfra makes no plan, for which operations would want to know it.
     wanted = part(state, ClusterAnswers).wanted if state.is_executing or state.check_for_changes else ()

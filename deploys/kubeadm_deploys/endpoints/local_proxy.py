@@ -10,7 +10,7 @@ from pyinfra.api import deploy
 
 from kubeadm_deploys.endpoints import kind_of
 from kubeadm_deploys.facts.answers import Reading
-from kubeadm_deploys.facts.local_proxy import LocalProxy
+from kubeadm_deploys.facts.local_proxy import LocalProxy, LocalProxyState
 from kubeadm_deploys.facts.reading import read_for_plan
 from kubeadm_deploys.kubeadm_documents import API_PORT
 from kubeadm_deploys.managed_files import write_files
@@ -46,12 +46,18 @@ def unit() -> str:
     return render("api-proxy.service.j2", unit=UNIT, configuration=CONFIG_FILE, loaded=LOADED_FILE)
 
 
+def what_counts(found: LocalProxyState) -> object:
+    """What the operations are chosen by, but for what the proxy at this moment runs with."""
+    files = {path: sha256 for path, sha256 in found.files.items() if path != LOADED_FILE}
+    return found.installed, found.idle_service, files
+
+
 @deploy("Local proxy")
 def run_local_proxy(*, options: ClusterOptions, topology: Topology) -> None:
     """Run the proxy where workers have one; does nothing on control planes and behind other kinds of endpoint."""
     if topology.node(host.name) in topology.control_planes or not _has_proxies(options, topology):
         return
-    found = read_for_plan(host, READING)
+    found = read_for_plan(host, READING, counts=what_counts)
     if not found.installed:
         packages.installed(name="Install haproxy", packages=["haproxy"])
     if not found.installed or found.idle_service:
@@ -65,7 +71,10 @@ def run_local_proxy(*, options: ClusterOptions, topology: Topology) -> None:
 @deploy("Local proxy")
 def remove_local_proxy(*, options: ClusterOptions, topology: Topology) -> None:
     """Remove the proxy where workers have none; to be called when nothing uses it any more. The package stays."""
-    if _has_proxies(options, topology) or UNIT_FILE not in read_for_plan(host, READING).files:
+    if (
+        _has_proxies(options, topology)
+        or UNIT_FILE not in read_for_plan(host, READING, counts=what_counts).files
+    ):
         return
     units.removed(name="Remove the proxy to the API servers", unit=UNIT, paths=[FOLDER, UNIT_FILE])
 

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -66,7 +66,7 @@ class Answers:
         self._kept = False
         self._known: dict[str, dict[Reading[Any], Any]] = {}
         self._asked: dict[str, dict[Reading[Any], None]] = {}
-        self._planned: dict[tuple[str, Reading[Any]], Any] = {}
+        self._planned: dict[tuple[str, Reading[Any]], tuple[Any, Callable[[Any], object]]] = {}
         self._failures: dict[tuple[str, Reading[Any]], Exception] = {}
         self._changes: Counter[str] = Counter()
         self._begun = 0
@@ -76,6 +76,11 @@ class Answers:
         machine.
         """
         self._kept = True
+
+    @property
+    def kept(self) -> bool:
+        """Whether answers are kept at all."""
+        return self._kept
 
     def known(self, host: Host, reading: Reading[T]) -> T | None:
         """What a machine has answered, None when that is not known. Nothing is asked."""
@@ -144,10 +149,10 @@ class Answers:
             if not reading.of_cluster and not reading.of_plan
         ]
 
-    def planned(self, host: Host, reading: Reading[T], answer: T) -> None:
-        """The operations of a deploy are chosen by this answer."""
+    def planned(self, host: Host, reading: Reading[T], answer: T, *, counts: Callable[[T], object]) -> None:
+        """The operations of a deploy are chosen by what ``counts`` takes from this answer."""
         if self._kept and not host.state.is_executing:
-            self._planned[host.name, reading] = answer
+            self._planned[host.name, reading] = (counts(answer), counts)
 
     def unread(self) -> Exception | None:
         """Why something by which operations were chosen could not be read again, None when all of it was."""
@@ -157,8 +162,8 @@ class Answers:
         """Where something else is known now than the operations were chosen by: the machine, and what was read."""
         return [
             f"{host}: {reading.words}"
-            for (host, reading), answer in self._planned.items()
-            if self._known.get(host, {}).get(reading, answer) != answer
+            for (host, reading), (counted, counts) in self._planned.items()
+            if reading in self._known.get(host, {}) and counts(self._known[host][reading]) != counted
         ]
 
 

@@ -37,7 +37,7 @@ class CloudSecret(ClusterFact[CloudSecretState]):
     def process(self, output: list[str]) -> CloudSecretState:
         values = lines.parse(output)
         return CloudSecretState(
-            token_sha256="" if "no-secret" in values else values.get("token"),
+            token_sha256="" if "no-secret" in values else values["token"],
             network=values.get("network", ""),
         )
 

@@ -62,17 +62,18 @@ def read(host: Host, asked: Asked[T], *, seconds: int = SECONDS, **arguments: Ha
     return known if known is not None else ask(host, reading)
 
 
-def read_for_plan(host: Host, asked: Asked[T], *, seconds: int = SECONDS, **arguments: Hashable) -> T:
+def read_for_plan(
+    host: Host, reading: Reading[T], *, counts: Callable[[T], object] = lambda answer: answer
+) -> T:
     """The same for a deploy that chooses its operations by the answer, while a run is prepared.
 
-    When the machine answers otherwise once the lock is taken, the run stops before its first change.
+    When what ``counts`` takes from the answer is another once the lock is taken, the run stops before its first change.
 
     Raises:
         NotRead: like ``read``.
     """
-    reading = _reading(asked, seconds, arguments)
     answer = read(host, reading)
-    answers_of(host.state).planned(host, reading, answer)
+    answers_of(host.state).planned(host, reading, answer, counts=counts)
     return answer
 
 

@@ -15,7 +15,7 @@ from kubeadm_deploys.cluster.leader import ask_leader
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.facts.answers import Reading
 from kubeadm_deploys.facts.cloud_controller import CloudFiles, CloudSecret, CloudSecretState
-from kubeadm_deploys.facts.reading import read_for_plan
+from kubeadm_deploys.facts.reading import NotRead, read_for_plan
 from kubeadm_deploys.hetzner import names
 from kubeadm_deploys.hetzner.cloud import HetznerCloud
 from kubeadm_deploys.kubeadm_documents import API_PORT
@@ -126,4 +126,7 @@ def _ask_for_secret(topology: Topology) -> CloudSecretState:
         return CloudSecretState(token_sha256="")
     if not election.healthy:
         return CloudSecretState()
-    return read_for_plan(inventory.get_host(election.leader), CloudSecret)
+    try:
+        return read_for_plan(inventory.get_host(election.leader), Reading(CloudSecret))
+    except NotRead:
+        return CloudSecretState()

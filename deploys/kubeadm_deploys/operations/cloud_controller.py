@@ -14,7 +14,7 @@ from kubeadm_deploys.facts.cluster_health import KUBECTL
 from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.hetzner.cloud import HetznerCloud
 from kubeadm_deploys.nodes import Topology
-from kubeadm_deploys.operations.failure import failed, fails_clearly
+from kubeadm_deploys.operations.failure import fails_clearly
 from kubeadm_deploys.text import sha256
 
 
@@ -26,13 +26,15 @@ def secret_applied(*, topology: Topology, cloud: HetznerCloud) -> Generator[Stri
     + topology: the cluster; its leader does it
     + cloud: the cluster's place in a Hetzner project
     """
-    if host.name != ask_leader(host.state, topology).leader:
+    election = ask_leader(host.state, topology)
+    if host.name != election.leader:
         host.noop("another control plane does it")
         return
-    found = read(host, CloudSecret)
-    if found.token_sha256 is None and host.state.is_executing:
-        yield failed("the cluster did not say whether it has the Secret hcloud")
+    if not (host.state.is_executing or election.api_answers):
+        # The plan wants to know only that there is something to do.
+        yield StringCommand(f"{KUBECTL} apply")
         return
+    found = read(host, CloudSecret)
     if not cloud.token or (found.token_sha256, found.network) == (sha256(cloud.token), cloud.network):
         host.noop("the cluster has it already")
         return

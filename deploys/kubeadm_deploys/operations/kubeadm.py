@@ -14,8 +14,8 @@ from pyinfra.api import Host, State, operation
 from pyinfra.api.command import FunctionCommand, QuoteString, StringCommand
 
 from kubeadm_deploys.cluster.join_credentials import JoinCredentials
-from kubeadm_deploys.cluster.leader import acts_for_cluster, ask_leader, made_cluster
-from kubeadm_deploys.cluster.members import ask_members, forget_members_and_settings
+from kubeadm_deploys.cluster.leader import acts_for_cluster, ask_leader
+from kubeadm_deploys.cluster.members import ask_members, made_cluster
 from kubeadm_deploys.facts.cluster_health import KUBECTL, InitRemainder
 from kubeadm_deploys.facts.kubeadm_node import (
     KUBEADM_SECONDS,
@@ -96,7 +96,6 @@ def _create(
     yield kubeadm("init", "--skip-token-print", f"--ignore-preflight-errors={CHECKED_BY_US}", stdin=document)
     part(host.state, JoinCredentials).token_exists = True
     made_cluster(host.state, topology, found=ask(host, KubeadmNode))
-    forget_members_and_settings(host.state)
 
 
 def _finish(*, topology: Topology, node_name: str, document: str) -> Generator[StringCommand, None, None]:
@@ -119,7 +118,6 @@ def _finish(*, topology: Topology, node_name: str, document: str) -> Generator[S
     yield kubeadm("init", "--skip-token-print", f"--ignore-preflight-errors={_LEFT_BY_INIT}", stdin=document)
     part(host.state, JoinCredentials).token_exists = True
     made_cluster(host.state, topology, found=ask(host, KubeadmNode))
-    forget_members_and_settings(host.state)
 
 
 def _others(topology: Topology, *, node_name: str) -> list[str]:

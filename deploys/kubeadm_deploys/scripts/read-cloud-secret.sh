@@ -11,4 +11,6 @@ elif secret=$(api --namespace kube-system get secret hcloud --ignore-not-found \
   else
     echo no-secret
   fi
+else
+  exit 1
 fi
