@@ -90,6 +90,18 @@ def test_a_machine_that_answers_nothing_is_not_an_error() -> None:
     assert Machine().process(["started N", "memory ", "cpus ", "disk:/   "]) == MachineState()
 
 
+def test_what_else_was_asked_makes_a_clock_no_less_certain(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The script had ended after a second, and the rest of the questions took a minute more.
+    now = iter((100.0, 161.5))
+    monkeypatch.setattr(time, "time", lambda: next(now))
+    fact = Machine()
+    fact.command()
+    fact.ended = 1061.3
+    clock = fact.process(["started 1000.2", "finished 1001.2"]).clock
+    assert clock is not None
+    assert (round(clock.least, 3), round(clock.most, 3)) == (899.8, 900.2)
+
+
 def test_only_what_the_connection_took_is_uncertain_about_a_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     # Left at 100.0, arrived 0.2 s later at a clock that is 900 s ahead, which the script kept for 5 s.
     now = iter((100.0, 105.5))

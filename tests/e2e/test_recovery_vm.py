@@ -161,6 +161,6 @@ def test_a_clock_that_is_off_by_a_day_stops_a_run_before_anything_is_changed(res
             machine.shell("date --set '-1 day'")
         assert run.exit_code == 1, run.output
         assert "clock" in run.output
-        assert re.search(r"86(39\d|400) s ahead of", run.output)
+        assert re.search(r"86(3[89]\d|400) s ahead of", run.output)
         assert "no changes were made" in run.output
         assert cluster.shell(cluster.control_plane, "ls /usr/local/bin") == ""

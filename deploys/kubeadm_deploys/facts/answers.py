@@ -46,6 +46,14 @@ class ClusterFact(FactBase[T]):
     """A fact about the cluster, which a control plane tells whose API server answers."""
 
 
+class TimedFact(FactBase[T]):
+    """A fact that compares clocks: ``ended`` is when the machine's said that all that it was asked had ended there, None
+    where it was asked for nothing else.
+    """
+
+    ended: float | None = None
+
+
 class PlanFact(FactBase[T]):
     """A fact that is only wanted while a run is prepared, and does not become untrue by what another run does."""
 

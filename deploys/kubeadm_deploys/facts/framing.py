@@ -6,6 +6,8 @@ from pyinfra.api import StringCommand
 
 from kubeadm_deploys.scripts import text
 
+_CLOCK = "Clock"
+
 
 def framed_command(name: str, command: str | StringCommand) -> StringCommand:
     """A command whose output stands between two marks, the second one with its exit status.
@@ -50,8 +52,15 @@ def side_by_side(commands: Mapping[str, str | StringCommand]) -> StringCommand:
             for name, command in commands.items()
         ),
         *(f"answer {name} \"${name}\" '{_begin(name)}' '{_end(name)}'" for name in commands),
+        f"printf '\\n{_begin(_CLOCK)}\\n%s\\n\\n{_end(_CLOCK)}\\n' \"$(date +%s.%N)\"",
         _separator="\n",
     )
+
+
+def end_of(output: list[str]) -> float | None:
+    """When a machine's clock said that ``side_by_side`` had ended there, None when it has not said so."""
+    lines = framed_lines(_CLOCK, output)
+    return float(lines[0]) if lines else None
 
 
 def complaints(name: str, errors: Iterable[str]) -> list[str]:

@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from pyinfra.api import FactBase
 from pyinfra.api.command import StringCommand
 from typing_extensions import override
 
 from kubeadm_deploys.facts import lines
+from kubeadm_deploys.facts.answers import TimedFact
 from kubeadm_deploys.facts.kubeadm_node import SAVED_ETCD
 from kubeadm_deploys.scripts import script
 
@@ -93,7 +93,7 @@ class MachineState:
     api_server: str = ""
 
 
-class Machine(FactBase[MachineState]):
+class Machine(TimedFact[MachineState]):
     """All of it in one command.
 
     The machine's clock is compared with this one's. Each reading of it lies between the moments at which the command
@@ -121,7 +121,7 @@ class Machine(FactBase[MachineState]):
         rows = [line.split() for line in output if line.strip()]
         version, *controllers = values.get("cgroup", "0").split()
         return MachineState(
-            clock=_clock(values, asked=self._asked, answered=answered),
+            clock=_clock(values, asked=self._asked, answered=answered, ended=self.ended),
             os=_pair(values.get("os", "")),
             architecture={"x86_64": "amd64", "aarch64": "arm64"}.get(
                 values.get("architecture", ""), values.get("architecture", "")
@@ -153,11 +153,13 @@ class Machine(FactBase[MachineState]):
         )
 
 
-def _clock(values: dict[str, str], *, asked: float, answered: float) -> Clock | None:
+def _clock(values: dict[str, str], *, asked: float, answered: float, ended: float | None) -> Clock | None:
     try:
         started, finished = (float(values[key]) for key in ("started", "finished"))
     except (KeyError, ValueError):
         return None
+    # What else was asked may have taken longer.
+    finished = ended or finished
     # A clock that was set in between leaves no time for both.
     least, most = sorted((finished - answered, started - asked))
     return Clock(least=least, most=most)

@@ -19,8 +19,8 @@ from pyinfra.connectors.util import CommandOutput
 from pyinfra.context import ctx_config
 
 from kubeadm_deploys import connections
-from kubeadm_deploys.facts.answers import SECONDS, Moment, Reading, answers_of
-from kubeadm_deploys.facts.framing import complaints, framed_command, framed_lines, side_by_side
+from kubeadm_deploys.facts.answers import SECONDS, Moment, Reading, TimedFact, answers_of
+from kubeadm_deploys.facts.framing import complaints, end_of, framed_command, framed_lines, side_by_side
 
 T = TypeVar("T")
 
@@ -202,6 +202,8 @@ class Questions:
             reason = _reason(said, succeeded=not failed)
         else:
             try:
+                if isinstance(fact, TimedFact):
+                    fact.ended = end_of(output.stdout_lines)
                 return fact.process(lines)
             except (ValueError, TypeError, AttributeError, LookupError) as error:
                 reason = f"the answer cannot be understood ({type(error).__name__}: {error})"[
