@@ -212,9 +212,13 @@ class RunLock(BaseStateCallback):
             if self._released or self._lost or (only_old and not self._is_old()):
                 return True
             began = run_lock.clock()
+            unrenewed = began - self._renewed if self._renewed is not None else 0
             votes = self._collect(self._ask)
             if held := run_lock.holder_of(votes):
                 self._lost = run_lock.loss(held, now=datetime.now())
+            elif unrenewed > run_lock.LEASE:
+                # Another run may have had it, and have given it up again.
+                self._lost = run_lock.lapse(round(unrenewed))
             elif self._is_enough(votes):
                 self._renewed = began
             elif self._is_old():

@@ -378,6 +378,14 @@ def loss(held: Held, *, now: datetime) -> str:
     )
 
 
+def lapse(seconds: int) -> str:
+    """Why a run must stop that has not renewed its lock for longer than the lock lasts, as after a suspend."""
+    return (
+        f"this run has not renewed its lock for {seconds} s, and it lasts {LEASE} s, so another run may have changed the "
+        "cluster meanwhile; it stops here; run it again"
+    )
+
+
 def expiry(voters: Voters, votes: Votes) -> str:
     """Why a run must stop that could not renew its lock in time."""
     return (
