@@ -81,6 +81,14 @@ def reading(options: ClusterOptions) -> Reading[ContainerRuntimeState]:
     return Reading(ContainerRuntime, (("paths", tuple(configuration_files(options))),))
 
 
+def what_counts(found: ContainerRuntimeState) -> object:
+    """What of the section's plan another run could have made untrue: its files.
+
+    A program of a machine that is busy, as after a power cut, may not say in time which release it is.
+    """
+    return found.files
+
+
 def outdated_components(*, found: ContainerRuntimeState, options: ClusterOptions) -> set[str]:
     """Which of containerd, runc and cni_plugins are missing or of another release."""
     programs = {
@@ -149,7 +157,7 @@ def install_container_runtime(*, options: ClusterOptions) -> None:
         DeployError: no checksum is known for the machine's architecture.
     """
     wanted = configuration_files(options)
-    found = read_for_plan(host, reading(options))
+    found = read_for_plan(host, reading(options), counts=what_counts)
     outdated = outdated_components(found=found, options=options)
     files = {
         component: verified_file(component=component, architecture=found.architecture, options=options)
