@@ -224,6 +224,15 @@ def test_a_worker_with_a_clusters_files_is_refused_where_there_is_no_cluster() -
         )
 
 
+@pytest.mark.parametrize("copied", [(), ("admin.conf",)])
+def test_a_worker_of_another_cluster_is_no_init_that_was_interrupted(copied: tuple[str, ...]) -> None:
+    """Its address stands in the group control_plane, whose machines have no cluster yet."""
+    worker = dataclasses.replace(WORKER, files=WORKER.files.union(copied))
+    assert "none of the inventory's control planes has a cluster" in refusal(
+        worker, node=A, exists=False, members=NOBODY
+    )
+
+
 def test_data_of_another_etcd_are_refused() -> None:
     etcd = KubeadmNodeState(files=frozenset({"etcd"}), machine_id="m")
     assert "has etcd data in /var/lib/etcd" in refusal(etcd, node=C, members=cluster(C))

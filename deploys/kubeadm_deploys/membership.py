@@ -198,7 +198,11 @@ def join_findings(
             check="another-cluster", found=said, cure="take it out of the inventory, or correct its address"
         )
         return
-    if not election.exists and (found.ca_certificate or found.client_certificate) and not control_plane:
+    if (
+        not election.exists
+        and (found.ca_certificate or found.client_certificate)
+        and (not control_plane or _is_of_a_worker(found))
+    ):
         yield refused(
             check="another-cluster",
             found="has the files of a cluster, but none of the inventory's control planes has a cluster",
@@ -222,6 +226,12 @@ def join_findings(
             found=f"is a {is_now} of the cluster and cannot become a {to_be} as it is",
             cure="put it back into its group, or remove it with deploys/remove_node.py and run again",
         )
+
+
+def _is_of_a_worker(found: KubeadmNodeState) -> bool:
+    """Whether a machine without a cluster of its own is or was to be a node of one: an init has its CA's key first."""
+    kubelet = not found.files.isdisjoint({"kubelet.conf", "bootstrap-kubelet.conf"})
+    return (kubelet or bool(found.client_certificate)) and "pki/ca.key" not in found.files
 
 
 def foreign_server(found: KubeadmNodeState, *, topology: Topology, endpoint: str) -> str:
