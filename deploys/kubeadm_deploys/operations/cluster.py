@@ -9,6 +9,11 @@ from pyinfra.api.command import StringCommand
 from kubeadm_deploys import cluster_run
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations.failure import failed, fails_clearly
+from kubeadm_deploys.quorum import QUORUM_FIX
+
+_NO_API_FIX = (
+    "find out there why (systemctl status kubelet), then run again; to give up the whole cluster use deploys/reset.py"
+)
 
 
 @operation()
@@ -19,10 +24,11 @@ def found(*, topology: Topology, check: Callable[[], None]) -> Generator[StringC
     + topology: the cluster as the inventory has it
     + check: raises when the cluster that answers is not to be changed; it could not be asked before
     """
-    problem = cluster_run.CURRENT.election(topology).problem
+    election = cluster_run.CURRENT.election(topology)
     if not host.state.is_executing:
         return
-    if problem:
-        yield failed(problem)
+    if election.problem:
+        silent = election.exists and not election.healthy and QUORUM_FIX not in election.problem
+        yield failed(f"{election.problem}; {_NO_API_FIX}" if silent else election.problem)
         return
     check()
