@@ -1,6 +1,6 @@
 # make cluster   a real kubeadm cluster on local docker hosts
 # make test      lint, types, fast tests and end-to-end tests
-# make chaos     runs killed after every single change, and tests whose turn it is not today in make test
+# make chaos     10,000 histories on pretend machines, runs killed after every change, and what make test has on other days
 # make clean     remove everything that the two made on this machine, except the cache
 
 CLUSTER ?= kubeadm
@@ -43,6 +43,7 @@ lint: .venv/ready
 chaos: .venv/ready
 	$(PYTHON) -m tests.lab.daemon start
 	$(PYTHON) -m tests.lab.mirror build --kubernetes 1.36.3 1.35.4
+	$(PYTHON) -m pytest --numprocesses 2 -m chaos tests/test_simulation_histories.py
 	$(PYTHON) -m pytest $(SIDE_BY_SIDE) -m chaos tests/e2e
 
 bench: .venv/ready
