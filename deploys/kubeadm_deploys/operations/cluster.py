@@ -11,9 +11,7 @@ from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations.failure import failed, fails_clearly
 from kubeadm_deploys.quorum import QUORUM_FIX
 
-_NO_API_FIX = (
-    "find out there why (systemctl status kubelet), then run again; to give up the whole cluster use deploys/reset.py"
-)
+_NO_API_FIX = "find out there why (systemctl status kubelet), then run again; to give up the whole cluster use deploys/reset.py"
 
 
 @operation()
