@@ -60,7 +60,9 @@ def search(
             if first:
                 break
     print(
-        f"{count} histories, {runs} runs, {_cpu() - began:.1f} s of CPU, {len(found)} broken", file=sys.stderr
+        f"{count} histories, {runs} runs, {_cpu() - began:.1f} s of CPU, {len(found)} broken, "
+        f"{explained} more by what is known",
+        file=sys.stderr,
     )
     return found
 
