@@ -10,7 +10,7 @@ _CLOCK = "Clock"
 
 
 def framed_command(name: str, command: str | StringCommand) -> StringCommand:
-    """A command whose output stands between two marks, the second one with its exit status.
+    """A command whose output stands between two marks, and which ends with its exit status.
 
     What a login shell or sudo prints stands outside of them, and an answer that was cut off has no second one.
     """

@@ -136,7 +136,7 @@ def test_address_leads_the_operator_to_servers_of_several_nodes(
     )
     if reason and balanced.range:
         pytest.skip(
-            f"{address}: {reason}; lead {balanced.range} to a node to test it from outside the cluster"
+            f"NOT CHECKED: {address}: {reason}; route {balanced.range} to a node to test it from outside the cluster"
         )
     assert not reason, f"{address}: {reason}"
     servers = server_names(traffic)

@@ -20,6 +20,7 @@ def watch(observe: Callable[[], Seen], *, until: Callable[[Seen], bool], timeout
         seen = observe()
         if until(seen) or time.monotonic() > deadline:
             return seen
+        # The pause between two looks; the deadline decides how long it takes.
         time.sleep(0.5)
 
 
