@@ -212,7 +212,7 @@ def test_who_asks_now_is_answered_now(state: State, machines: Machines) -> None:
 
 
 def test_the_same_fact_can_be_asked_twice_in_a_command(state: State, machines: Machines) -> None:
-    things = Reading(Number, (("of", "things"),))
+    things = Reading.of(Number, of="things")
     found = ask_all(host(state), [Reading(Number), things])
     assert machines.sent == [("one", "Number Number_2")]
     assert found[Reading(Number)] != found[things]

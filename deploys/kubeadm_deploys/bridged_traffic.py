@@ -25,7 +25,7 @@ _FILES = {
     SYSCTLS_FILE: "".join(f"{key} = 1\n" for key in SYSCTLS),
 }
 
-READING = Reading(BridgedTraffic, (("paths", tuple(_FILES)),))
+READING = Reading.of(BridgedTraffic, paths=tuple(_FILES))
 
 
 def missing_modules(found: BridgedTrafficState) -> list[str]:
@@ -48,8 +48,7 @@ def configure_bridged_traffic() -> None:
     Raises:
         DeployError: a module is missing in a container.
     """
-    # Modules and sysctls come by themselves while a machine boots.
-    found = read_for_plan(host, READING, counts=lambda found: found.files)
+    found = read_for_plan(host, READING)
     missing = missing_modules(found)
     if missing and found.in_container:
         raise DeployError(

@@ -58,7 +58,7 @@ def kustomization(*, options: ClusterOptions, mtu: int) -> str:
 def reading(*, options: ClusterOptions, node: Node) -> Reading[CniFilesState]:
     """What the section reads of a control plane."""
     paths = (_manifest_path(options), _KUSTOMIZATION)
-    return Reading(CniFiles, (("node_ip", node.ip), ("paths", paths)))
+    return Reading.of(CniFiles, node_ip=node.ip, paths=paths)
 
 
 def _manifest_path(options: ClusterOptions) -> str:

@@ -6,6 +6,7 @@ Source: containerd's docs/getting-started.md, "Option 1", and Kubernetes' "Conta
 """
 
 from collections.abc import Mapping
+from functools import partial
 
 from pyinfra import host
 from pyinfra.api import deploy
@@ -78,15 +79,7 @@ def configuration_files(options: ClusterOptions) -> Mapping[str, str]:
 
 def reading(options: ClusterOptions) -> Reading[ContainerRuntimeState]:
     """What the section reads of a machine."""
-    return Reading(ContainerRuntime, (("paths", tuple(configuration_files(options))),))
-
-
-def what_counts(found: ContainerRuntimeState) -> object:
-    """What of the section's plan another run could have made untrue: its files.
-
-    A program of a machine that is busy, as after a power cut, may not say in time which release it is.
-    """
-    return found.files
+    return Reading.of(ContainerRuntime, paths=tuple(configuration_files(options)))
 
 
 def outdated_components(*, found: ContainerRuntimeState, options: ClusterOptions) -> set[str]:
@@ -103,6 +96,14 @@ def outdated_components(*, found: ContainerRuntimeState, options: ClusterOptions
     if any(found.plugins.get(plugin) != options.cni_plugins_version for plugin in CNI_PLUGINS):
         outdated.add("cni_plugins")
     return outdated
+
+
+def what_counts(found: ContainerRuntimeState, *, options: ClusterOptions) -> object:
+    """What the section's operations are chosen by, but for whether containerd runs at this moment.
+
+    Calico puts plugins of its own beside the others as soon as its pod starts.
+    """
+    return outdated_components(found=found, options=options), found.has_curl, found.files
 
 
 def installed_releases(found: ContainerRuntimeState) -> dict[str, str]:
@@ -157,7 +158,7 @@ def install_container_runtime(*, options: ClusterOptions) -> None:
         DeployError: no checksum is known for the machine's architecture.
     """
     wanted = configuration_files(options)
-    found = read_for_plan(host, reading(options), counts=what_counts)
+    found = read_for_plan(host, reading(options), counts=partial(what_counts, options=options))
     outdated = outdated_components(found=found, options=options)
     files = {
         component: verified_file(component=component, architecture=found.architecture, options=options)

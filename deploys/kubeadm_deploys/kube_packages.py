@@ -82,13 +82,11 @@ def key_is_right(*, found: KubePackagesState, options: ClusterOptions) -> bool:
 
 def reading(options: ClusterOptions) -> Reading[KubePackagesState]:
     """What the section reads of a machine."""
-    return Reading(
+    return Reading.of(
         KubePackages,
-        (
-            ("packages", (*HELD_PACKAGES, *TOOLS)),
-            ("keyring", KEYRING),
-            ("paths", tuple(apt_files(options))),
-        ),
+        packages=(*HELD_PACKAGES, *TOOLS),
+        keyring=KEYRING,
+        paths=tuple(apt_files(options)),
     )
 
 

@@ -5,6 +5,7 @@ or not at all. What is read or installed in the meantime is wrong, or fails much
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from pyinfra import host, logger
 from pyinfra.api import deploy
@@ -43,7 +44,8 @@ def wait_for_provisioning(*, options: ClusterOptions, node: Node) -> None:
         )
         # Whatever the machine has answered is of the time before.
         ask_again(host)
-    found = read_for_plan(host, reading(node))
+    # What cloud-init says of it may go on, as with the time.
+    found = read_for_plan(host, reading(node), counts=lambda found: replace(found, cloud_init_said=""))
     for warning in provisioning_warnings(found):
         logger.warning(f"--> Warning: {host.name}: {warning}")
     problems = list(provisioning_problems(found=found, options=options, node=node))
@@ -53,7 +55,7 @@ def wait_for_provisioning(*, options: ClusterOptions, node: Node) -> None:
 
 def reading(node: Node) -> Reading[ProvisioningState]:
     """What the section reads of a machine, as it is at the moment."""
-    return Reading(Provisioning, (("timeout", 0), ("node_ip", node.ip), ("mac", node.interface_mac)))
+    return Reading.of(Provisioning, timeout=0, node_ip=node.ip, mac=node.interface_mac)
 
 
 def is_unfinished(found: ProvisioningState, *, node: Node) -> bool:

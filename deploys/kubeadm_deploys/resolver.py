@@ -24,7 +24,7 @@ from kubeadm_deploys.options import ClusterOptions
 SOURCES = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
 """Where a machine's DNS servers are named: the usual file, and behind systemd-resolved's stub the real ones."""
 
-READING = Reading(Resolver, (("sources", SOURCES), ("paths", (RESOLVER_FILE,))))
+READING = Reading.of(Resolver, sources=SOURCES, paths=(RESOLVER_FILE,))
 
 _MOST_SERVERS = 3
 

@@ -40,10 +40,7 @@ def disable_swap(*, options: ClusterOptions) -> None:
     """
     if options.swap == "keep":
         return
-    # Swap becomes active by itself while a machine boots.
-    found = read_for_plan(
-        host, READING, counts=lambda found: (found.fstab, found.unmasked_units, found.local_units)
-    )
+    found = read_for_plan(host, READING)
     if found.active and found.in_container:
         raise DeployError(
             f"{host.name}: swap {found.active[0]} belongs to the machine that runs this container; "

@@ -27,7 +27,7 @@ CONFIG_FILE = f"{FOLDER}/haproxy.cfg"
 LOADED_FILE = f"/run/{UNIT}/loaded.cfg"
 """What the running proxy has read: a run that is killed before the reload is noticed by the next one."""
 
-READING = Reading(LocalProxy, (("unit", UNIT), ("paths", (CONFIG_FILE, UNIT_FILE, LOADED_FILE))))
+READING = Reading.of(LocalProxy, unit=UNIT, paths=(CONFIG_FILE, UNIT_FILE, LOADED_FILE))
 
 
 def worker_address(*, options: ClusterOptions, control_planes: tuple[Node, ...], current: str) -> str:

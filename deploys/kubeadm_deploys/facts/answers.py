@@ -26,6 +26,11 @@ class Reading(Generic[T]):
     arguments: tuple[tuple[str, Hashable], ...] = ()
     seconds: int = field(default=SECONDS, compare=False)
 
+    @classmethod
+    def of(cls, fact: type[FactBase[T]], *, seconds: int = SECONDS, **arguments: Hashable) -> "Reading[T]":
+        """The reading of a fact with its arguments, which the machine has so many seconds to answer."""
+        return cls(fact, tuple(arguments.items()), seconds)
+
     @property
     def words(self) -> str:
         """What is read, in words: ClusterMembers, cluster members."""

@@ -26,10 +26,10 @@ class ContainerRuntimeState:
     versions: dict[str, str] = field(default_factory=dict)
     plugins: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
-    active: bool = field(default=False, compare=False)
+    active: bool = False
     enabled: bool = False
-    up_to_date: bool = field(default=False, compare=False)
-    systemd_cgroup: str = field(default="", compare=False)
+    up_to_date: bool = False
+    systemd_cgroup: str = ""
 
 
 class ContainerRuntime(FactBase[ContainerRuntimeState]):

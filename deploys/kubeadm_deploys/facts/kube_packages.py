@@ -21,7 +21,7 @@ class KubePackagesState:
 
     versions: dict[str, str] = field(default_factory=dict)
     held: frozenset[str] = frozenset()
-    kubelet: frozenset[str] = field(default=frozenset(), compare=False)
+    kubelet: frozenset[str] = frozenset()
     keyring: bytes = b""
     files: dict[str, str] = field(default_factory=dict)
 

@@ -17,7 +17,7 @@ class LocalProxyState:
     """
 
     installed: bool = False
-    running: bool = field(default=False, compare=False)
+    running: bool = False
     idle_service: bool = False
     files: dict[str, str] = field(default_factory=dict)
 

@@ -3,7 +3,7 @@
 import base64
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pyinfra.api import FactBase
 from pyinfra.api.command import StringCommand
@@ -40,7 +40,7 @@ class ProvisioningState:
     """
 
     cloud_init: int = 0
-    cloud_init_said: str = field(default="", compare=False)
+    cloud_init_said: str = ""
     hostname: str = ""
     interface: str = ""
     seen: tuple[Interface, ...] = ()

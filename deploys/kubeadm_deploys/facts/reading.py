@@ -103,7 +103,7 @@ def wait(host: Host, asked: Asked[T], *, seconds: int, **arguments: Hashable) ->
 
 
 def _reading(asked: Asked[T], seconds: int, arguments: dict[str, Hashable]) -> Reading[T]:
-    return asked if isinstance(asked, Reading) else Reading(asked, tuple(arguments.items()), seconds)
+    return asked if isinstance(asked, Reading) else Reading.of(asked, seconds=seconds, **arguments)
 
 
 def ask_all(host: Host, readings: Sequence[Reading[Any]]) -> dict[Reading[Any], Any]:

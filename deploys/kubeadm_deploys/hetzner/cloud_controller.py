@@ -33,7 +33,7 @@ WORKLOADS = (CONTROLLER, "deployment/hcloud-csi-controller", "daemonset/hcloud-c
 _MANIFESTS = {str(PurePosixPath(FOLDER, name)): file for name, file in artifacts.hcloud_manifests().items()}
 _KUSTOMIZATION = str(PurePosixPath(FOLDER, "kustomization.yaml"))
 
-READING = Reading(CloudFiles, (("paths", (*_MANIFESTS, _KUSTOMIZATION)),))
+READING = Reading.of(CloudFiles, paths=(*_MANIFESTS, _KUSTOMIZATION))
 """What is read of every control plane."""
 
 CLUSTER_READINGS = (Reading(CloudSecret), kubectl.differs_reading(folder=FOLDER, workload=CONTROLLER))

@@ -26,7 +26,7 @@ from kubeadm_deploys.operations.failure import fails_clearly
 
 def differs_reading(*, folder: str, workload: str) -> Reading[bool]:
     """What ``kustomization_applied`` reads of the cluster."""
-    return Reading(KustomizationDiffers, (("folder", folder), ("workload", workload)))
+    return Reading.of(KustomizationDiffers, folder=folder, workload=workload)
 
 
 @operation()
