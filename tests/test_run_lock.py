@@ -14,7 +14,7 @@ from pyinfra.api import HiddenValue
 from pyinfra.api.command import QuoteString, StringCommand
 from pyinfra.connectors.util import make_unix_command
 
-from kubeadm_deploys import run_lock, scripts
+from kubeadm_deploys import lock_messages, run_lock, scripts
 from kubeadm_deploys.run_lock import Held, Holder
 from tests.lock_files import ANN, BOB, document, release, sh, take
 
@@ -260,12 +260,12 @@ def test_this_process_lives_and_one_that_has_ended_is_dead() -> None:
 
 
 def test_the_sentence_says_who_what_since_when_and_what_to_do() -> None:
-    assert run_lock.refusal(Held(holder=ANN, age=245, remaining=150), now=NOW) == (
+    assert lock_messages.refusal(Held(holder=ANN, age=245, remaining=150), now=NOW) == (
         "ann@laptop has been running cluster.py on this cluster since 2026-11-25 13:59:00 (4 min); no changes were "
         "made; wait until it ends; if it crashed, its lock expires at 14:05:35 (in 150 s)"
     )
-    assert "(2 h 3 min)" in run_lock.refusal(Held(holder=ANN, age=7400, remaining=1), now=NOW)
-    lost = run_lock.loss(Held(holder=BOB, age=30, remaining=150), now=NOW)
+    assert "(2 h 3 min)" in lock_messages.refusal(Held(holder=ANN, age=7400, remaining=1), now=NOW)
+    lost = lock_messages.loss(Held(holder=BOB, age=30, remaining=150), now=NOW)
     assert lost.startswith(
         "bob@desk has been running reset.py on this cluster since 2026-11-25 14:02:35 (30 s)"
     )

@@ -10,9 +10,10 @@ Layers, from the edge to the middle; each uses only those below it:
   ``provisioning``, ``resolver``, ``api_endpoint`` with the ``endpoints``, ``images``, ``placement``, ``readiness`` and ``load_balancers``. Each can be
   used alone;
 - ``cluster``: what a run knows of its cluster: who leads, who belongs to it, with what others join;
-- ``operations``: what changes machines; ``facts``: what is there; several of them are read in one command;
+- ``operations``: what changes machines; ``facts``: what is there; several are read in one command (``machine_readings``
+  has those of all sections), and ``run_parts`` keeps what belongs to one run; ``scripts``: what runs on machines;
 - pure functions and values: ``options``, ``nodes``, ``marks``, ``cluster_record``, ``artifacts``, ``kubeadm_documents``,
-  ``hosts_file``, ``apt_key``, ``run_lock``, ``failure_report``, ``redaction``, ``text``, ``quorum``, ``election``; ``membership``,
+  ``hosts_file``, ``apt_key``, ``run_lock`` with ``lock_messages``, ``failure_report``, ``redaction``, ``text``, ``quorum``, ``election``, ``kubeadm_steps``; ``membership``,
   ``machine_checks``, ``cluster_checks``, ``foreign_checks`` and ``live_options``, which make ``findings``; beside them
   ``kubeconfig_file`` and ``local_files``, which read and write the operator's own files;
 - ``verification``: suites that check a cluster by looking at it, independent of all above.

@@ -25,7 +25,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import BaseStateCallback, State
 from pyinfra.context import ctx_host
 
-from kubeadm_deploys import connections, run_lock
+from kubeadm_deploys import connections, lock_messages, run_lock
 from kubeadm_deploys.cluster.leader import active_hosts, ask_planned_leader
 from kubeadm_deploys.cluster.members import begin_again, known_members
 from kubeadm_deploys.connections import Answer, Command
@@ -175,16 +175,16 @@ class RunLock(BaseStateCallback):
         votes = self._collect(self._ask_in_turn)
         if held := run_lock.holder_of(votes):
             self.release()
-            raise DeployError(run_lock.refusal(held, now=datetime.now()))
+            raise DeployError(lock_messages.refusal(held, now=datetime.now()))
         if self._voters.majority(votes):
             for warning in self._voters.warnings(votes):
                 logger.warning(f"--> Warning: {warning}")
         elif self._repairs_quorum and self._voters.all_that_answer(votes):
             self._without_majority = True
-            logger.warning(f"--> Warning: {run_lock.without_majority(self._voters, votes)}")
+            logger.warning(f"--> Warning: {lock_messages.without_majority(self._voters, votes)}")
         else:
             self.release()
-            raise DeployError(run_lock.no_majority(self._voters, votes))
+            raise DeployError(lock_messages.no_majority(self._voters, votes))
         self._renewed = began
         gevent.spawn(self._keep)
 
@@ -215,14 +215,14 @@ class RunLock(BaseStateCallback):
             unrenewed = began - self._renewed if self._renewed is not None else 0
             votes = self._collect(self._ask)
             if held := run_lock.holder_of(votes):
-                self._lost = run_lock.loss(held, now=datetime.now())
+                self._lost = lock_messages.loss(held, now=datetime.now())
             elif unrenewed > run_lock.LEASE:
                 # Another run may have had it, and have given it up again.
-                self._lost = run_lock.lapse(round(unrenewed))
+                self._lost = lock_messages.lapse(round(unrenewed))
             elif self._is_enough(votes):
                 self._renewed = began
             elif self._is_old():
-                self._lost = run_lock.expiry(self._voters, votes)
+                self._lost = lock_messages.expiry(self._voters, votes)
             return self._renewed == began
 
     def _is_old(self) -> bool:

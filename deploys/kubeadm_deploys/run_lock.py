@@ -12,7 +12,6 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 
 from pyinfra.api.command import QuoteString, StringCommand
@@ -344,70 +343,5 @@ def has_died(
     return now is None or bool(now and start and now != start)
 
 
-def refusal(held: Held, *, now: datetime) -> str:
-    """Why a run must not begin. ``now`` is the operator's local time."""
-    return (
-        f"{_runs(held, now=now)}; no changes were made; wait until it ends; if it crashed, its lock expires at "
-        f"{now + timedelta(seconds=held.remaining):%H:%M:%S} (in {held.remaining} s)"
-    )
-
-
-def no_majority(voters: Voters, votes: Votes) -> str:
-    """Why a run must not begin that has not got the lock of enough control planes."""
-    granting = voters.count - len(voters.problems(votes))
-    return (
-        f"a run needs the lock of {voters.needed} of {voters.count} control planes and got it from {granting}; "
-        f"{'; '.join(voters.problems(votes))}; no changes were made; start the machines that are down, then run again; "
-        "one that is lost for good is removed with deploys/remove_node.py --data node=NAME --data force=true"
-    )
-
-
-def without_majority(voters: Voters, votes: Votes) -> str:
-    """What to know of a run that has the lock of those control planes only that can be reached."""
-    return (
-        f"this run goes on without the lock of {voters.needed} of {voters.count} control planes "
-        f"({'; '.join(voters.problems(votes))}); make sure that nobody else is at work on the cluster"
-    )
-
-
-def loss(held: Held, *, now: datetime) -> str:
-    """Why a run must stop whose lock another one has, as after a suspend of the operator's machine."""
-    return (
-        f"{_runs(held, now=now)}, and this run has lost its lock; it stops here; run it again when the other has "
-        "ended"
-    )
-
-
-def lapse(seconds: int) -> str:
-    """Why a run must stop that has not renewed its lock for longer than the lock lasts, as after a suspend."""
-    return (
-        f"this run has not renewed its lock for {seconds} s, and it lasts {LEASE} s, so another run may have changed the "
-        "cluster meanwhile; it stops here; run it again"
-    )
-
-
-def expiry(voters: Voters, votes: Votes) -> str:
-    """Why a run must stop that could not renew its lock in time."""
-    return (
-        f"this run could not renew its lock on {voters.needed} of {voters.count} control planes "
-        f"({'; '.join(voters.problems(votes))}), so another run may begin; it stops here; run it again when they answer"
-    )
-
-
 def _problem(vote: Vote) -> str:
     return f"{vote.held.holder.who} has its lock" if vote.held else vote.problem
-
-
-def _runs(held: Held, *, now: datetime) -> str:
-    since = now - timedelta(seconds=held.age)
-    return (
-        f"{held.holder.who} has been running {held.holder.what} on this cluster since {since:%Y-%m-%d %H:%M:%S} "
-        f"({_duration(held.age)})"
-    )
-
-
-def _duration(seconds: int) -> str:
-    if seconds < 120:
-        return f"{seconds} s"
-    minutes = seconds // 60
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
