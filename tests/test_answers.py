@@ -267,6 +267,9 @@ def test_without_the_door_nothing_is_kept(machines: Machines) -> None:
     with fake_hosts({"one": {}}) as state:
         assert read(host(state), Number) != read(host(state), Number)
         assert answers_of(state).asked(host(state)) == []
+        machines.sent.clear()
+        ask_what_is_missing(host(state), [Reading(Number)])
+        assert machines.sent == []
 
 
 def test_one_that_fails_keeps_no_other_from_being_read_and_is_not_asked_twice(

@@ -4,6 +4,7 @@ import base64
 import os
 import stat
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -244,6 +245,34 @@ def test_the_file_is_written_once_and_is_private(path: Path, monkeypatch: pytest
     assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == (ours(), 0o600)
     assert list(path.parent.iterdir()) == [path]
     assert fetch(monkeypatch, str(path)) == ([], [f"{path} is up to date"])
+
+
+@pytest.mark.parametrize(
+    ("change", "is_same"),
+    [
+        ({}, True),
+        # The cluster was made anew, or its administrator has a new certificate.
+        ({"certificate-authority-data": sha256("other")}, False),
+        ({"client-certificate-data": sha256("other")}, False),
+        ({"client-key-data": sha256("other")}, False),
+    ],
+)
+def test_a_file_is_known_by_the_sums_of_what_admin_conf_holds(
+    path: Path, change: dict[str, str], is_same: bool
+) -> None:
+    path.write_text(ours())
+    path.chmod(0o600)
+    form = partial(
+        operator_kubeconfig,
+        cluster_name="shop",
+        server="https://203.0.113.10:6443",
+        tls_server_name="api.shop.internal",
+    )
+    assert kubeconfig.is_of(path, admin={**ADMIN, **change}, form=form) is is_same
+    assert not kubeconfig.is_of(path, admin={}, form=form)
+    assert not kubeconfig.is_of(path, admin=ADMIN, form=partial(form, server="https://198.51.100.1:6443"))
+    path.chmod(0o640)
+    assert not kubeconfig.is_of(path, admin=ADMIN, form=form)
 
 
 def test_a_file_of_others_makes_the_operation_fail_and_stays(

@@ -18,7 +18,7 @@ from kubeadm_deploys.cluster.leader import (
     leader_made_cluster,
 )
 from kubeadm_deploys.election import Election
-from kubeadm_deploys.facts.answers import Reading, answers_of
+from kubeadm_deploys.facts.answers import Reading
 from kubeadm_deploys.facts.cluster_members import ClusterMembers, ClusterMembersState
 from kubeadm_deploys.facts.cluster_settings import ClusterSettings, ClusterSettingsState
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
@@ -135,7 +135,7 @@ def _ask_settings(state: State, election: Election, *, anew: bool = False) -> Cl
 
 
 def _ask_for_all_that_is_wanted(state: State, election: Election) -> None:
-    if not (election.healthy and answers_of(state).kept):
+    if not election.healthy:
         return
     # With "-y" pyinfra makes no plan, for which operations would want to know it.
     wanted = part(state, ClusterAnswers).wanted if state.is_executing or state.check_for_changes else ()

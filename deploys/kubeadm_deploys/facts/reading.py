@@ -127,9 +127,12 @@ def ask_all(host: Host, readings: Sequence[Reading[Any]]) -> dict[Reading[Any], 
 def ask_what_is_missing(host: Host, readings: Iterable[Reading[Any]]) -> None:
     """Ask a machine in one command for whatever of these is not known of it.
 
-    What it does not answer about itself, ``read`` does not ask a second time before the first operation.
+    What it does not answer about itself, ``read`` does not ask a second time before the first operation. Where answers
+    are not kept nothing is asked: whoever wants one would have to ask again.
     """
     answers = answers_of(host.state)
+    if not answers.kept:
+        return
     missing = [
         reading
         for reading in dict.fromkeys(readings)

@@ -81,6 +81,7 @@ def fetched(
         for node in nodes
     }
     for machine, form in forms.items():
+        # Any of them will do, and without all of them the file is fetched, which says what is wrong.
         with suppress(NotRead):
             admin = read(inventory.get_host(machine), KubeadmNode).admin
             if is_of(file, admin=admin, form=form):
