@@ -214,6 +214,9 @@ def test_a_connection_that_ends_during_a_command_is_told_as_that(
 WAIT = """
 if host.name == "@local":
     server.shell(name="Wait", commands=["touch begun; until [ -e go ]; do sleep 0.1; done"])
+"""
+
+GO_ON = """
 server.shell(name="Go on", commands=["touch done-{}".format(host.name)])
 """
 
@@ -222,7 +225,7 @@ server.shell(name="Go on", commands=["touch done-{}".format(host.name)])
 def test_a_machine_that_rebooted_is_connected_to_again_and_has_the_lock(
     pyinfra: Pyinfra, machine: SshMachine, tmp_path: Path
 ) -> None:
-    process = pyinfra(("machine", machine.data), ("@local", {}), before=LOCK, work=f"{WAIT}{SHOW}")
+    process = pyinfra(("machine", machine.data), ("@local", {}), before=LOCK, work=f"{WAIT}{GO_ON}{SHOW}")
     wait_for(tmp_path / "begun", process)
     machine.cut()
     (tmp_path / "lock" / "lock").unlink()
@@ -235,10 +238,22 @@ def test_a_machine_that_rebooted_is_connected_to_again_and_has_the_lock(
     assert list((tmp_path / "lock").iterdir()) == []
 
 
+NOTICE = """
+def notice():
+    while connections.is_connected(inventory.get_host("machine")):
+        gevent.sleep(0.05)
+
+if host.name == "@local":
+    python.call(name="Notice", function=notice)
+"""
+
+
 def test_a_machine_that_is_gone_is_an_error_of_its_own(
     pyinfra: Pyinfra, machine: SshMachine, tmp_path: Path
 ) -> None:
-    process = pyinfra(("machine", machine.data), ("@local", {}), work=WAIT)
+    # What is sent before the client has noticed that its connection ended is lost, which is another error.
+    work = f"{WAIT}{NOTICE}{GO_ON}"
+    process = pyinfra(("machine", machine.data), ("@local", {}), before="import gevent", work=work)
     wait_for(tmp_path / "begun", process)
     machine.stop()
     (tmp_path / "go").touch()
