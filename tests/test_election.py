@@ -231,5 +231,26 @@ def test_etcd_without_a_majority_is_not_waited_for(there: tuple[Node, ...], lost
     assert bool(said) is bool(lost)
 
 
+@pytest.mark.parametrize(
+    ("there", "emptied", "lost"),
+    [
+        ((A, B, C), (), ""),
+        ((A, B, C), (B, W), ""),
+        ((A, B, C), (B, C), "etcd has 3 members and needs 2 of them, but b, c have lost etcd's data"),
+        (
+            (A, B),
+            (B,),
+            "etcd has 3 members and needs 2 of them, but c cannot be reached and b has lost etcd's data",
+        ),
+    ],
+)
+def test_a_member_without_its_data_does_not_come_back(
+    there: tuple[Node, ...], emptied: tuple[Node, ...], lost: str
+) -> None:
+    # A reset that was cut off has cleaned some control planes.
+    members = (voter(A), voter(B), voter(C))
+    assert quorum_lost(members=members, there=[n.ip for n in there], emptied=[n.ip for n in emptied]) == lost
+
+
 def test_an_etcd_that_says_nothing_may_come_back() -> None:
     assert quorum_lost(members=(), there=()) == ""

@@ -11,23 +11,30 @@ from kubeadm_deploys.nodes import Node, Topology
 
 QUORUM_FIX = (
     "start the machines that are down, then run again; if a majority of them is lost for good, etcd has to be restored "
-    "from a backup"
+    "from a backup, or the whole cluster given up with deploys/reset.py"
 )
 
 
-def quorum_lost(*, members: tuple[EtcdMember, ...], there: Collection[str]) -> str:
+def quorum_lost(
+    *, members: tuple[EtcdMember, ...], there: Collection[str], emptied: Collection[str] = ()
+) -> str:
     """That etcd has lost its majority, empty when it has not; see ``QUORUM_FIX``.
 
-    ``there`` are the addresses of the machines that can be reached, whether or not their etcd answers.
+    ``there`` are the addresses of the machines that can be reached, whether or not their etcd answers, and ``emptied``
+    of those of them that have no data of etcd, whose member does not come back.
     """
     voters = [member for member in members if member.joined]
-    gone = [member.name for member in voters if member.peer_ip not in there]
+    unreached = [member.name for member in voters if member.peer_ip not in there]
+    empty = [member.name for member in voters if member.peer_ip in there and member.peer_ip in emptied]
+    left = len(voters) - len(unreached) - len(empty)
     needed = len(voters) // 2 + 1
-    if not gone or len(voters) - len(gone) >= needed:
+    if left == len(voters) or left >= needed:
         return ""
-    return (
-        f"etcd has {len(voters)} members and needs {needed} of them, but {', '.join(gone)} cannot be reached"
-    )
+    why = [
+        *([f"{', '.join(unreached)} cannot be reached"] if unreached else []),
+        *([f"{', '.join(empty)} {'have' if len(empty) > 1 else 'has'} lost etcd's data"] if empty else []),
+    ]
+    return f"etcd has {len(voters)} members and needs {needed} of them, but {' and '.join(why)}"
 
 
 def quorum_refusal(etcd: tuple[EtcdMember, ...], *, name: str, ip: str = "", healthy: frozenset[str]) -> str:

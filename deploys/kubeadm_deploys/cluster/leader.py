@@ -229,8 +229,13 @@ def _ask_lost_quorum(state: State, election: Election, topology: Topology) -> st
     except NotRead:
         # An etcd that says nothing may come back.
         return ""
-    there = {node.ip for node in topology.control_planes if isinstance(found[node.host], KubeadmNodeState)}
-    return quorum_lost(members=members, there=there)
+    there = {
+        node.ip: kubeadm
+        for node in topology.control_planes
+        if isinstance(kubeadm := found[node.host], KubeadmNodeState)
+    }
+    emptied = {ip for ip, kubeadm in there.items() if "etcd" not in kubeadm.files}
+    return quorum_lost(members=members, there=there, emptied=emptied)
 
 
 def _ask_whether_nothing_was_stored(state: State, election: Election, topology: Topology) -> Election | None:
