@@ -129,9 +129,20 @@ def _ask_settings(state: State, election: Election, *, anew: bool = False) -> Cl
             cluster.settings_asked = True
         elif not cluster.settings_asked:
             _ask_for_all_that_is_wanted(state, election)
-            cluster.settings = read(_leader(state, election), ClusterSettings)
+            cluster.settings = _settings(_leader(state, election), election)
             cluster.settings_asked = True
         return cluster.settings
+
+
+def _settings(leader: Host, election: Election) -> ClusterSettingsState | None:
+    try:
+        return read(leader, ClusterSettings)
+    except NotRead as error:
+        if election.healthy:
+            raise
+        # Nothing is left on it that says what the cluster was made with; what is wrong with it is known.
+        reason = f"{error.reason}; {election.problem}"
+        raise NotRead(host=error.host, what=error.what, reason=reason, reached=error.reached) from None
 
 
 def _ask_for_all_that_is_wanted(state: State, election: Election) -> None:
