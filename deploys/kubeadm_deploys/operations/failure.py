@@ -5,7 +5,8 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from pyinfra import host
-from pyinfra.api.command import QuoteString, StringCommand
+from pyinfra.api import Host, State
+from pyinfra.api.command import FunctionCommand, QuoteString, StringCommand
 from pyinfra.api.exceptions import PyinfraError
 
 P = ParamSpec("P")
@@ -15,6 +16,24 @@ Command = TypeVar("Command")
 def failed(problem: str) -> StringCommand:
     """A command that prints a problem and fails: an exception at this point is shown with its traceback."""
     return StringCommand("echo", QuoteString(problem), ">&2; exit 1")
+
+
+def calling(function: Callable[..., bool], *arguments: object) -> FunctionCommand:
+    """A command that calls a function with the state, the host and these arguments, and fails when that gives False.
+
+    pyinfra shows any exception in a function with its traceback: one with a sentence of its own, as that the run has lost
+    its lock, is shown with that alone.
+    """
+
+    @wraps(function)
+    def guarded(state: State, host: Host, *arguments: object) -> bool:
+        try:
+            return function(state, host, *arguments)
+        except PyinfraError as error:
+            host.log(str(error))
+            return False
+
+    return FunctionCommand(guarded, arguments, {})
 
 
 def fails_clearly(

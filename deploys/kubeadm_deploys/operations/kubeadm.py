@@ -29,7 +29,7 @@ from kubeadm_deploys.kubeadm_steps import finish_refusal, init_step, remaining_p
 from kubeadm_deploys.kubeconfig_file import set_aside
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
-from kubeadm_deploys.operations.failure import failed, fails_clearly
+from kubeadm_deploys.operations.failure import calling, failed, fails_clearly
 from kubeadm_deploys.operations.reset import cleaning
 from kubeadm_deploys.run_parts import part
 from kubeadm_deploys.scripts import script
@@ -177,7 +177,7 @@ def join_tokens_deleted(*, topology: Topology) -> Generator[FunctionCommand, Non
     if not (secrets and acts_for_cluster(host, election)):
         host.noop("no token was made, or another host deletes it")
         return
-    yield FunctionCommand(_delete_tokens, (inventory.get_host(election.leader), secrets), {})
+    yield calling(_delete_tokens, inventory.get_host(election.leader), secrets)
 
 
 def _delete_tokens(state: State, host: Host, leader: Host, secrets: list[str]) -> bool:

@@ -19,7 +19,7 @@ from kubeadm_deploys.kubeconfig_file import refusal, user_name
 from kubeadm_deploys.local_files import write_private
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
-from kubeadm_deploys.operations.failure import failed, fails_clearly
+from kubeadm_deploys.operations.failure import calling, failed, fails_clearly
 from kubeadm_deploys.text import sha256, yaml_text
 
 _ADMIN_CONF = "/etc/kubernetes/admin.conf"
@@ -87,7 +87,7 @@ def fetched(
             if is_of(file, admin=admin, form=form):
                 host.noop(f"{path} is up to date")
                 return
-    yield FunctionCommand(_fetch, (file, forms), {})
+    yield calling(_fetch, file, forms)
 
 
 def is_of(path: Path, *, admin: Mapping[str, str], form: Callable[[str], str]) -> bool:

@@ -21,7 +21,7 @@ from kubeadm_deploys.facts.kustomization import KustomizationDiffers
 from kubeadm_deploys.facts.reading import ask, read, wait
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
-from kubeadm_deploys.operations.failure import fails_clearly
+from kubeadm_deploys.operations.failure import calling, fails_clearly
 
 
 def differs_reading(*, folder: str, workload: str) -> Reading[bool]:
@@ -92,7 +92,7 @@ def cluster_ready(
         return
     crowded = crowded_dns_pods(health)
     if crowded:
-        yield FunctionCommand(_delete_pods, (leader, crowded), {})
+        yield calling(_delete_pods, leader, crowded)
     if host.state.is_executing and (crowded or not all(health.workloads.get(name) for name in workloads)):
         wait(
             leader,

@@ -25,7 +25,7 @@ from kubeadm_deploys.marks import (
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
 from kubeadm_deploys.operations.cluster_record import WRITE
-from kubeadm_deploys.operations.failure import fails_clearly
+from kubeadm_deploys.operations.failure import calling, fails_clearly
 from kubeadm_deploys.scripts import script
 
 _AT_A_TIME = 8
@@ -127,7 +127,7 @@ def nodes_marked(*, topology: Topology) -> Generator[FunctionCommand | StringCom
                 f"--> Warning: {name}: {', '.join(marks)} may be from an earlier inventory, but only the node itself "
                 "says so; if it is, take it off by hand with 'kubectl label' or 'kubectl taint'"
             )
-    yield FunctionCommand(_place, (leader, placement), {})
+    yield calling(_place, leader, placement)
 
 
 def placed(found: NodeMarksState, *, wanted: Mapping[str, WantedNode], known: Collection[str]) -> Placement:

@@ -24,7 +24,7 @@ from kubeadm_deploys.facts.reading import ask
 from kubeadm_deploys.nodes import Topology
 from kubeadm_deploys.operations import direct
 from kubeadm_deploys.operations.api_endpoint import resolve_commands
-from kubeadm_deploys.operations.failure import failed, fails_clearly
+from kubeadm_deploys.operations.failure import calling, failed, fails_clearly
 from kubeadm_deploys.operations.text_files import write_command
 from kubeadm_deploys.quorum import quorum_refusal, removal_order
 from kubeadm_deploys.scripts import script
@@ -53,7 +53,7 @@ def others_moved(
             )
             continue
         for command in commands:
-            yield FunctionCommand(_run, (machine, command), {})
+            yield calling(_run, machine, command)
 
 
 def _moves(
@@ -90,7 +90,7 @@ def drained(*, through: Host, node: str, timeout: int) -> Generator[FunctionComm
     if registered is None:
         host.noop("the node is gone already")
         return
-    yield FunctionCommand(_drain, (through, node, timeout, registered.ready), {})
+    yield calling(_drain, through, node, timeout, registered.ready)
 
 
 @operation()
@@ -114,7 +114,7 @@ def api_server_stopped(
     if refusal := quorum_refusal(etcd, name=node, ip=ip, healthy=healthy):
         yield failed(f"{node}: {refusal}; its API server was left running")
         return
-    yield FunctionCommand(_run, (machine, script("stop-api-server")), {})
+    yield calling(_run, machine, script("stop-api-server"))
 
 
 @operation()
@@ -138,7 +138,7 @@ def etcd_member_removed(
         if member.joined and (refusal := quorum_refusal(etcd, name=member.name, healthy=healthy)):
             yield failed(f"{node}: {refusal}; it was left in etcd")
             return
-        yield FunctionCommand(_run, (through, etcdctl("member", "remove", member.id)), {})
+        yield calling(_run, through, etcdctl("member", "remove", member.id))
 
 
 @operation()
@@ -152,7 +152,7 @@ def node_deleted(*, through: Host, node: str) -> Generator[FunctionCommand, None
     if node not in ask(through, ClusterMembers).nodes:
         host.noop("the node is gone already")
         return
-    yield FunctionCommand(_run, (through, f"{KUBECTL} delete node {shlex.quote(node)}"), {})
+    yield calling(_run, through, f"{KUBECTL} delete node {shlex.quote(node)}")
 
 
 @operation()
