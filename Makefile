@@ -1,6 +1,6 @@
 # make cluster   a real kubeadm cluster on local docker hosts
-# make test      lint, types, fast tests and end-to-end tests
-# make chaos     runs killed after every single change, and tests whose turn it is not today in make test
+# make test      lint, types, fast tests, histories and end-to-end tests
+# make chaos     runs killed after every single change, 10,000 histories, and tests whose turn it is not today
 # make clean     remove everything that the two made on this machine, except the cache
 
 CLUSTER ?= kubeadm
@@ -11,6 +11,9 @@ KUBERNETES_VERSION ?= 1.36.3
 
 # Two modules of end-to-end tests at a time, in the order that tests/e2e/conftest.py gives them.
 SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder --verbose
+
+# Each test of these takes a minute, so that no file goes to one process alone.
+HISTORIES := tests/simulation/test_histories.py
 
 SCRIPTS := deploys/kubeadm_deploys/scripts/*.sh
 
@@ -34,7 +37,8 @@ cluster: .venv/ready
 test: lint
 	$(PYTHON) -m tests.lab.daemon start
 	$(PYTHON) -m tests.lab.mirror build --kubernetes $$($(PYTHON) -m tests.e2e.turns)
-	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile --ignore tests/e2e tests
+	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile --ignore tests/e2e --ignore $(HISTORIES) tests
+	$(PYTHON) -m pytest --numprocesses 2 $(HISTORIES)
 	$(PYTHON) -m pytest $(SIDE_BY_SIDE) tests/e2e
 
 lint: .venv/ready
@@ -47,6 +51,7 @@ chaos: .venv/ready
 	$(PYTHON) -m tests.lab.daemon start
 	$(PYTHON) -m tests.lab.mirror build --kubernetes 1.36.3 1.35.4
 	$(PYTHON) -m pytest $(SIDE_BY_SIDE) -m chaos tests/e2e
+	$(PYTHON) -m pytest --numprocesses 2 -m chaos $(HISTORIES)
 
 bench: .venv/ready
 	$(PYTHON) -m tests.bench

@@ -14,6 +14,10 @@ from kubeadm_deploys.options import ClusterOptions
 from kubeadm_deploys.verification.options import AGNHOST_IMAGE
 from tests.e2e import machine
 from tests.e2e.conftest import Cluster, Converged
+from tests.e2e.pretended import assert_answers_as
+from tests.simulation.history import Host
+from tests.simulation.machine import Machine
+from tests.simulation.world import World
 
 REGISTRIES = {"registry.k8s.io", "quay.io", "docker.io"}
 
@@ -326,6 +330,29 @@ def test_a_member_of_another_cluster_is_refused_untouched(cluster: Cluster) -> N
     finally:
         cluster.shell(cluster.worker, f"mv {ca}.kept {ca}")
     assert cluster.converge().changed == []
+
+
+PRETENDED = (Host(name="cp-1", begins="member"), Host(name="worker-1", begins="member"))
+
+
+def test_pretend_members_answer_as_these(cluster: Cluster) -> None:
+    assert_answers_as(cluster, cluster.control_plane, *PRETENDED, name="cp-1", of_cluster=True)
+    assert_answers_as(cluster, cluster.worker, *PRETENDED, name="worker-1")
+
+
+def test_a_pretend_control_plane_whose_pods_have_ended_answers_as_this_one(cluster: Cluster) -> None:
+    def ended(world: World, machine: Machine) -> None:
+        machine.active.discard("kubelet")
+        machine.pods = False
+
+    host = cluster.control_plane
+    runtime = "crictl --runtime-endpoint unix:///run/containerd/containerd.sock"
+    cluster.shell(host, f"systemctl stop kubelet && {runtime} ps --quiet | xargs {runtime} stop > /dev/null")
+    try:
+        assert_answers_as(cluster, host, *PRETENDED, name="cp-1", of_cluster=True, change=ended)
+    finally:
+        cluster.shell(host, "systemctl start kubelet")
+        cluster.converge()
 
 
 def test_the_machine_is_as_it_was(converged: Converged) -> None:

@@ -15,10 +15,12 @@ import pytest
 
 from tests.e2e.conftest import PYINFRA, ROOT, Cluster, Run, docker_hosts, run_command
 from tests.e2e.etcd import await_voters
+from tests.e2e.pretended import assert_answers_as
 from tests.e2e.recovery import await_on, output, start
 from tests.e2e.room import places
 from tests.lab import containers, hosts
 from tests.lab.docker import docker
+from tests.simulation.history import Host
 
 RESET = ROOT / "deploys/reset.py"
 REMOVE = ROOT / "deploys/remove_node.py"
@@ -174,6 +176,11 @@ def test_a_control_plane_that_reboots_while_the_cluster_grows_makes_no_second_on
         cluster.converge()
         await_voters(cluster, names=[first, second])
     assert cluster.converge().changed == []
+
+
+def test_another_clusters_pretend_machine_answers_as_this_one(other: Cluster) -> None:
+    foreign = Host(name="cp-1", begins="foreign control plane")
+    assert_answers_as(other, other.control_plane, foreign, name="cp-1", of_cluster=True)
 
 
 def test_another_clusters_machine_is_not_removed(cluster: Cluster, other: Cluster) -> None:

@@ -14,12 +14,14 @@ import pytest
 from tests.e2e import inventories
 from tests.e2e.conftest import PYINFRA, ROOT, Cluster, docker_hosts
 from tests.e2e.etcd import await_voters, members, voters
+from tests.e2e.pretended import LEARNER_ADDED, LEARNER_STARTED, assert_answers_as
 from tests.e2e.requester import APPLICATION, Requester, demand, deploy, requester
 from tests.e2e.room import places
 from tests.e2e.traces import Traces, differences, traces
 from tests.e2e.turns import GROWTH, by_turns
 from tests.lab import containers, hosts
 from tests.lab.docker import docker
+from tests.simulation.history import Host
 
 pytestmark = by_turns(GROWTH)
 
@@ -135,6 +137,7 @@ def test_a_join_killed_before_etcd_gave_it_a_vote_is_finished_by_the_next_run(
         each["peerURLs"] for each in members(cluster, host=life.control_plane(1)) if each.get("isLearner")
     ]
     assert orphans == [[learner]]
+    assert_a_pretend_learner_is_seen_like(cluster, life, joining=joining)
 
     life.up(control_planes=3, workers=1)
     changed = cluster.converge().changed
@@ -234,6 +237,27 @@ def test_after_a_reset_nothing_of_the_cluster_is_left_and_it_can_be_made_again(l
     cluster.converge()
     assert cluster.ready_nodes == [life.control_plane(3), life.worker(1)]
     assert cluster.converge().changed == []
+
+
+def assert_a_pretend_learner_is_seen_like(cluster: Cluster, life: Life, *, joining: str) -> None:
+    """The first control plane says the same of a member that has lost its power before it had a vote."""
+    before = [f"cp-{number}" for number in (2, 3) if life.control_plane(number) < joining]
+    (started,) = [
+        bool(each.get("name"))
+        for each in members(cluster, host=life.control_plane(1))
+        if each.get("isLearner")
+    ]
+    last = Host(name=f"cp-{len(before) + 2}", begins=f"half {LEARNER_STARTED if started else LEARNER_ADDED}")
+    assert_answers_as(
+        cluster,
+        life.control_plane(1),
+        *(Host(name=name, begins="member") for name in ("cp-1", *before)),
+        last,
+        Host(name="worker-1", begins="member"),
+        name="cp-1",
+        only=("EtcdMembers", "EtcdHealth"),
+        change=lambda world, _: world.machines[last.name].reboots(now=world.now, seconds=float("inf")),
+    )
 
 
 def await_learner(cluster: Cluster, run: "subprocess.Popen[bytes]") -> str:

@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import ROOT, Cluster, docker_hosts
+from tests.e2e.pretended import assert_answers_as
 from tests.e2e.recovery import CORE, await_on, output, start
 from tests.gpg_keys import new_key
 from tests.lab import layout
+from tests.simulation.history import Host
 
 JOINED = "Joining | Join the cluster"
 
@@ -65,6 +67,13 @@ def test_a_kubeadm_init_that_dies_after_etcd_has_come_up(cluster: Cluster) -> No
         assert run.wait() == 1
     assert "kubeadm init failed" in output(cluster)
     assert f"[@docker/{host}]" in output(cluster)
+
+
+def test_a_pretend_half_control_plane_answers_as_this_one(cluster: Cluster) -> None:
+    host = cluster.control_plane
+    registered = f"kubectl --kubeconfig=/etc/kubernetes/super-admin.conf get node {host}"
+    cluster.shell(host, f"timeout 120 sh -c 'until {registered}; do sleep 1; done'")
+    assert_answers_as(cluster, host, Host(name="cp-1", begins="half 8"), name="cp-1", of_cluster=True)
 
 
 @pytest.mark.parametrize(

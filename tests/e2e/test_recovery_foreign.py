@@ -10,7 +10,9 @@ from contextlib import contextmanager
 import pytest
 
 from tests.e2e.conftest import ROOT, Cluster, Run, docker_hosts
+from tests.e2e.pretended import assert_answers_as
 from tests.e2e.recovery import await_on, output, start
+from tests.simulation.history import Host
 
 PREFLIGHT = ROOT / "deploys/preflight.py"
 RESET = ROOT / "deploys/reset.py"
@@ -62,6 +64,10 @@ def test_bare_machines_pass_the_preflight_which_changes_nothing(cluster: Cluster
     run: Run = cluster.pyinfra("-y", deploy=PREFLIGHT)
     assert run.exit_code == 0, run.output
     assert snapshot(cluster) == before
+
+
+def test_bare_pretend_machines_answer_as_these(cluster: Cluster) -> None:
+    assert_answers_as(cluster, cluster.control_plane, Host(name="cp-1", begins="bare"), name="cp-1")
 
 
 def test_data_of_another_etcd(cluster: Cluster) -> None:

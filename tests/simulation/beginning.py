@@ -1,0 +1,166 @@
+"""The world when a history begins: machines made into what the history says that they are."""
+
+import json
+from typing import Any
+
+from kubeadm_deploys import bridged_traffic, container_runtime, hosts_file, kube_packages
+from kubeadm_deploys.images import node_images
+from kubeadm_deploys.kubeadm_documents import TOKEN_DESCRIPTION, init_document, join_document
+from kubeadm_deploys.nodes import Node, Topology
+from tests import cluster_settings
+from tests.simulation import kubeadm
+from tests.simulation.cluster import Cluster
+from tests.simulation.history import Host
+from tests.simulation.machine import HOSTS, PKI, EtcdData, Machine
+from tests.simulation.world import OPTIONS, RELEASES, World
+
+_TOKEN = "abcdef.0123456789abcdef"
+
+
+def begin(hosts: tuple[Host, ...]) -> World:
+    """A world with these machines, and with a cluster where one of them is a member of one."""
+    world = World(machines={host.name: machine_of(host) for host in hosts})
+    by_name = {host.name: host for host in hosts}
+    members = [host for host in hosts if host.begins == "member"]
+    ours = _cluster(world, members) if any(host.control_plane for host in members) else None
+    for host in hosts:
+        machine = world.machines[host.name]
+        if host.begins != "bare":
+            prepare(machine, control_plane=host.control_plane)
+        if ours and host.begins == "member":
+            _resolve(machine, ours, hosts)
+            kubeadm.make_member(world, ours, machine, control_plane=host.control_plane)
+    for host in hosts:
+        _make_strange(world, world.machines[host.name], host)
+    for host in hosts:
+        if host.begins.startswith("half"):
+            _begin_half(world, world.machines[host.name], by_name[host.name], ours, hosts)
+    if ours:
+        ours.acknowledged = ours.revision = 1
+        world.write(ours)
+    return world
+
+
+def machine_of(host: Host) -> Machine:
+    """The machine of a host, with nothing on it."""
+    number = int(host.name.rpartition("-")[2])
+    ip = f"10.0.{0 if host.control_plane else 1}.{number}"
+    return Machine(name=host.name, ip=ip, machine_id=f"id-{host.name}")
+
+
+def prepare(machine: Machine, *, control_plane: bool) -> None:
+    """Put on a machine what the sections before kubeadm put there."""
+    machine.programs |= dict.fromkeys(
+        ("containerd", "containerd-shim-runc-v2", "ctr"), OPTIONS.containerd_version
+    )
+    machine.programs |= {"runc": OPTIONS.runc_version}
+    machine.programs |= dict.fromkeys(container_runtime.CNI_PLUGINS, OPTIONS.cni_plugins_version)
+    kubernetes = (*kube_packages.HELD_PACKAGES, *kube_packages.TOOLS)
+    machine.packages |= dict.fromkeys(kubernetes, f"{OPTIONS.kubernetes_version}-1.1")
+    machine.held |= set(kube_packages.HELD_PACKAGES)
+    machine.images |= set(node_images(options=OPTIONS, control_plane=control_plane))
+    machine.modules |= {"overlay", "br_netfilter"}
+    machine.sysctls |= set(bridged_traffic.SYSCTLS)
+    machine.files |= bridged_traffic._FILES
+    machine.files |= container_runtime.configuration_files(OPTIONS)
+    machine.files |= kube_packages.apt_files(OPTIONS)
+    machine.enabled |= {"containerd", "kubelet"}
+    machine.active |= {"containerd", "kubelet"}
+
+
+def _cluster(world: World, members: list[Host]) -> Cluster:
+    cluster = world.new_cluster(name="kubernetes", endpoint=f"{OPTIONS.endpoint}:6443")
+    cluster.objects |= _objects(name="kubernetes", endpoint=cluster.endpoint)
+    return cluster
+
+
+def _objects(*, name: str, endpoint: str) -> dict[str, Any]:
+    """What is in a cluster that was made with our defaults."""
+    return {
+        "kubeadm-config": {**cluster_settings.CLUSTER, "clusterName": name, "controlPlaneEndpoint": endpoint},
+        "kubelet-config": cluster_settings.KUBELET,
+        "kube-proxy": cluster_settings.KUBE_PROXY,
+        "cluster-info": True,
+        "coredns": True,
+        "admin-rights": True,
+        "calico": f"quay.io/calico/node:v{OPTIONS.calico_version}",
+        "kubeadm-deploys": {"nodes": "{}", "releases": json.dumps(RELEASES)},
+    }
+
+
+def _resolve(machine: Machine, cluster: Cluster, hosts: tuple[Host, ...]) -> None:
+    """Have a machine find the API: at its own address where it serves one, else at the first that does."""
+    first = next(host for host in hosts if host.control_plane and host.begins == "member")
+    serves = machine.name.startswith("cp-") and any(
+        h.name == machine.name and h.begins == "member" for h in hosts
+    )
+    address = machine.ip if serves else machine_of(first).ip
+    name = cluster.endpoint.partition(":")[0]
+    machine.files[HOSTS] = hosts_file.with_name(machine.files[HOSTS], name=name, address=address)
+
+
+def _make_strange(world: World, machine: Machine, host: Host) -> None:
+    if host.begins == "docker":
+        machine.docker, machine.foreign = 2, "docker"
+    elif host.begins == "etcd":
+        other = world.new_cluster(name="", endpoint="", foreign=True)
+        member = world.new_member(other, machine, name="their-etcd", learner=False)
+        machine.etcd = EtcdData(cluster=other.number, member=member.id)
+        machine.foreign = "etcd"
+    elif host.begins.startswith("foreign"):
+        other = world.new_cluster(name="production", endpoint="api.production.internal:6443", foreign=True)
+        name = "api.production.internal"
+        machine.files[HOSTS] = hosts_file.with_name(machine.files[HOSTS], name=name, address=machine.ip)
+        kubeadm.make_member(world, other, machine, control_plane=host.begins.endswith("control plane"))
+        other.objects |= _objects(name=other.name, endpoint=other.endpoint)
+        machine.foreign = host.begins
+
+
+def _begin_half(
+    world: World, machine: Machine, host: Host, ours: Cluster | None, hosts: tuple[Host, ...]
+) -> None:
+    """Have kubeadm do some of its steps on a machine, and end."""
+    topology = _topology(hosts)
+    node = next(each for each in topology.nodes if each.name == host.name)
+    steps = int(host.begins.rpartition(" ")[2])
+    if ours is None:
+        if not host.control_plane:
+            return
+        machine.files[HOSTS] = hosts_file.with_name(
+            machine.files[HOSTS], name=OPTIONS.endpoint, address=machine.ip
+        )
+        text = init_document(options=OPTIONS, topology=topology, node=node, token=_TOKEN)
+        kubeadms = kubeadm.init(
+            world,
+            machine,
+            documents=kubeadm.documents(text),
+            ignored=frozenset({"DirAvailable--var-lib-etcd"}),
+        )
+    else:
+        _resolve(machine, ours, hosts)
+        ours.tokens[f"bootstrap-token-{_TOKEN.partition('.')[0]}"] = (_TOKEN, TOKEN_DESCRIPTION)
+        if host.control_plane:
+            _keys(machine, ours)
+        text = join_document(
+            options=OPTIONS, node=node, control_plane=host.control_plane, token=_TOKEN, ca_certificate=ours.ca
+        )
+        kubeadms = kubeadm.join(world, machine, documents=kubeadm.documents(text), ignored=frozenset())
+    for _, _ in zip(range(steps), kubeadms, strict=False):
+        world.settle()
+
+
+def _keys(machine: Machine, cluster: Cluster) -> None:
+    machine.files[f"{PKI}/ca.crt"] = cluster.ca
+    for key in kubeadm._KEYS:
+        machine.files[f"{PKI}/{key}"] = f"{key} of {cluster.authority}\n"
+
+
+def _topology(hosts: tuple[Host, ...]) -> Topology:
+    def node(host: Host) -> Node:
+        machine = machine_of(host)
+        return Node(host=f"@fake/{host.name}", name=host.name, ip=machine.ip, address=machine.ip)
+
+    return Topology(
+        control_planes=tuple(node(host) for host in hosts if host.control_plane),
+        workers=tuple(node(host) for host in hosts if not host.control_plane),
+    )

@@ -1,0 +1,340 @@
+"""The course of a history: who answers for the machines, what goes wrong, and what must never happen."""
+
+import random
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from kubeadm_deploys import run_lock
+from tests.simulation import commands
+from tests.simulation.commands import READING, Part, Sent
+from tests.simulation.door import Killed
+from tests.simulation.history import CHANGE_FAULTS, FAILS_ONE, FOR_GOOD, READING_FAULTS, STALE, Fault
+from tests.simulation.invariants import AT_EACH_STEP, Deed, Intent
+from tests.simulation.machine import LOCK, Machine
+from tests.simulation.messages import CONNECT, Answer, Request
+from tests.simulation.readings import BASE_TIME, Readings
+from tests.simulation.scripts import CHANGES_NOTHING, SECONDS, Scripts
+from tests.simulation.world import Change, Failed, World
+
+_REBOOT_SECONDS = 40
+_SUSPENDED_SECONDS = 400
+_CANNOT_FORK = "sh: 1: Cannot fork"
+_LOST = "SSH session not active"
+
+_MAY_BE_STALE = ("EtcdMembers",)
+
+_DECISIVE = frozenset(
+    {
+        *("kubeadm", "clean-machine", "member", "stop-api-server", "delete", "drain", "cordon"),
+        *("write-pki", "wait-for-api", "make", "register", "label", "restore"),
+    }
+)
+"""What decides over nodes, by the first word of what is done."""
+
+
+_SOMEWHERE = ("cut", "cut and lost", "reboot", "death", FAILS_ONE)
+"""What may happen at any step of a change, or to any reading of several."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Focus:
+    """How likely something goes wrong in a run with what is decisive, with other changes, with readings once it has the
+    lock, and with those before; of ``kinds``, or of all.
+    """
+
+    decisive: float
+    change: float
+    locked: float
+    reading: float
+    kinds: tuple[str, ...] = ()
+
+
+FOCUSES = (
+    Focus(decisive=0.35, change=0, locked=0, reading=0),
+    Focus(decisive=0.2, change=0.02, locked=0.08, reading=0),
+    Focus(decisive=0.1, change=0.05, locked=0.03, reading=0.03),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """What a run is about to do on a machine; ``locked`` is whether it has taken the lock."""
+
+    run: int
+    machine: str
+    what: str
+    nth: int
+    change: bool
+    locked: bool = False
+
+
+class Faults(Protocol):
+    """Who says what goes wrong."""
+
+    def at(self, moment: Moment) -> Fault | None:
+        """What goes wrong at a moment."""
+
+
+class Written:
+    """The faults of a history that is written down."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self._faults = {(fault.run, fault.machine, fault.what, fault.nth): fault for fault in faults}
+        self.happened: list[Fault] = []
+
+    def at(self, moment: Moment) -> Fault | None:
+        """What goes wrong at a moment."""
+        fault = self._faults.get((moment.run, moment.machine, moment.what, moment.nth))
+        if fault:
+            self.happened.append(fault)
+        return fault
+
+
+class Rolled:
+    """Faults as dice have them; those that ``happened`` are remembered, to be written down."""
+
+    def __init__(self, dice: random.Random) -> None:
+        self._dice = dice
+        self._left: dict[int, int] = {}
+        self._focus: dict[int, Focus] = {}
+        self.happened: list[Fault] = []
+
+    def allow(self, run: int, count: int) -> None:
+        """Let so many things go wrong in a run."""
+        self._left[run] = count
+        self._focus[run] = self._dice.choice(FOCUSES)
+
+    def suspend(self, run: int) -> None:
+        """Let the operator's machine sleep in a run, at one of its changes, and nothing else go wrong."""
+        self._left[run] = 1
+        self._focus[run] = Focus(decisive=0.4, change=0.1, locked=0, reading=0, kinds=("suspend",))
+
+    def at(self, moment: Moment) -> Fault | None:
+        """What goes wrong at a moment."""
+        if not self._left.get(moment.run) or self._dice.random() > self._likely(moment):
+            return None
+        self._left[moment.run] -= 1
+        kinds = self._focus[moment.run].kinds or (CHANGE_FAULTS if moment.change else READING_FAULTS)
+        kinds = (*kinds, STALE) if moment.what in _MAY_BE_STALE else kinds
+        weights = [0.25 if kind in ("death", "suspend") else 1 for kind in kinds]
+        kind = self._dice.choices(kinds, weights)[0]
+        at = self._dice.randrange(1, 14) if kind in _SOMEWHERE else 0
+        fault = Fault(
+            run=moment.run, machine=moment.machine, what=moment.what, nth=moment.nth, kind=kind, at=at
+        )
+        self.happened.append(fault)
+        return fault
+
+    def _likely(self, moment: Moment) -> float:
+        focus = self._focus[moment.run]
+        if moment.change:
+            return focus.decisive if moment.what.partition(" ")[0] in _DECISIVE else focus.change
+        return focus.locked if moment.locked else focus.reading
+
+
+@dataclass(kw_only=True)
+class Course:
+    """Answers for the machines of a world to runs, which go on until they end: ``intents`` are theirs by number, and
+    ``locked`` when each was first granted the lock.
+    """
+
+    world: World
+    faults: Faults
+    intents: dict[int, Intent] = field(default_factory=dict)
+    asked: Counter[int] = field(default_factory=Counter)
+    log: list[str] = field(default_factory=list)
+    locked: dict[int, float] = field(default_factory=dict)
+    _counts: Counter[tuple[int, str, str]] = field(default_factory=Counter)
+    _asleep: dict[int, float] = field(default_factory=dict)
+    _lasting: dict[tuple[int, str], str] = field(default_factory=dict)
+    _before: dict[tuple[str, str], Answer] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.readings = Readings(self.world)
+        self.scripts = Scripts(self.world)
+
+    @property
+    def now(self) -> float:
+        """The time."""
+        return self.world.now
+
+    @now.setter
+    def now(self, now: float) -> None:
+        self.world.now = now
+
+    def passed(self) -> None:
+        """Have kubelets do what they do by themselves."""
+        self.world.settle()
+
+    def asleep(self, run: int) -> float:
+        """Until when the operator's machine is suspended."""
+        return self._asleep.get(run, 0)
+
+    def answer(self, run: int, request: Request) -> tuple[Answer, float]:
+        """What a machine answers, and after how many seconds.
+
+        Raises:
+            Killed: the operator's process is killed at this moment.
+        """
+        machine = self.world.machines[request.machine]
+        lasting = self._lasting.get((run, machine.name), "")
+        if not machine.is_up(self.now) or lasting == "away on":
+            return Answer(failure="unreachable", reason="Could not connect (timed out)"), 10
+        if request.command == CONNECT:
+            return Answer(), 0.2
+        self.asked[run] += 1
+        if lasting == "fails on":
+            return Answer(done=False, stderr=(_CANNOT_FORK,)), 0.2
+        fenced_by, text = commands.fence_of(request.command)
+        holder = machine.files.get(LOCK, "").partition("\n")[0].removeprefix("run ")
+        if fenced_by and holder not in ("", fenced_by):
+            return Answer(done=False, stderr=(f"{run_lock.REFUSED} (somebody)",)), 0.2
+        sent = commands.sent(machine.name, text)
+        what = sent.label
+        change = not all(part.kind == READING or part.name in CHANGES_NOTHING for part in sent.parts)
+        nth = self._counts[run, machine.name, what]
+        self._counts[run, machine.name, what] += 1
+        locked = run in self.locked
+        moment = Moment(run=run, machine=machine.name, what=what, nth=nth, change=change, locked=locked)
+        fault = None if what in ("fail", "true", "diagnose") else self.faults.at(moment)
+        self.log.append(
+            f"{self.now:8.1f} run {run} {machine.name} {what}{f'  !! {fault.kind} {fault.at}' if fault else ''}"
+        )
+        if fault:
+            return self._with_fault(fault, machine, sent, request, change=change)
+        answer, seconds = self._done(run, machine, sent, request.stdin)
+        if what in _MAY_BE_STALE and answer.done:
+            self._before[machine.name, what] = answer
+        return answer, seconds
+
+    def _done(
+        self,
+        run: int,
+        machine: Machine,
+        sent: Sent,
+        stdin: str,
+        *,
+        steps: int | None = None,
+        fails: int | None = None,
+    ) -> tuple[Answer, float]:
+        """Do what a command says, or only so many of its steps; the reading of a number ``fails``."""
+        stdout: list[str] = []
+        stderr: list[str] = []
+        seconds = 0.0
+        if sent.lock:
+            seconds = self._part(run, machine, sent.lock, stdin, steps)[1]
+            stdout += _framed(sent.lock, self.scripts.said)
+            if self.scripts.said[-1] != "taken":
+                return Answer(stdout=tuple(stdout)), seconds
+        for number, part in enumerate(sent.parts):
+            if part.name not in CHANGES_NOTHING and part.kind != READING:
+                change = Change(run=run, machine=machine.name, what=part.label, time=self.now)
+                self.world.changes.append(change)
+            try:
+                if number == fails:
+                    raise Failed(_CANNOT_FORK)
+                lines, took = self._part(run, machine, part, stdin, steps)
+                stdout += _framed(part, lines)
+                seconds = max(seconds, took) if sent.beside else seconds + took
+            except Failed as error:
+                said = str(error.args[0])
+                took = float(error.args[1]) if len(error.args) > 1 else 1.0
+                self.log.append(f"{'':8} {said}")
+                if sent.beside:
+                    stdout += _framed(part, [])[:-1]
+                    stderr.append(f"{part.frame}: {said}")
+                    continue
+                stdout += _framed(part, []) if part.frame else self.scripts.said
+                return Answer(done=False, stdout=tuple(stdout), stderr=(said,)), seconds + took
+        if sent.beside:
+            clock = Part(kind=READING, name="Clock", frame="Clock")
+            stdout += _framed(clock, [f"{BASE_TIME + self.now:.9f}"])
+        return Answer(stdout=tuple(stdout), stderr=tuple(stderr)), seconds
+
+    def _part(
+        self, run: int, machine: Machine, part: Part, stdin: str, steps: int | None
+    ) -> tuple[list[str], float]:
+        if part.kind == READING:
+            return self.readings.answer(machine, part)
+        seconds = SECONDS.get(part.name, 0.3)
+        if part.name == "kubeadm":
+            machine.kubeadm_until = self.now + seconds
+        changes = part.name not in CHANGES_NOTHING
+        intent = self.intents.get(run, Intent())
+        deed = Deed.of(self.world, run=run, intent=intent, machine=machine, part=part) if changes else None
+        if intent.deploy == "reset.py" and part.name == "clean-machine":
+            self._give_up(intent)
+        for number, _ in enumerate(self.scripts.steps(machine, part, stdin), start=1):
+            self.world.settle()
+            if deed:
+                self._look(deed)
+            if number == steps:
+                break
+        if "taken" in self.scripts.said:
+            self.locked.setdefault(run, self.now)
+        return self.scripts.said, seconds
+
+    def _with_fault(
+        self, fault: Fault, machine: Machine, sent: Sent, request: Request, *, change: bool
+    ) -> tuple[Answer, float]:
+        run, stdin = fault.run, request.stdin
+        kind, _, when = fault.kind.partition(" ")
+        key = (machine.name, fault.what)
+        if fault.kind in FOR_GOOD:
+            self._lasting[run, machine.name] = fault.kind
+            if fault.kind == "away on":
+                return Answer(failure="lost", reason=_LOST), 0.2
+        if fault.kind == FAILS_ONE:
+            number = fault.at % len(sent.parts) if sent.parts else 0
+            return self._done(run, machine, sent, stdin, fails=number)
+        if kind == "fails":
+            return Answer(done=False, stderr=(_CANNOT_FORK,)), 0.2
+        if kind == STALE:
+            return self._before.get(key) or self._done(run, machine, sent, stdin)[0], 0.5
+        answer = Answer()
+        took = 0.5
+        if kind in ("cut", "reboot", "death"):
+            if change or kind == "cut":
+                answer, took = self._done(run, machine, sent, stdin, steps=fault.at if change else None)
+        elif when != "before" and not (kind == "lost" and not change):
+            answer, took = self._done(run, machine, sent, stdin)
+        if kind in ("reboot", "death"):
+            seconds = _REBOOT_SECONDS if kind == "reboot" else float("inf")
+            machine.reboots(now=self.now, seconds=seconds)
+            return Answer(failure="lost", reason=_LOST), 0.2
+        if kind == "lost" or fault.kind == "cut and lost":
+            return Answer(failure="lost", reason=_LOST), took / 2
+        if kind == "cut":
+            if change:
+                machine.kubeadm_until = self.now
+                return Answer(done=False, stderr=("Killed",)), took
+            return Answer(stdout=answer.stdout[: len(answer.stdout) // 2]), took
+        if kind == "late":
+            return Answer(failure="late", reason=""), request.seconds or 900
+        if kind == "killed":
+            raise Killed
+        assert kind == "suspend", fault
+        self._asleep[run] = self.now + _SUSPENDED_SECONDS
+        return answer, _SUSPENDED_SECONDS
+
+    # What must never happen.
+
+    def _look(self, deed: Deed) -> None:
+        for invariant in AT_EACH_STEP:
+            problem = f"{invariant.__name__}: {invariant(deed)}"
+            if not problem.endswith(": ") and problem not in self.world.broken:
+                self.log.append(f"{'':8} BROKEN {problem}")
+                self.world.broken.append(problem)
+
+    def _give_up(self, intent: Intent) -> None:
+        """A reset that is forced, or that names every machine with the cluster's data, gives it up as a whole."""
+        for cluster in self.world.ours():
+            holders = [self.world.holder(cluster, member) for member in cluster.voters]
+            if intent.forced or all(each is None or each.name in intent.named for each in holders):
+                cluster.given_up = True
+
+
+def _framed(part: Part, lines: list[str]) -> list[str]:
+    return ["", f"<<< {part.frame}", *lines, "", f">>> {part.frame}"] if part.frame else lines

@@ -1,0 +1,316 @@
+"""kubeadm on pretend machines, and the cleaning of them, step by step: a kill may come after any of them.
+
+Source: kubeadm's cmd/init.go, cmd/join.go and cmd/phases of 1.36.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from kubeadm_deploys.facts.kubeadm_node import MANIFESTS
+from tests.simulation import pki
+from tests.simulation.cluster import CONTROL_PLANE_MARKS, Cluster, NodeObject
+from tests.simulation.machine import (
+    ADMIN_CONF,
+    BOOTSTRAP_CONF,
+    CA,
+    CLIENT,
+    CLUSTER_FILES,
+    KUBELET_CONF,
+    KUBELET_CONFIG,
+    KUBELET_FLAGS,
+    NEW_ETCD,
+    PKI,
+    ROTATING,
+    SUPER_ADMIN_CONF,
+    EtcdData,
+    Machine,
+    manifest,
+)
+from tests.simulation.world import OPTIONS, Failed, World, new_data
+
+Steps = Iterator[str]
+
+CONFS = ("controller-manager.conf", "scheduler.conf")
+_KEYS = (
+    "ca.key",
+    "sa.key",
+    "sa.pub",
+    "front-proxy-ca.crt",
+    "front-proxy-ca.key",
+    "etcd/ca.crt",
+    "etcd/ca.key",
+)
+_MOVED_AWAY_BY_RESET = (
+    ADMIN_CONF,
+    KUBELET_CONF,
+    BOOTSTRAP_CONF,
+    *(f"/etc/kubernetes/{name}" for name in CONFS),
+)
+
+
+def documents(text: str) -> dict[str, Any]:
+    """kubeadm's documents by kind."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return {each["kind"]: each for each in yaml.load_all(text, Loader=loader)}
+
+
+def init(world: World, machine: Machine, *, documents: dict[str, Any], ignored: frozenset[str]) -> Steps:
+    """``kubeadm init``."""
+    configuration = documents["ClusterConfiguration"]
+    _require(machine, "kubeadm")
+    for name in MANIFESTS:
+        check = f"FileAvailable--etc-kubernetes-manifests-{name}.yaml"
+        if machine.has_manifest(name) and check not in ignored:
+            raise Failed(f"[ERROR {check}]: {manifest(name)} already exists")
+    if machine.kubelet_runs and "Port-10250" not in ignored:
+        raise Failed("[ERROR Port-10250]: Port 10250 is in use")
+    yield "preflight"
+    number = pki.number_of(machine.files.get(CA, "")) or world.number()
+    _write_pki(machine, number)
+    yield "certs"
+    endpoint = configuration["controlPlaneEndpoint"]
+    for path in (ADMIN_CONF, SUPER_ADMIN_CONF):
+        machine.files.setdefault(
+            path, kubeconfig(number, f"https://{endpoint}", name=configuration["clusterName"])
+        )
+    for name in CONFS:
+        machine.files.setdefault(f"/etc/kubernetes/{name}", kubeconfig(number, f"https://{machine.ip}:6443"))
+    machine.files.setdefault(KUBELET_CONF, kubeconfig(number, f"https://{machine.ip}:6443"))
+    yield "kubeconfig"
+    machine.files[manifest("etcd")] = static_pod("etcd", configuration) + NEW_ETCD
+    yield "etcd"
+    for name in MANIFESTS[1:]:
+        machine.files[manifest(name)] = static_pod(name, configuration)
+    yield "control-plane"
+    start_kubelet(world, machine, number)
+    yield "kubelet-start"
+    world.settle()
+    yield "etcd has data"
+    served = world.serves(machine)
+    if served is None:
+        raise Failed("[kubelet-check] The API server is not healthy after 4m0s")
+    world.settle()
+    yield "wait-control-plane"
+    world.write(served)
+    made_with = dict(configuration)
+    served.objects.setdefault("kubeadm-config", made_with)
+    served.objects.setdefault("kubelet-config", documents["KubeletConfiguration"])
+    served.objects["admin-rights"] = True
+    yield "upload-config"
+    mark_control_plane(served, machine, documents["InitConfiguration"])
+    yield "mark-control-plane"
+    for token in documents["InitConfiguration"].get("bootstrapTokens", ()):
+        served.tokens[f"bootstrap-token-{token['token'].partition('.')[0]}"] = (
+            token["token"],
+            token["description"],
+        )
+    served.objects["cluster-info"] = True
+    yield "bootstrap-token"
+    finalize_kubelet(machine)
+    yield "kubelet-finalize"
+    for addon in ("coredns", "kube-proxy"):
+        served.objects.setdefault(addon, documents.get("KubeProxyConfiguration", True))
+        yield f"addon {addon}"
+
+
+def join(world: World, machine: Machine, *, documents: dict[str, Any], ignored: frozenset[str]) -> Steps:
+    """``kubeadm join``, as a worker or a control plane."""
+    configuration = documents["JoinConfiguration"]
+    control_plane = "controlPlane" in configuration
+    _require(machine, "kubeadm")
+    taken = [KUBELET_CONF, BOOTSTRAP_CONF, *([] if control_plane else [CA])]
+    taken += [manifest(name) for name in MANIFESTS] if control_plane else []
+    if there := [path for path in taken if path in machine.files]:
+        raise Failed(f"[ERROR FileAvailable]: {there[0]} already exists")
+    yield "preflight"
+    discovery = configuration["discovery"]["bootstrapToken"]
+    server = f"https://{discovery['apiServerEndpoint']}"
+    cluster = world.api(machine, server)
+    if cluster is None or not world.token_is_valid(cluster, discovery["token"]):
+        raise Failed(f"couldn't validate the identity of the API Server: {server} or its token")
+    if "cluster-info" not in cluster.objects:
+        raise Failed('couldn\'t validate the identity of the API Server: configmaps "cluster-info" not found')
+    if control_plane:
+        if not all(f"{PKI}/{key}" in machine.files for key in _KEYS):
+            raise Failed("[ERROR]: one or more certificates are missing: ca.key")
+        for path, target in (
+            (ADMIN_CONF, server),
+            *((f"/etc/kubernetes/{name}", f"https://{machine.ip}:6443") for name in CONFS),
+        ):
+            machine.files.setdefault(path, kubeconfig(cluster.authority, target, name=cluster.name))
+        yield "control-plane-prepare kubeconfig"
+        for name in MANIFESTS[1:]:
+            machine.files[manifest(name)] = static_pod(name, cluster.objects["kubeadm-config"])
+        yield "control-plane-prepare"
+        if not world.has_quorum(cluster):
+            raise Failed("etcd cluster is not healthy")
+        yield "check-etcd"
+    own = f"https://{machine.ip}:6443" if control_plane else server
+    machine.files[BOOTSTRAP_CONF] = f"    server: {own}\n{cluster.ca}\n    token: {discovery['token']}\n"
+    machine.files.setdefault(CA, cluster.ca)
+    yield "kubelet-start bootstrap"
+    if machine.name in cluster.nodes and world.is_ready(cluster, machine.name):
+        raise Failed(f'a Node with name "{machine.name}" and status "Ready" already exists in the cluster')
+    machine.files[KUBELET_CONFIG] = "clusterDomain: cluster.local\n"
+    machine.files[KUBELET_FLAGS] = f'KUBELET_KUBEADM_ARGS="--node-ip={machine.ip}"\n'
+    world.kubelet_started(machine)
+    world.settle()
+    yield "kubelet-start"
+    if control_plane:
+        yield from _join_etcd(world, machine, cluster)
+    world.settle()
+    if KUBELET_CONF not in machine.files:
+        machine.remove(BOOTSTRAP_CONF)
+        raise Failed("failed while waiting for TLS bootstrap")
+    yield "TLS bootstrap"
+    machine.remove(BOOTSTRAP_CONF)
+    yield "kubelet-wait-bootstrap"
+    if control_plane:
+        if world.api(machine, server) is None:
+            raise Failed("error applying control-plane label and taints")
+        mark_control_plane(cluster, machine, configuration)
+        world.write(cluster)
+        yield "mark-control-plane"
+
+
+def _join_etcd(world: World, machine: Machine, cluster: Cluster) -> Steps:
+    world.write(cluster)
+    if any(member.ip == machine.ip for member in cluster.members.values()):
+        raise Failed("etcdserver: Peer URLs already exists")
+    member = world.new_member(cluster, machine, name="", learner=True)
+    yield "etcd-join added"
+    machine.files[manifest("etcd")] = static_pod("etcd", {})
+    yield "etcd-join manifest"
+    world.settle()
+    yield "etcd-join started"
+    if not world.answers(cluster, member):
+        raise Failed("etcdserver: can only promote a learner member which is in sync with leader")
+    world.write(cluster)
+    member.learner = False
+    yield "etcd-join promoted"
+
+
+def phase(world: World, machine: Machine, name: str, *, documents: dict[str, Any]) -> Steps:
+    """``kubeadm init phase``: those that finish an init."""
+    cluster = world.kubectl(machine)
+    if name == "kubelet-finalize all":
+        finalize_kubelet(machine)
+    elif name in ("addon coredns", "addon kube-proxy"):
+        world.write(cluster)
+        cluster.objects.setdefault(name.removeprefix("addon "), documents.get("KubeProxyConfiguration", True))
+    else:
+        raise AssertionError(f"kubeadm init phase {name} is not known")
+    yield name
+
+
+def clean(world: World, machine: Machine, *, saved: bool) -> Steps:
+    """The script ``clean-machine``, line by line; see operations/reset.py."""
+    machine.active.add("containerd")
+    machine.active.discard("kubelet")
+    machine.registered = False
+    yield "kubeadm reset stops the kubelet"
+    if "kubeadm" in machine.packages:
+        machine.pods = False
+        yield "kubeadm reset stops the pods"
+        machine.remove("/etc/kubernetes/manifests/*", "/var/lib/kubelet/*")
+        yield "kubeadm reset deletes folders"
+        # Not super-admin.conf's brothers alone: kubeadm deletes all kubeconfigs of its own.
+        machine.remove(*_MOVED_AWAY_BY_RESET, SUPER_ADMIN_CONF)
+        yield "kubeadm reset"
+    machine.pods = False
+    yield "pods"
+    if machine.etcd:
+        if saved:
+            machine.saved.append(machine.etcd)
+        machine.etcd = None
+    if not saved:
+        machine.saved.clear()
+    yield "etcd"
+    machine.remove(PKI)
+    yield "pki"
+    machine.remove(*CLUSTER_FILES)
+    yield "files"
+
+
+def mark_control_plane(cluster: Cluster, machine: Machine, configuration: dict[str, Any]) -> None:
+    """Give a control plane's Node object its labels and taints, unless its taints are chosen otherwise."""
+    node = cluster.nodes.get(machine.name)
+    if node is None:
+        raise Failed(f'nodes "{machine.name}" not found')
+    marks = dict(CONTROL_PLANE_MARKS)
+    if "taints" in configuration["nodeRegistration"]:
+        marks = {mark: value for mark, value in marks.items() if ":" not in mark}
+    node.marks |= marks
+
+
+def finalize_kubelet(machine: Machine) -> None:
+    """Have the kubelet's kubeconfig use the certificate that the kubelet renews."""
+    if KUBELET_CONF in machine.files and ROTATING not in machine.files[KUBELET_CONF]:
+        machine.files[KUBELET_CONF] += f"    {ROTATING}\n"
+
+
+def start_kubelet(world: World, machine: Machine, number: int) -> None:
+    """What kubelet-start leaves of an init: the kubelet puts the certificate of its kubeconfig aside to renew it."""
+    machine.files[KUBELET_CONFIG] = "clusterDomain: cluster.local\n"
+    machine.files[KUBELET_FLAGS] = f'KUBELET_KUBEADM_ARGS="--node-ip={machine.ip}"\n'
+    machine.files.setdefault(CLIENT, pki.certificate(number, f"system:node:{machine.name}"))
+    world.kubelet_started(machine)
+
+
+def kubeconfig(number: int, server: str, *, name: str = "kubernetes") -> str:
+    """A kubeconfig, as far as anybody looks at it."""
+    return (
+        f"clusters:\n- cluster:\n    server: {server}\n  name: {name}\n{pki.authority(number).certificate}\n"
+    )
+
+
+def static_pod(name: str, configuration: dict[str, Any]) -> str:
+    """A manifest, as far as anybody looks at it."""
+    release = str(configuration.get("kubernetesVersion", f"v{OPTIONS.kubernetes_version}"))
+    return f"    image: registry.k8s.io/{name}:{release}\n"
+
+
+def _write_pki(machine: Machine, number: int) -> None:
+    machine.files.setdefault(CA, pki.authority(number).certificate)
+    for key in _KEYS:
+        machine.files.setdefault(f"{PKI}/{key}", f"{key} of {number}\n")
+
+
+def _require(machine: Machine, program: str) -> None:
+    if program not in machine.packages:
+        raise Failed(f"sh: 1: {program}: not found")
+    if "containerd" not in machine.active:
+        raise Failed("[ERROR CRI]: could not connect to the container runtime")
+
+
+def make_member(world: World, cluster: Cluster, machine: Machine, *, control_plane: bool) -> None:
+    """Make a machine a node of a cluster as it is long after its join."""
+    number, endpoint = cluster.authority, f"https://{cluster.endpoint}"
+    machine.files |= {
+        CA: cluster.ca,
+        KUBELET_CONF: kubeconfig(number, f"https://{machine.ip}:6443" if control_plane else endpoint)
+        + f"    {ROTATING}\n",
+    }
+    if control_plane:
+        _write_pki(machine, number)
+        machine.files[ADMIN_CONF] = kubeconfig(number, endpoint, name=cluster.name)
+        if not cluster.members:
+            # An init makes it, and no join.
+            machine.files[SUPER_ADMIN_CONF] = machine.files[ADMIN_CONF]
+        for name in CONFS:
+            machine.files[f"/etc/kubernetes/{name}"] = kubeconfig(number, f"https://{machine.ip}:6443")
+        for name in MANIFESTS:
+            machine.files[manifest(name)] = static_pod(name, {})
+        member = world.new_member(cluster, machine, name=machine.name, learner=False)
+        machine.etcd = new_data(cluster, member)
+    start_kubelet(world, machine, number)
+    machine.registered = True
+    marks = dict(CONTROL_PLANE_MARKS) if control_plane else {}
+    cluster.nodes[machine.name] = NodeObject(machine_id=machine.machine_id, marks=marks)
+
+
+def foreign_etcd(machine: Machine, number: int) -> None:
+    """Data of an etcd that is nobody's but its owner's."""
+    machine.etcd = EtcdData(cluster=number, member=0)

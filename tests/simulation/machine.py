@@ -1,0 +1,151 @@
+"""A pretend machine: its files, packages and units, and what runs on it because of them."""
+
+import hashlib
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from kubeadm_deploys.facts.kubeadm_node import MANIFESTS
+
+ADMIN_CONF = "/etc/kubernetes/admin.conf"
+SUPER_ADMIN_CONF = "/etc/kubernetes/super-admin.conf"
+KUBELET_CONF = "/etc/kubernetes/kubelet.conf"
+BOOTSTRAP_CONF = "/etc/kubernetes/bootstrap-kubelet.conf"
+CA = "/etc/kubernetes/pki/ca.crt"
+PKI = "/etc/kubernetes/pki"
+KUBELET_CONFIG = "/var/lib/kubelet/config.yaml"
+KUBELET_FLAGS = "/var/lib/kubelet/kubeadm-flags.env"
+CLIENT = "/var/lib/kubelet/pki/kubelet-client-current.pem"
+HOSTS = "/etc/hosts"
+LOCK = "/run/kubeadm-deploys/lock"
+
+FETCHED = "sha256:"
+"""How the content begins of a file of which only the checksum matters."""
+
+ROTATING = "client-certificate: /var/lib/kubelet/pki/kubelet-client-current.pem"
+
+NEW_ETCD = "    - --initial-cluster-state=new\n"
+"""In the manifest of an init's etcd: without data it founds a cluster, while that of a join waits for its member."""
+
+CLUSTER_FILES = (
+    *(
+        f"/etc/kubernetes/{name}"
+        for name in (
+            *("admin.conf", "super-admin.conf", "kubelet.conf", "bootstrap-kubelet.conf"),
+            *("controller-manager.conf", "scheduler.conf", "pki", "tmp", "manifests/*"),
+        )
+    ),
+    *("/var/lib/kubelet/*", "/var/lib/cni", "/etc/cni/net.d/*calico*"),
+)
+"""What only a cluster leaves on a machine, as far as machines have it here; see scripts/library/cluster-traces.sh."""
+
+SECONDS_BEFORE = 1000
+"""Seconds for which a machine has run when a history begins."""
+
+
+def manifest(name: str) -> str:
+    """The path of a static pod's manifest."""
+    return f"/etc/kubernetes/manifests/{name}.yaml"
+
+
+@dataclass(kw_only=True)
+class EtcdData:
+    """The data of one member of a cluster's etcd; ``revision`` is how much it has seen."""
+
+    cluster: int
+    member: int
+    revision: int = 0
+
+
+@dataclass(kw_only=True)
+class Machine:
+    """A machine. ``down_until`` is when it is up again: it reboots, or is dead for good with infinity.
+
+    ``files`` are contents by path, ``etcd`` the data in /var/lib/etcd and ``saved`` those that were set aside there.
+    ``registered`` is whether the kubelet that runs has registered its node, which it does once after its start.
+    ``docker`` is the number of somebody's containers of Docker, None without Docker. ``foreign`` says why the machine is
+    not ours, empty if it is; ``disk_lost`` is whether it was replaced by a new one.
+    """
+
+    name: str
+    ip: str
+    machine_id: str
+    files: dict[str, str] = field(default_factory=lambda: {HOSTS: "127.0.0.1 localhost\n"})
+    packages: dict[str, str] = field(default_factory=dict)
+    held: set[str] = field(default_factory=set)
+    programs: dict[str, str] = field(default_factory=dict)
+    images: set[str] = field(default_factory=set)
+    modules: set[str] = field(default_factory=set)
+    sysctls: set[str] = field(default_factory=set)
+    enabled: set[str] = field(default_factory=set)
+    active: set[str] = field(default_factory=set)
+    etcd: EtcdData | None = None
+    saved: list[EtcdData] = field(default_factory=list)
+    registered: bool = False
+    stale_containerd: bool = False
+    pods: bool = False
+    docker: int | None = None
+    foreign: str = ""
+    down_until: float = 0
+    booted: float = -SECONDS_BEFORE
+    kubeadm_until: float = 0
+
+    def is_up(self, now: float) -> bool:
+        """Whether it can be reached."""
+        return now >= self.down_until
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it never comes back."""
+        return self.down_until == float("inf")
+
+    def uptime(self, now: float) -> float:
+        """Seconds since it has booted."""
+        return now - self.booted
+
+    def has(self, *paths: str) -> bool:
+        """Whether all these files are there."""
+        return all(path in self.files for path in paths)
+
+    def has_manifest(self, name: str) -> bool:
+        """Whether a static pod is to run here."""
+        return manifest(name) in self.files
+
+    def remove(self, *patterns: str) -> None:
+        """Delete files and folders, as ``rm --recursive`` with patterns of the shell does."""
+        gone = [
+            path
+            for path in self.files
+            if any(fnmatchcase(path, pattern) or fnmatchcase(path, f"{pattern}/*") for pattern in patterns)
+        ]
+        for path in gone:
+            del self.files[path]
+
+    def sha256(self, path: str) -> str:
+        """The checksum of a file."""
+        content = self.files[path]
+        if content.startswith(FETCHED):
+            return content.removeprefix(FETCHED)
+        return hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()
+
+    def reboots(self, *, now: float, seconds: float) -> None:
+        """Go down, and come up again after a while without what was below /run."""
+        self.down_until = now + seconds
+        self.booted = self.down_until
+        self.remove("/run/*")
+        self.active = set(self.enabled)
+        self.registered = False
+        self.stale_containerd = False
+        self.kubeadm_until = 0
+
+    @property
+    def kubelet_runs(self) -> bool:
+        """Whether the kubelet has all that it needs to stay up and start static pods."""
+        able = "kubelet" in self.packages and "kubelet" in self.active and "containerd" in self.active
+        return (
+            able and self.has(KUBELET_CONFIG) and (self.has(KUBELET_CONF, CLIENT) or self.has(BOOTSTRAP_CONF))
+        )
+
+    @property
+    def lacks_manifests(self) -> tuple[str, ...]:
+        """The static pods of a control plane whose manifest is not here."""
+        return tuple(name for name in MANIFESTS if not self.has_manifest(name))

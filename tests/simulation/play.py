@@ -1,0 +1,253 @@
+"""A history is played: its commands run on its machines, things go wrong, and the invariants are asked."""
+
+import random
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+from tests.fake_answers import ROOT
+from tests.simulation import invariants
+from tests.simulation.beginning import begin, machine_of, prepare
+from tests.simulation.course import Course, Faults, Rolled, Written
+from tests.simulation.door import Deploy, Done, run_deploys
+from tests.simulation.history import Command, Event, Fault, History
+from tests.simulation.invariants import End, Intent, Ran
+from tests.simulation.world import World
+
+T = TypeVar("T")
+
+_ENOUGH = 400
+"""Seconds after which whatever went wrong is over: a reboot, and the lock of a run that was killed."""
+
+_LEASE = 180
+"""Seconds after which a lock that is not renewed has expired."""
+
+_AWAY = {"reboots": 40.0, "stops": 1e6, "dies": float("inf")}
+"""For how many seconds a machine is away."""
+
+FINAL = Command(deploy="cluster.py")
+
+
+class NoFaults:
+    """Nothing goes wrong."""
+
+    def at(self, moment: object) -> Fault | None:
+        """Nothing."""
+        return None
+
+
+@dataclass(kw_only=True)
+class Played:
+    """A history that was played, with the faults that happened; what was ``broken``, its ``log``, and the number of
+    ``runs`` with their ``outputs``.
+    """
+
+    history: History
+    broken: list[str]
+    log: list[str]
+    runs: int = 0
+    outputs: dict[int, str] = field(default_factory=dict)
+    exit_codes: dict[int, int] = field(default_factory=dict)
+    obstacles: tuple[str, ...] = ()
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The names of the invariants that are broken."""
+        return frozenset(problem.partition(":")[0] for problem in self.broken)
+
+
+def play(
+    history: History, *, dice: random.Random | None = None, change: Callable[[], None] = lambda: None
+) -> Played:
+    """Play a history with the faults that it has, or with those that ``dice`` have.
+
+    ``change`` is called in the process of each run before it begins, as to break the product.
+    """
+    faults: Rolled | Written = Rolled(dice) if dice else Written(history.faults)
+    with tempfile.TemporaryDirectory(prefix="history-") as folder:
+        player = _Player(history, faults=faults, folder=Path(folder), change=change)
+        player.play(dice)
+        return Played(
+            history=replace(history, faults=tuple(faults.happened)),
+            broken=player.course.world.broken,
+            log=player.course.log,
+            runs=player.runs,
+            outputs=player.outputs,
+            exit_codes=player.exit_codes,
+            obstacles=player.obstacles,
+        )
+
+
+class _Player:
+    def __init__(
+        self, history: History, *, faults: Rolled | Written, folder: Path, change: Callable[[], None]
+    ) -> None:
+        self.history = history
+        self.faults: Faults = faults
+        self.folder = folder
+        self.change = change
+        self.course = Course(world=begin(history.hosts), faults=faults)
+        self.inventory = [host.name for host in history.hosts]
+        self.runs = 0
+        self.outputs: dict[int, str] = {}
+        self.exit_codes: dict[int, int] = {}
+        self.obstacles: tuple[str, ...] = ()
+
+    @property
+    def world(self) -> World:
+        return self.course.world
+
+    def play(self, dice: random.Random | None) -> None:
+        for step in self.history.steps:
+            if isinstance(step, Event):
+                self._happens(step)
+                continue
+            if dice and isinstance(self.faults, Rolled):
+                for number in range(len(step)):
+                    self.faults.allow(self.runs + number, dice.choices((0, 1, 2, 3, 5), (2, 4, 3, 2, 1))[0])
+                if len(step) > 1 and step[1].after > _LEASE:
+                    self.faults.suspend(self.runs)
+            self._run(step)
+            if self.world.broken:
+                return
+        self._end()
+
+    def _happens(self, event: Event) -> None:
+        world, machine = self.world, self.world.machines[event.machine]
+        self.course.log.append(f"{world.now:8.1f} {event.machine} {event.what}")
+        if event.what in _AWAY:
+            if not machine.is_dead:
+                machine.reboots(now=world.now, seconds=_AWAY[event.what])
+        elif event.what == "replaced":
+            host = next(each for each in self.history.hosts if each.name == event.machine)
+            new = machine_of(host)
+            new.machine_id = f"id-{host.name}-{world.number()}"
+            new.booted = world.now - 100
+            prepare(new, control_plane=host.control_plane)
+            world.machines[event.machine] = new
+        elif event.what == "forgotten":
+            if any(world.belongs(machine, cluster) for cluster in world.ours()):
+                # Nobody takes a machine out of the inventory that has not left.
+                return
+            self.inventory = [name for name in self.inventory if name != event.machine]
+        elif event.what == "node deleted":
+            for cluster in world.ours():
+                if world.has_quorum(cluster) and event.machine in cluster.nodes:
+                    del cluster.nodes[event.machine]
+                    world.write(cluster)
+        else:
+            raise AssertionError(f"nobody knows what {event.what} is")
+
+    def _run(self, commands: Sequence[Command]) -> list[Done]:
+        deploys = []
+        for command in commands:
+            folder = self.folder / command.operator
+            folder.mkdir(exist_ok=True)
+            inventory = folder / "inventory.py"
+            inventory.write_text(self._inventory_text())
+            self.course.intents[self.runs] = self._intent(command)
+            deploys.append(
+                Deploy(
+                    run=self.runs,
+                    arguments=(*command.arguments, str(inventory), str(ROOT / "deploys" / command.deploy)),
+                    folder=folder,
+                    operator=command.operator,
+                    after=command.after,
+                    prompt=command.prompt,
+                )
+            )
+            self.runs += 1
+        before = len(self.world.changes)
+        done = run_deploys(self.course, deploys, change=self.change)
+        for deploy, each in zip(deploys, done, strict=True):
+            self.outputs[deploy.run] = each.output
+            self.exit_codes[deploy.run] = each.exit_code
+        ran = Ran(
+            world=self.world,
+            outputs={deploy.run: self.outputs[deploy.run] for deploy in deploys},
+            changes=self.world.changes[before:],
+            inventory=self.inventory,
+            whole={
+                deploy.run: self.course.locked[deploy.run]
+                for deploy, command in zip(deploys, commands, strict=True)
+                if command.deploy == "cluster.py"
+                and not command.arguments
+                and self.exit_codes[deploy.run] == 0
+            },
+        )
+        self._note(invariants.AFTER_EACH_RUN, ran)
+        self.world.now += 10
+        self.world.settle()
+        return done
+
+    def _note(self, invariants: Sequence[Callable[[T], str]], what: T) -> None:
+        for invariant in invariants:
+            if problem := invariant(what):
+                self.world.broken.append(f"{invariant.__name__}: {problem}")
+                self.course.log.append(f"{'':8} BROKEN {invariant.__name__}: {problem}")
+
+    def _end(self) -> None:
+        self.course.faults = NoFaults()
+        self.world.now += _ENOUGH
+        for machine in self.world.machines.values():
+            if not machine.is_dead and not machine.is_up(self.world.now):
+                machine.reboots(now=self.world.now, seconds=0)
+        self.world.settle()
+        kubeconfig = self.folder / FINAL.operator / "kubernetes.kubeconfig"
+        self.obstacles = tuple(
+            dict.fromkeys(
+                invariants.obstacles(
+                    self.world,
+                    self.inventory,
+                    kubeconfig=kubeconfig.read_text() if kubeconfig.exists() else "",
+                )
+            )
+        )
+        if not any(name.startswith("cp-") for name in self.inventory):
+            return
+        ended, changes = [], []
+        for _ in range(2):
+            before = len(self.world.changes)
+            ended += self._run((FINAL,))
+            changes.append(self.world.changes[before:])
+        end = End(
+            world=self.world,
+            inventory=self.inventory,
+            exit_codes=(ended[0].exit_code, ended[1].exit_code),
+            outputs=(ended[0].output, ended[1].output),
+            changes=(changes[0], changes[1]),
+            obstacles=self.obstacles,
+        )
+        self._note(invariants.AT_THE_END, end)
+
+    def _inventory_text(self) -> str:
+        def group(control_plane: bool) -> list[tuple[str, dict[str, str]]]:
+            return [
+                (f"@fake/{name}", {"node_name": name, "node_ip": self.world.machines[name].ip})
+                for name in self.inventory
+                if name.startswith("cp-") is control_plane
+            ]
+
+        return f"control_plane = {group(True)!r}\nworkers = {group(False)!r}\n"
+
+    def _intent(self, command: Command) -> Intent:
+        data = dict(
+            argument.removeprefix("--data=").partition("=")[::2]
+            for argument in command.arguments
+            if argument.startswith("--data=")
+        )
+        limits = [each.removeprefix("--limit=") for each in command.arguments if each.startswith("--limit=")]
+        limited = [name for name in self.inventory if any(_matches(name, limit) for limit in limits)]
+        named: list[str] = []
+        if command.deploy == "remove_node.py":
+            named = [data["node"]] if "node" in data else limited
+        elif command.deploy == "reset.py" and data.get("confirm") == "kubernetes":
+            named = limited if limits else self.inventory
+        return Intent(deploy=command.deploy, named=frozenset(named), forced=data.get("force") == "true")
+
+
+def _matches(name: str, limit: str) -> bool:
+    group = "control_plane" if name.startswith("cp-") else "workers"
+    return limit in (group, f"@fake/{name}")

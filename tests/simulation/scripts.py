@@ -1,0 +1,390 @@
+"""What the product's commands do to machines and clusters, when they are no readings."""
+
+import base64
+import json
+import re
+from collections.abc import Callable, Iterator
+
+from kubeadm_deploys import container_runtime
+from kubeadm_deploys.endpoints import local_proxy
+from kubeadm_deploys.operations import shared_pki
+from tests.simulation import kubeadm
+from tests.simulation.cluster import Cluster, NodeObject
+from tests.simulation.commands import Part
+from tests.simulation.machine import BOOTSTRAP_CONF, FETCHED, LOCK, PKI, Machine
+from tests.simulation.readings import kustomization
+from tests.simulation.world import OPTIONS, Failed, World
+
+Steps = Iterator[str]
+"""What a command does, one step after another: whoever yields has done one. The last one may print lines."""
+
+CHANGES_NOTHING = frozenset({"take-run-lock", "release-run-lock", "wait-for-api", "true", "fail", "diagnose"})
+"""Commands that are no changes."""
+
+SECONDS = {
+    "kubeadm": 45.0,
+    "clean-machine": 20.0,
+    "install-packages": 30.0,
+    "install-tarball": 5.0,
+    "drain": 15.0,
+}
+"""How long commands take that take longer than others."""
+
+
+class Scripts:
+    """Commands by their names: each a method that is a generator of its steps, which says what it prints in ``said``."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.said: list[str] = []
+
+    def steps(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """What a command does, step by step.
+
+        Raises:
+            Failed: it fails, at the step at which it is taken up.
+        """
+        name = part.name.replace("-", "_").replace(" ", "_")
+        method: Callable[[Machine, Part, str], Steps] | None = getattr(self, f"do_{name}", None)
+        if method is None:
+            raise AssertionError(f"the world does not know what {part.name} does: {part.words}")
+        self.said = []
+        return method(machine, part, stdin)
+
+    # The lock.
+
+    def do_take_run_lock(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """scripts/take-run-lock.sh"""
+        _, lease, mine, dead, document = part.words
+        up = int(machine.uptime(self.world.now))
+        held = machine.files.get(LOCK, "")
+        values = dict(line.partition(" ")[::2] for line in held.splitlines())
+        start = up
+        self.said = ["asked"]
+        if values.get("run") == mine:
+            start = int(values["start"])
+        elif values.get("run", dead) != dead and up < int(values["until"]) <= up + int(lease):
+            self.said += ["held", f"up {up}", *held.splitlines()]
+            return
+        machine.files[LOCK] = f"{document}\nstart {start}\nuntil {up + int(lease)}\n"
+        self.said += ["taken"]
+        yield "taken"
+
+    def do_release_run_lock(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """scripts/release-run-lock.sh"""
+        if f"run {part.words[1]}" in machine.files.get(LOCK, "").splitlines():
+            del machine.files[LOCK]
+        yield "released"
+
+    # Files, packages, units.
+
+    def do_write_files(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """operations/text_files.py"""
+        contents = stdin.splitlines()
+        if len(contents) < len(part.words):
+            raise Failed(f"the content of {part.words[len(contents)]} did not arrive")
+        for path, content in zip(part.words, contents, strict=False):
+            machine.files[path] = base64.b64decode(content).decode(errors="surrogateescape")
+            machine.stale_containerd |= path in (container_runtime.CONFIG_FILE, container_runtime.UNIT_FILE)
+            yield f"wrote {path}"
+
+    def do_write_pki(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """operations/shared_pki.py"""
+        lines = [line.split() for line in stdin.splitlines()]
+        if [line[0] for line in lines] != list(shared_pki.FILES):
+            raise Failed("ca.crt of the cluster's keys did not arrive; none was written")
+        for name, content in lines:
+            machine.files[f"{PKI}/{name}"] = base64.b64decode(content).decode()
+            yield f"wrote {name}"
+
+    def do_install_packages(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """operations/packages.py: the kubelet's package enables and starts it, which waits for a configuration."""
+        for word in part.words:
+            name, _, release = word.partition("=")
+            machine.packages[name] = f"{release.removesuffix('-*')}-1.1" if release else "1.0"
+            machine.held.discard(name)
+            if name == "kubelet":
+                machine.packages["kubernetes-cni"] = "1.7.1"
+                machine.enabled.add("kubelet")
+                self.world.kubelet_started(machine)
+            if name == "haproxy":
+                machine.enabled.add("haproxy.service")
+            yield f"installed {name}"
+
+    def do_install_tarball(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """operations/release.py"""
+        url, _, folder, _ = part.words
+        names: tuple[str, ...]
+        if folder == "/usr/local/bin":
+            names, release = ("containerd", "containerd-shim-runc-v2", "ctr"), OPTIONS.containerd_version
+        else:
+            assert folder == "/opt/cni/bin", folder
+            names, release = container_runtime.CNI_PLUGINS, OPTIONS.cni_plugins_version
+        for name in names:
+            machine.programs[name] = release
+        yield f"unpacked {url}"
+
+    def do_install_file(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """operations/release.py"""
+        url, checksum, folder, name, _ = part.words
+        if f"{folder}/{name}" == "/usr/local/sbin/runc":
+            machine.programs["runc"] = OPTIONS.runc_version
+        else:
+            machine.files[f"{folder}/{name}"] = f"{FETCHED}{checksum}"
+        yield f"fetched {url}"
+
+    def do_pull_images(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """operations/images.py"""
+        machine.images.update(part.words[1:])
+        yield "pulled"
+
+    def do_run_unit(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """operations/units.py"""
+        unit, _, check = part.words
+        name = unit.removesuffix(".service")
+        machine.enabled.add(name)
+        yield "enabled"
+        if name == "containerd" and "containerd" not in machine.programs:
+            raise Failed("containerd.service: Unit has no program")
+        machine.active.add(name)
+        if name == "containerd":
+            machine.stale_containerd = False
+        if name == "kubelet":
+            self.world.kubelet_started(machine)
+            if check != "true" and not machine.kubelet_runs:
+                raise Failed("kubelet.service does not run as it should")
+        if name == local_proxy.UNIT:
+            machine.files[local_proxy.LOADED_FILE] = machine.files[local_proxy.CONFIG_FILE]
+        yield "running"
+
+    def do_reload_unit(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """operations/removal.py, for workers' proxies"""
+        assert part.words == (local_proxy.UNIT,), part.words
+        machine.active.add(local_proxy.UNIT)
+        machine.files[local_proxy.LOADED_FILE] = machine.files[local_proxy.CONFIG_FILE]
+        yield "reloaded"
+
+    def do_disable_unit(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """operations/units.py"""
+        machine.enabled.discard(part.words[0])
+        machine.active.discard(part.words[0])
+        yield "disabled"
+
+    do_disable_our_unit = do_disable_unit
+
+    def do_delete_our_files(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """operations/reset.py and units.py"""
+        machine.remove(*part.words)
+        yield "deleted"
+
+    def do_load_sysctls(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """bridged_traffic.py"""
+        text = machine.files.get(part.words[0], "")
+        machine.sysctls |= set(re.findall(r"^(\S+) = 1$", text, re.MULTILINE))
+        yield "loaded"
+
+    def do_load_modules(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """bridged_traffic.py"""
+        machine.modules |= set(part.words)
+        yield "loaded"
+
+    def do_hold_packages(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """kube_packages.py"""
+        machine.held |= set(part.words)
+        yield "held"
+
+    def do_restart_clients(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """operations/api_endpoint.py"""
+        yield "restarted"
+
+    # kubeadm.
+
+    def do_kubeadm(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """operations/kubeadm.py"""
+        verb, *rest = part.words
+        ignored = frozenset(
+            name
+            for word in rest
+            if word.startswith("--ignore-preflight-errors=")
+            for name in word.partition("=")[2].split(",")
+        )
+        found = kubeadm.documents(stdin)
+        if verb == "init" and rest[:1] == ["phase"]:
+            yield from kubeadm.phase(self.world, machine, " ".join(rest[1:]), documents=found)
+        elif verb == "init":
+            yield from kubeadm.init(self.world, machine, documents=found, ignored=ignored)
+        elif verb == "join":
+            yield from kubeadm.join(self.world, machine, documents=found, ignored=ignored)
+        else:
+            raise AssertionError(f"the world knows no kubeadm {verb}")
+
+    def do_clean_machine(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """operations/reset.py"""
+        yield from kubeadm.clean(self.world, machine, saved=bool(part.words[0]))
+
+    def do_restore_manifest(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """operations/kubeadm.py"""
+        backup, path = part.words
+        machine.files[path] = machine.files[backup]
+        yield "restored"
+
+    def do_finish_join(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """operations/joining.py"""
+        machine.remove(BOOTSTRAP_CONF)
+        yield "removed"
+
+    def do_stop_api_server(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """operations/removal.py"""
+        names = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+        machine.remove(*(f"/etc/kubernetes/manifests/{name}.yaml" for name in names))
+        yield "stopped"
+        if not machine.kubelet_runs and machine.pods:
+            raise Failed(
+                "the API server still runs 90 s after its manifest is gone: systemctl status kubelet"
+            )
+
+    def do_wait_for_api(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """operations/joining.py"""
+        if self.world.api(machine, part.words[0]) is None:
+            raise Failed(f"the API server at https://{part.words[0]} is not ready as seen from here", 120.0)
+        yield "answers"
+
+    def do_make_token(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """cluster/join_credentials.py"""
+        cluster = self.world.kubectl(machine)
+        for token in kubeadm.documents(stdin)["InitConfiguration"]["bootstrapTokens"]:
+            self.world.write(cluster)
+            name = f"bootstrap-token-{token['token'].partition('.')[0]}"
+            cluster.tokens[name] = (token["token"], token["description"])
+        yield "made"
+
+    def do_register(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """operations/joining.py"""
+        self.world.kubelet_started(machine)
+        yield "restarted"
+        self.world.settle()
+        if part.words[-1] not in self.world.kubectl(machine).nodes:
+            raise Failed(f"error: timed out waiting for the condition on nodes/{part.words[-1]}", 120.0)
+        yield "registered"
+
+    # kubectl and etcdctl.
+
+    def do_write_record(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """operations/cluster_record.py"""
+        cluster = self._written(machine)
+        cluster.objects["kubeadm-deploys"] = json.loads(stdin)["data"]
+        yield "written"
+
+    def do_apply(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """operations/kubectl.py"""
+        folder = part.words[part.words.index("--kustomize") + 1]
+        assert folder == "/etc/kubernetes/calico", part.words
+        applied = kustomization(machine, folder)
+        if len(applied) < 2:
+            raise Failed("error: unable to find one of 'kustomization.yaml' or its manifest")
+        cluster = self._written(machine)
+        cluster.objects["calico"] = f"quay.io/calico/node:v{OPTIONS.calico_version}"
+        cluster.objects["calico files"] = applied
+        yield "applied"
+
+    def do_delete_secret(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """operations/kubeadm.py"""
+        cluster = self._written(machine)
+        for name in part.words:
+            cluster.tokens.pop(name, None)
+        yield "deleted"
+
+    def do_delete_node(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """operations/joining.py and removal.py"""
+        name = part.words[-1]
+        cluster = self._written(machine)
+        if name not in cluster.nodes and "--ignore-not-found" not in part.words:
+            raise Failed(f'Error from server (NotFound): nodes "{name}" not found')
+        cluster.nodes.pop(name, None)
+        yield "deleted"
+
+    def do_cordon(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """operations/removal.py"""
+        self._node(machine, part.words[1]).unschedulable = True
+        yield "cordoned"
+
+    def do_drain(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """operations/removal.py"""
+        self._node(machine, part.words[1]).unschedulable = True
+        yield "cordoned"
+        self.world.kubectl(machine)
+        yield "drained"
+
+    def do_label_node(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """operations/joining.py, the last step of a control plane's join"""
+        for words in _split(part.words, "&&"):
+            verb = words[0] if words[0] in ("label", "taint") else words[words.index("taint")]
+            rest = words[words.index("node") + 1 :]
+            self._mark(machine, rest[0], rest[1:])
+            yield verb
+
+    def do_mark_nodes(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """operations/placement.py"""
+        for command in filter(None, stdin.split("\n\n")):
+            verb, *words = [word for word in command.splitlines() if not word.startswith("--")]
+            cluster = self.world.kubectl(machine)
+            rest = words[words.index("nodes" if "nodes" in words else "node") + 1 :]
+            names = [word for word in rest if word in cluster.nodes]
+            for name in names:
+                self._mark(machine, name, rest[len(names) :])
+            yield verb
+
+    def do_member_remove(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """operations/joining.py and removal.py"""
+        cluster = self.world.etcdctl(machine)
+        self.world.write(cluster)
+        number = int(part.words[-1], 16)
+        if number not in cluster.members:
+            raise Failed("etcdserver: member not found")
+        del cluster.members[number]
+        yield "removed"
+
+    # What changes nothing.
+
+    def do_true(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """reporting.py"""
+        yield "true"
+
+    def do_diagnose(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """diagnosis.py"""
+        yield "said"
+
+    def do_fail(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """operations/failure.py"""
+        raise Failed(part.words[0])
+
+    def _written(self, machine: Machine) -> Cluster:
+        cluster = self.world.kubectl(machine)
+        self.world.write(cluster)
+        return cluster
+
+    def _node(self, machine: Machine, name: str) -> NodeObject:
+        cluster = self._written(machine)
+        if name not in cluster.nodes:
+            raise Failed(f'Error from server (NotFound): nodes "{name}" not found')
+        return cluster.nodes[name]
+
+    def _mark(self, machine: Machine, name: str, given: list[str]) -> None:
+        marks = self._node(machine, name).marks
+        for argument in given:
+            mark, equals, value = argument.partition("=")
+            if not equals:
+                marks.pop(argument.removesuffix("-"), None)
+                continue
+            value, colon, effect = value.partition(":")
+            marks[f"{mark}{colon}{effect}"] = value
+
+
+def _split(words: tuple[str, ...], at: str) -> list[list[str]]:
+    found: list[list[str]] = [[]]
+    for word in words:
+        if word == at:
+            found.append([])
+        else:
+            found[-1].append(word)
+    return found
