@@ -66,7 +66,7 @@ FOUND = {
     "a run that lost its lock in a function of an operation ended with a traceback": History(
         hosts=(Host(name="cp-1", begins="member"), Host(name="worker-1", begins="member")),
         steps=((Command(deploy="remove_node.py", arguments=("--data=node=worker-1",)),),),
-        faults=(Fault(run=0, machine="cp-1", what="ClusterMembers", kind="suspend", nth=1),),
+        faults=(Fault(run=0, machine="cp-1", what="ClusterMembers", kind="suspend", nth=3),),
     ),
 }
 """What the search has found, as short as it gets; each was broken once."""
