@@ -1,6 +1,5 @@
 """Random histories of operators, machines and faults under the real pyinfra; see docs/histories.md."""
 
-import os
 import subprocess
 import sys
 
@@ -8,6 +7,7 @@ import pytest
 
 from tests.fake_answers import ROOT
 from tests.simulation.history import Command, Fault, History, Host
+from tests.simulation.scenarios import ENVIRONMENT
 
 CHECKS = (
     "two_runs_share_nothing",
@@ -19,15 +19,13 @@ CHECKS = (
     "an_unknown_command_ends_everything",
 )
 
-_ENVIRONMENT = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": f"{ROOT / 'deploys'}:{ROOT}"}
-
 
 def run(module: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Run a module in a process of its own, which gevent patches."""
     return subprocess.run(
         [sys.executable, "-m", module, *arguments],
         cwd=ROOT,
-        env=_ENVIRONMENT,
+        env=ENVIRONMENT,
         input=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
