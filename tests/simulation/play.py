@@ -187,6 +187,8 @@ class _Player:
                 )
             )
             self.runs += 1
+        if all(command.deploy != "reset.py" for command in commands):
+            self._take_up()
         before = len(self.world.changes)
         done = run_deploys(self.course, deploys, change=self.change)
         for deploy, each in zip(deploys, done, strict=True):
@@ -209,6 +211,11 @@ class _Player:
         self.world.now += 10
         self.world.settle()
         return done
+
+    def _take_up(self) -> None:
+        """A cluster that a reset has given up, and that still has its data, is one that the next run goes on with."""
+        for cluster in self.world.clusters.values():
+            cluster.given_up = cluster.given_up and not self.world.has_data(cluster)
 
     def _note(self, invariants: Sequence[Callable[[T], str]], what: T) -> None:
         for invariant in invariants:

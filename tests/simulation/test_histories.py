@@ -66,6 +66,11 @@ FOUND = {
         steps=((Command(deploy="remove_node.py", arguments=("--data=node=worker-1",)),),),
         faults=(Fault(run=0, machine="cp-1", what="ClusterMembers", kind="suspend", nth=3),),
     ),
+    "a cluster counted as gone whose control plane a reset had given up and not cleaned": History(
+        hosts=(Host(name="cp-1"), Host(name="worker-1")),
+        steps=((Command(deploy="cluster.py"),), (_RESET,)),
+        faults=(Fault(run=1, machine="cp-1", what="clean-machine", kind="fails"),),
+    ),
 }
 """What the search has found, as short as it gets; each was broken once."""
 
