@@ -91,7 +91,8 @@ def _machine(found: MachineState) -> dict[str, Any]:
 
 
 def _packages(found: KubePackagesState) -> dict[str, Any]:
-    ours = {*kube_packages.HELD_PACKAGES, *kube_packages.TOOLS}
+    # Any of the others may be there before us.
+    ours = set(kube_packages.HELD_PACKAGES)
     return {
         "packages": sorted(ours & found.versions.keys()),
         "held": sorted(found.held & ours),
