@@ -7,7 +7,7 @@ CLUSTER ?= kubeadm
 CONTROL_PLANES ?= 1
 WORKERS ?= 1
 DEBIAN ?= 12
-KUBERNETES_VERSION ?= 1.36.3
+KUBERNETES_VERSION ?= 1.37.2
 
 # Two modules of end-to-end tests at a time, in the order that tests/e2e/conftest.py gives them.
 SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder --verbose
@@ -49,7 +49,7 @@ lint: .venv/ready
 
 chaos: .venv/ready
 	$(PYTHON) -m tests.lab.daemon start
-	$(PYTHON) -m tests.lab.mirror build --kubernetes 1.36.3 1.35.4
+	$(PYTHON) -m tests.lab.mirror build --kubernetes 1.37.2 1.36.5
 	$(PYTHON) -m pytest $(SIDE_BY_SIDE) -m chaos tests/e2e
 	$(PYTHON) -m pytest --numprocesses 2 -m chaos $(HISTORIES)
 

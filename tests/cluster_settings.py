@@ -17,7 +17,7 @@ CLUSTER = {
     "clusterName": "kubernetes",
     "controlPlaneEndpoint": "api.kubernetes.internal:6443",
     "kind": "ClusterConfiguration",
-    "kubernetesVersion": "v1.36.3",
+    "kubernetesVersion": "v1.37.2",
     "networking": {
         "dnsDomain": "cluster.local",
         "podSubnet": "10.244.0.0/16",

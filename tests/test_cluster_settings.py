@@ -42,7 +42,7 @@ def test_everything_is_read_from_kubeadms_config_maps_and_ours() -> None:
         pod_subnet="10.244.0.0/16",
         service_subnet="10.96.0.0/12",
         dns_domain="cluster.local",
-        kubernetes_version="1.36.3",
+        kubernetes_version="1.37.2",
         certificate_sans=("api.kubernetes.internal", "localhost", "127.0.0.1", "cp-1", "10.0.0.1"),
         kubelet=KUBELET,
         kube_proxy=KUBE_PROXY,
@@ -67,7 +67,7 @@ def test_what_a_cluster_may_lack_is_empty() -> None:
 
 
 def test_names_that_look_like_numbers_are_names() -> None:
-    text = "clusterName: 1_000\nkubernetesVersion: v1.36.3\n"
+    text = "clusterName: 1_000\nkubernetesVersion: v1.37.2\n"
     text += "networking: {dnsDomain: 1.5, serviceSubnet: 10.96.0.0/12}\n"
     (line, *_) = answer(calico="")
     listed = json.loads(base64.b64decode(line.partition(" ")[2]))
@@ -331,7 +331,7 @@ def test_every_host_follows_the_cluster_and_its_operator_reads_it_once(tmp_path:
     assert done.returncode == 0, output
     for host in ("@fake/cp", "@fake/w"):
         assert f"{host} has 1.35.4 2.2.3 3.31.0" in output
-    news = "The cluster has Kubernetes 1.35.4, containerd 2.2.3; this package's defaults are Kubernetes 1.36.3, containerd 2.3.4"
+    news = "The cluster has Kubernetes 1.35.4, containerd 2.2.3; this package's defaults are Kubernetes 1.37.2, containerd 2.3.4"
     assert output.count(news) == 1
     # The record is there: nothing is written, and no machine is asked for what it says.
     assert "apply --server-side" not in output
@@ -351,12 +351,12 @@ def test_a_run_that_leaves_hosts_out_records_nothing(tmp_path: Path) -> None:
     done = run(tmp_path, answer(), "--limit", "@fake/cp")
     output = done.stdout + done.stderr
     assert done.returncode == 0, output
-    assert "@fake/cp has 1.36.3 2.2.3 3.31.0" in output
+    assert "@fake/cp has 1.37.2 2.2.3 3.31.0" in output
     assert "apply --server-side" not in output
 
 
 def test_what_the_user_has_set_otherwise_is_refused(tmp_path: Path) -> None:
-    done = run(tmp_path, answer(cluster=OLDER, record=record()), "--data=kubernetes_version=1.36.3")
+    done = run(tmp_path, answer(cluster=OLDER, record=record()), "--data=kubernetes_version=1.37.2")
     output = done.stdout + done.stderr
     assert done.returncode == 1
     assert "Traceback" not in output and "Beginning operation run" not in output

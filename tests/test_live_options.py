@@ -52,7 +52,7 @@ def recorded(**releases: str) -> ClusterSettingsState:
 def test_options_that_a_cluster_was_made_with_go_with_it() -> None:
     assert following() == Following(options=ClusterOptions())
     assert option_releases(ClusterOptions()) == RELEASES
-    assert findings(kubernetes_version="1.36.3", containerd_version="2.3.4", pod_subnet="10.244.0.0/16") == ()
+    assert findings(kubernetes_version="1.37.2", containerd_version="2.3.4", pod_subnet="10.244.0.0/16") == ()
 
 
 @pytest.mark.parametrize(
@@ -131,17 +131,17 @@ def test_what_means_the_same_or_is_not_known_is_no_difference(there: dict[str, A
 @pytest.mark.parametrize("has", ["1.35.4", "1.36.1", "1.36.4"])
 def test_kubernetes_is_not_upgraded(has: str) -> None:
     settings = having(kubernetes_version=has)
-    (finding,) = findings(settings, kubernetes_version="1.36.3")
+    (finding,) = findings(settings, kubernetes_version="1.37.2")
     assert (finding.check, finding.severity) == ("kubernetes-version", DANGER)
     assert not CHECKS[finding.check].waivable
     assert finding.found == (
-        f"kubernetes_version is 1.36.3, and the cluster has Kubernetes {has}: this deploy does not upgrade"
+        f"kubernetes_version is 1.37.2, and the cluster has Kubernetes {has}: this deploy does not upgrade"
     )
     assert finding.cure == f"set kubernetes_version to {has}, or leave it out"
 
     followed = following(settings)
     assert (followed.findings, followed.options.kubernetes_version) == ((), has)
-    assert followed.news == f"the cluster has Kubernetes {has}; this package's default is Kubernetes 1.36.3"
+    assert followed.news == f"the cluster has Kubernetes {has}; this package's default is Kubernetes 1.37.2"
 
 
 @pytest.mark.parametrize(
@@ -338,7 +338,7 @@ def test_what_no_file_says_is_not_compared() -> None:
         ({}, ""),
         ({"pod_subnet": "10.32.0.0/16"}, "its pod subnet was 10.244.0.0/16 and is 10.32.0.0/16"),
         ({"cluster_name": "blue"}, "its name was kubernetes and is blue"),
-        ({"kubernetes_version": "1.36.4"}, "its release of Kubernetes was 1.36.3 and is 1.36.4"),
+        ({"kubernetes_version": "1.36.4"}, "its release of Kubernetes was 1.37.2 and is 1.36.4"),
         ({"encapsulation": "IPIP"}, "the encapsulation of its pod network was VXLAN and is IPIP"),
         (
             {"record": ClusterRecord(data=record(containerd="2.2.3"))},

@@ -31,7 +31,7 @@ def endless() -> dict[str, Any]:
 
 def test_defaults_make_a_cluster() -> None:
     options = ClusterOptions()
-    assert options.kubernetes_minor == "1.36"
+    assert options.kubernetes_minor == "1.37"
     assert options.endpoint == "api.kubernetes.internal"
     assert options.max_nodes == 256
     assert options.kubeconfig_path == "kubernetes.kubeconfig"
@@ -51,6 +51,10 @@ def test_defaults_make_a_cluster() -> None:
             ["containerd_version", "1.6.9", "1.7 or newer"],
         ),
         ({"containerd_version": "1.6.0"}, ["containerd_version", "'1.6.0'", "1.7 or newer"]),
+        (
+            {"containerd_version": "1.7.34", "kubernetes_version": "1.37.0"},
+            ["containerd_version", "1.7.34", "too old for Kubernetes 1.37.0", "2.3 or newer"],
+        ),
         (
             {"containerd_version": "2.3.99"},
             ["containerd_version", "2.3.99", "no known checksum", "checksums"],

@@ -51,6 +51,7 @@ Case = tuple[str, Severity | None, dict[Node, dict[str, Any]], dict[str, Any]]
 
 CASES: list[Case] = [
     ("os", FINE, {W1: {"os": ("ubuntu", "24.04")}}, {}),
+    ("os", FINE, {W1: {"os": ("ubuntu", "26.04")}}, {}),
     ("os", DOUBT, {W1: {"os": ("debian", "11")}}, {}),
     ("os", DOUBT, {W1: {"os": ("debian", "")}}, {}),
     ("os", DOUBT, {W1: {"os": ("fedora", "43")}}, {}),
@@ -128,7 +129,12 @@ CASES: list[Case] = [
     ("other-runtime", FINE, {W1: {"tasks": {"k8s.io": 7, "default": 0}}}, {}),
     ("etcd-data", DANGER, {W1: {"etcd_entries": frozenset({"default"})}}, {}),
     ("etcd-data", DANGER, {CP: {"etcd_entries": frozenset({"member"})}}, {}),
-    ("containerd-version", DOUBT, {}, {"containerd_version": "1.7.34"}),
+    (
+        "containerd-version",
+        DOUBT,
+        {},
+        {"containerd_version": "1.7.34", "kubernetes_version": "1.36.3"},
+    ),
     (
         "containerd-version",
         FINE,
@@ -330,7 +336,7 @@ def test_a_node_that_runs_without_a_controller_goes_on_without_it() -> None:
 
 def test_packages_of_a_machine_that_is_no_node_yet_do_not_matter() -> None:
     kubeadm = {CP: CONTROL_PLANE, W2: MEMBER}
-    assert findings({CP: {"api_server": "1.36.3"}, W1: {"kubelet": "1.37.0-1.1"}}, kubeadm=kubeadm) == ()
+    assert findings({CP: {"api_server": "1.37.2"}, W1: {"kubelet": "1.38.0-1.1"}}, kubeadm=kubeadm) == ()
 
 
 DOCKER_HOST: dict[str, Any] = {
@@ -392,7 +398,7 @@ def test_the_table_keeps_a_machines_findings_together_and_its_sentences_whole() 
         "@x/w1  other-runtime  danger: has 2 containers of Docker",
         "                        cure: take another machine, or remove Docker and its containers",
         "@x/w1  os             doubt: runs debian 11, which this project does not know",
-        "                        cure: take Debian 12 or 13, or Ubuntu 22.04 or 24.04",
+        "                        cure: take Debian 12 or 13, or Ubuntu 22.04, 24.04 or 26.04",
     ]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from kubeadm_deploys.checksums import SHA256
 
-KUBERNETES_VERSION = "1.36.3"
+KUBERNETES_VERSION = "1.37.2"
 CONTAINERD_VERSION = "2.3.4"
 RUNC_VERSION = "1.4.3"
 CNI_PLUGINS_VERSION = "1.9.1"
@@ -31,6 +31,7 @@ SANDBOX_IMAGES = {
     "1.34": "registry.k8s.io/pause:3.10.1",
     "1.35": "registry.k8s.io/pause:3.10.1",
     "1.36": "registry.k8s.io/pause:3.10.2",
+    "1.37": "registry.k8s.io/pause:3.10.2",
 }
 """By Kubernetes minor, the pause image that ``kubeadm config images list`` of that minor names."""
 

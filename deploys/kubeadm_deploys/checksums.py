@@ -152,6 +152,14 @@ SHA256: dict[str, dict[str, dict[str, str]]] = {
         },
     },
     "calico": {
+        "3.32.1": {
+            "calico.yaml": "a1df919d9721cf667accdc3e72848911b0cb25cfab7d2478ad0c996302c95744",
+            "calico-vxlan.yaml": "c2ab4f9a4ecde01d66e6f040d6745cd7f174d5ded573164c809ffb9f40a9d566",
+        },
+        "3.31.7": {
+            "calico.yaml": "d6d8a489a4ed8e5b8efd8b339047b496ca657b55ee2e3618e791507b0a853e8d",
+            "calico-vxlan.yaml": "324475bc90d0fc6b432092b91a011190fdaed47823fcc936762ea58507c6a5a3",
+        },
         "3.31.0": {
             "calico.yaml": "1990b1cec14002790718bb960b1b8445eb7b896cd16c32e952309f35a9026981",
             "calico-vxlan.yaml": "0f7dc29b56dafe1d9566991d008a7944f5a319ab3e5fa9caccfb0d7d778fcdd7",

@@ -26,6 +26,7 @@ _CONTAINERD = {
     "1.34": ("2.1.3", "2.0.6", "1.7.28"),
     "1.35": ("2.2.0", "2.1.5", "1.7.28"),
     "1.36": ("2.3.0", "2.2.0"),
+    "1.37": ("2.4.0", "2.3.0"),
 }
 """By Kubernetes minor, the oldest release of each series of containerd that is tested with it, the newest first."""
 

@@ -33,7 +33,7 @@ class Check:
 
 CHECKS = {
     "os": Check(
-        doubt="another system than Debian 12 and 13, Ubuntu 22.04 and 24.04",
+        doubt="another system than Debian 12 and 13, Ubuntu 22.04, 24.04 and 26.04",
         cure="take one of these; others are untested",
     ),
     "architecture": Check(danger="neither amd64 nor arm64", cure="take another machine"),

@@ -22,7 +22,7 @@ from kubeadm_deploys.images import node_images
 from kubeadm_deploys.nodes import Node
 from kubeadm_deploys.options import ClusterOptions
 
-SYSTEMS = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04")}
+SYSTEMS = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04", "26.04")}
 
 _OLDEST_KERNEL = (4, 19)
 _GOOD_KERNEL = (5, 10)
@@ -132,7 +132,7 @@ def _system(subject: Subject) -> Iterator[Finding]:
         yield subject.doubt(
             "os",
             found=f"runs {system} {release or 'without a release'}, which this project does not know",
-            cure="take Debian 12 or 13, or Ubuntu 22.04 or 24.04",
+            cure="take Debian 12 or 13, or Ubuntu 22.04, 24.04 or 26.04",
         )
     if machine.architecture and machine.architecture not in artifacts.ARCHITECTURES:
         yield subject.danger(

@@ -31,6 +31,9 @@ _BIGGEST_POD_SUBNET_PREFIX = 8
 
 _FIRST_CALICO_WITH_LOAD_BALANCERS = (3, 30)
 
+_FIRST_WITH_CONTAINERD_2 = (1, 37, 0)
+"""From then on kubeadm's preflight demands a runtime that tells the kubelet its cgroup driver, as containerd 2 does."""
+
 
 def _pod_subnet(value: object) -> str:
     found = ipaddress.IPv4Network(checks.network(value))
@@ -373,4 +376,13 @@ def _version_problems(options: ClusterOptions, *, followed: frozenset[str]) -> l
                 f"{component}_version: {release} has no known checksum for {files[0].url}; "
                 "add it to checksums or choose a known release"
             )
+    if (
+        _release(options.kubernetes_version) >= _FIRST_WITH_CONTAINERD_2
+        and _release(options.containerd_version) < (2, 0, 0)
+        and not {"containerd_version", "kubernetes_version"} <= followed
+    ):
+        problems.append(
+            f"containerd_version: {options.containerd_version} is too old for Kubernetes {options.kubernetes_version}, "
+            "which asks the container runtime for its cgroup driver; choose 2.3 or newer"
+        )
     return problems

@@ -29,8 +29,6 @@ PACKAGED_CNI_PLUGINS_VERSION = "1.8.0"
 CALICO_VERSION = "3.31.0"
 HCLOUD_CLOUD_CONTROLLER_VERSION = "1.34.0"
 CRANE_VERSION = "0.22.1"
-CRICTL_VERSION = "1.36.0"
-"""For each Kubernetes: the other versions are no modules that can be had and checked."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +37,12 @@ class Release:
 
     etcd: str
     coredns: str
+    crictl: str
 
 
 RELEASES = {
-    "1.36.3": Release(etcd="3.6.8", coredns="1.14.2"),
-    "1.35.4": Release(etcd="3.6.6", coredns="1.13.1"),
+    "1.37.2": Release(etcd="3.7.0", coredns="1.14.6", crictl="1.37.0"),
+    "1.36.5": Release(etcd="3.6.8", coredns="1.14.2", crictl="1.36.0"),
 }
 
 
@@ -101,6 +100,19 @@ def _go(name: str, version: str, *, seconds: int, make: Callable[..., None]) -> 
     )
 
 
+def _on_kubernetes(
+    name: str, version: str, *, kubernetes: str, seconds: int, make: Callable[..., None]
+) -> Component:
+    """The same with the libraries of a Kubernetes, after that, which has compiled them."""
+    return Component(
+        name=f"{name} {version} with Kubernetes {kubernetes}",
+        seconds=seconds,
+        make=partial(make, version=version, kubernetes=kubernetes),
+        recipe=("programs.py", "golang.py"),
+        needs=(_kubernetes(kubernetes),),
+    )
+
+
 def _kubernetes(version: str) -> Component:
     return _go("kubernetes", version, seconds=330, make=kubernetes.make)
 
@@ -122,7 +134,9 @@ def _control_plane_images(version: str) -> Component:
     release = RELEASES[version]
     programs_of_kubernetes = _kubernetes(version)
     etcd = _go("etcd", release.etcd, seconds=25, make=programs.make_etcd)
-    coredns = _go("CoreDNS", release.coredns, seconds=90, make=programs.make_coredns)
+    coredns = _on_kubernetes(
+        "CoreDNS", release.coredns, kubernetes=version, seconds=20, make=programs.make_coredns
+    )
     network_tools = _userland("network tools", userland.NETWORK_TOOLS)
     test_tools = _userland("test tools", userland.TEST_TOOLS)
     return Component(
@@ -187,7 +201,8 @@ def _hetzner_images() -> Component:
 
 def _packages(version: str) -> Component:
     built = _kubernetes(version)
-    crictl = _go("crictl", CRICTL_VERSION, seconds=30, make=programs.make_crictl)
+    release = RELEASES[version].crictl
+    crictl = _on_kubernetes("crictl", release, kubernetes=version, seconds=20, make=programs.make_crictl)
     plugins = _cni_plugins(PACKAGED_CNI_PLUGINS_VERSION)
     return Component(
         name=f"packages of Kubernetes {version}",
@@ -196,7 +211,7 @@ def _packages(version: str) -> Component:
             packages.make,
             version=version,
             kubernetes=built.folder / "bin",
-            crictl=(CRICTL_VERSION, crictl.folder / "bin"),
+            crictl=(release, crictl.folder / "bin"),
             cni_plugins=(PACKAGED_CNI_PLUGINS_VERSION, plugins.folder / "bin"),
         ),
         recipe=("packages.py", "apt.py"),
