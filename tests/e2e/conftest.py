@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +14,15 @@ from typing import Any
 
 import pytest
 
-from tests.e2e import machine, turns
+from tests.e2e import machine, stopwatch, turns
 from tests.e2e.room import places, room
 from tests.lab import hosts, layout
 from tests.lab.docker import docker
 
 ROOT = Path(__file__).parents[2]
 PYINFRA = str(Path(sys.executable).with_name("pyinfra"))
+_PROCESSORS = pytest.StashKey[stopwatch.Processors]()
+
 PREFIX = "e2e"
 """Clusters of the tests begin with this, so that they are told from a user's own."""
 
@@ -171,14 +173,15 @@ def run_command(
     program: Sequence[str] = (PYINFRA,),
 ) -> Run:
     """Run a command line, pyinfra's unless another program is named, in a folder."""
-    done = subprocess.run(
-        [*program, *arguments],
-        cwd=folder,
-        env={**os.environ, **(environment or {})},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
+    with stopwatch.counted(stopwatch.RUN):
+        done = subprocess.run(
+            [*program, *arguments],
+            cwd=folder,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
     return Run(exit_code=done.returncode, stdout=done.stdout, output=done.stdout + done.stderr)
 
 
@@ -199,11 +202,36 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: rank.get(item.path.name, len(FIRST)))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what tests have measured (``record_property("measured", ...)``), and the bare names of those that failed.
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Have the report of each part of a test say what the stopwatch counted in it."""
+    report = yield
+    report.user_properties = [*report.user_properties, (stopwatch.PROPERTY, stopwatch.taken())]
+    return report
 
-    pytest's own lines of those can be as long as everything that a run printed.
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Look at the processors from now on."""
+    session.config.stash[_PROCESSORS] = stopwatch.Processors()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print what tests have measured (``record_property("measured", ...)``), the bare names of those that failed, and where
+    the time went.
+
+    pytest's own lines of those that failed can be as long as everything that a run printed.
     """
+    parts = [
+        (report.nodeid, report.duration, counts)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport)
+        for name, counts in report.user_properties
+        if name == stopwatch.PROPERTY and isinstance(counts, dict)
+    ]
+    elapsed, busy = config.stash[_PROCESSORS].since()
+    for line in stopwatch.table(parts, elapsed=elapsed, busy=busy):
+        terminalreporter.write_line(line)
     for outcome in ("failed", "error"):
         for report in terminalreporter.getreports(outcome):
             terminalreporter.write_line(f"{outcome}: {report.nodeid}")

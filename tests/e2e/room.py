@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tests.e2e import stopwatch
 from tests.lab import layout
 from tests.lab.host import INOTIFY_INSTANCES
 
@@ -38,7 +39,7 @@ def room(wanted: int, *, available: int | None = None) -> Iterator[None]:
     folder = layout.cache_folder() / "room"
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as taken:
-        with (folder / "queue").open("w") as queue:
+        with stopwatch.counted(stopwatch.ROOM), (folder / "queue").open("w") as queue:
             fcntl.flock(queue, fcntl.LOCK_EX)
             free = [folder / str(number) for number in range(available)]
             # More than there is means all of it: the lab warns, and the tests have to be tried to know.
