@@ -343,8 +343,8 @@ FIELDS: dict[str, Field] = {
         wrong=list_field(_NAMESERVER, most=3).wrong | st.just(["9.9.9.9"] * 4),
     ),
     "cloud_provider": _one_of("none", "hetzner"),
-    "hcloud_cloud_controller_version": _release("1.30.1", "1.34.0", "2.0.0", unsupported="1.30.0"),
-    "hcloud_csi_version": _release("2.19.0", "0.0.1"),
+    "hcloud_cloud_controller_version": _release("1.35.0", "1.35.1", "2.0.0", unsupported="1.34.0"),
+    "hcloud_csi_version": _release("2.22.1", "0.0.1"),
     "endpoint_kind": _one_of("", "single", "load_balancer", "local_proxy"),
     "load_balancer_address": text_field(
         ADDRESSES, "10.0.0.256", "010.0.0.1", "lb", *IPV6_TEXT, optional=True

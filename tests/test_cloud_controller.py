@@ -11,7 +11,12 @@ import yaml
 
 from kubeadm_deploys import readiness
 from kubeadm_deploys.errors import InputError
-from kubeadm_deploys.facts.cloud_controller import CloudFiles, CloudSecret, CloudSecretState
+from kubeadm_deploys.facts.cloud_controller import (
+    CloudAdministrator,
+    CloudFiles,
+    CloudSecret,
+    CloudSecretState,
+)
 from kubeadm_deploys.hetzner.cloud import HetznerCloud, cloud_from_data
 from kubeadm_deploys.hetzner.cloud_controller import kustomization, refuse_unknown_token
 from kubeadm_deploys.images import node_images
@@ -93,6 +98,20 @@ def test_the_fact_knows_the_token_by_its_sum_only() -> None:
     assert CloudFiles().process(["file:/a 2e"]) == {"/a": "2e"}
 
 
+@pytest.mark.parametrize(
+    ("output", "administrator"),
+    [
+        ([], False),
+        ([""], False),
+        (["cluster-admin"], True),
+        # A binding of that name that somebody has made for another role is nobody's business here.
+        (["system:hcloud-cloud-controller-manager"], False),
+    ],
+)
+def test_only_an_administrators_binding_is_an_older_manifests(output: list[str], administrator: bool) -> None:
+    assert CloudAdministrator().process(output) is administrator
+
+
 def document(*, options: ClusterOptions = OPTIONS, cloud: HetznerCloud = CLOUD, token: str = "1f") -> Any:
     return yaml.safe_load(kustomization(options=options, cloud=cloud, token_sha256=token))
 
@@ -147,9 +166,9 @@ def test_a_location_is_a_name() -> None:
 
 
 def test_the_images_are_those_of_the_wanted_versions() -> None:
-    options = ClusterOptions(hcloud_cloud_controller_version="1.31.1", hcloud_csi_version="2.20.0")
+    options = ClusterOptions(hcloud_cloud_controller_version="1.35.9", hcloud_csi_version="2.20.0")
     assert {image["name"]: image["newTag"] for image in document(options=options)["images"]} == {
-        "docker.io/hetznercloud/hcloud-cloud-controller-manager": "v1.31.1",
+        "docker.io/hetznercloud/hcloud-cloud-controller-manager": "v1.35.9",
         "docker.io/hetznercloud/hcloud-csi-driver": "v2.20.0",
     }
 
@@ -170,9 +189,9 @@ def test_another_token_or_network_starts_both_again() -> None:
         assert first != network
 
 
-def test_a_release_that_hetzners_api_has_left_behind_is_refused() -> None:
-    with pytest.raises(InputError, match=r"hcloud_cloud_controller_version: '1\.25\.1' .* 1\.30\.1 or newer"):
-        ClusterOptions(hcloud_cloud_controller_version="1.25.1")
+def test_a_release_without_the_manifests_feature_gate_is_refused() -> None:
+    with pytest.raises(InputError, match=r"hcloud_cloud_controller_version: '1\.34\.0' .* 1\.35\.0 or newer"):
+        ClusterOptions(hcloud_cloud_controller_version="1.34.0")
 
 
 @pytest.mark.parametrize(
@@ -183,7 +202,7 @@ def test_the_first_control_plane_pulls_the_controllers_image_early(
     options: ClusterOptions, control_plane: bool, pulled: bool
 ) -> None:
     images = node_images(options=options, control_plane=control_plane)
-    assert ("docker.io/hetznercloud/hcloud-cloud-controller-manager:v1.34.0" in images) == pulled
+    assert ("docker.io/hetznercloud/hcloud-cloud-controller-manager:v1.35.0" in images) == pulled
 
 
 def test_readiness_waits_for_what_the_cluster_has() -> None:

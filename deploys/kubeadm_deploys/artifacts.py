@@ -15,11 +15,11 @@ CONTAINERD_VERSION = "2.3.4"
 RUNC_VERSION = "1.4.3"
 CNI_PLUGINS_VERSION = "1.9.1"
 CALICO_VERSION = "3.31.0"
-HCLOUD_CLOUD_CONTROLLER_VERSION = "1.34.0"
-HCLOUD_CSI_VERSION = "2.19.0"
+HCLOUD_CLOUD_CONTROLLER_VERSION = "1.35.0"
+HCLOUD_CSI_VERSION = "2.22.1"
 
-OLDEST_HCLOUD_CLOUD_CONTROLLER = "1.30.1"
-"""Older ones crash: they read a server's ``datacenter``, which Hetzner's API has not had since July 2026."""
+OLDEST_HCLOUD_CLOUD_CONTROLLER = "1.35.0"
+"""Older ones do not know the feature gate that the manifest sets."""
 
 KUBERNETES_APT_KEY_FINGERPRINT = "DE15B14486CD377B9E876E1A234654DA9A296436"
 """The key of pkgs.k8s.io (isv:kubernetes OBS project); one key signs all minors from 1.28 on."""
@@ -60,11 +60,10 @@ _URLS = {
 }
 
 _HCLOUD_MANIFESTS = {
-    "hcloud_cloud_controller": ("05b097585566198e99a74131af7e1559c5a6ef63", "ccm-networks.yaml"),
-    "hcloud_csi": ("00045f95e0dcbeddddf0efe75e4e1335d7731fb3", "hcloud-csi.yml"),
+    "hcloud_cloud_controller": ("cfbbbd9d6f249e835f4499f4a2aa10ee59b2eb07", "ccm-networks.yaml"),
+    "hcloud_csi": ("3186e78786031b759e875315a64eb79869f277e4", "hcloud-csi.yml"),
 }
-"""The commits that released 1.25.1 and 2.19.0. What runs is the image of the version that the options name: flags,
-variables and objects have stayed the same in later releases."""
+"""The commits that released 1.35.0 and 2.22.1. What runs is the image of the version that the options name."""
 
 
 @dataclass(frozen=True)

@@ -166,13 +166,13 @@ SHA256: dict[str, dict[str, dict[str, str]]] = {
         },
     },
     "hcloud_cloud_controller": {
-        "05b097585566198e99a74131af7e1559c5a6ef63": {
-            "ccm-networks.yaml": "36197de07d9c9a8e20cad1900d78ba00956823cd23c53a01c7a797365ca80e94",
+        "cfbbbd9d6f249e835f4499f4a2aa10ee59b2eb07": {
+            "ccm-networks.yaml": "a3da779c3acae86dfe7e9bdfbad776193b1c0d48276cf1d7ba02ba1fcf2743e5",
         },
     },
     "hcloud_csi": {
-        "00045f95e0dcbeddddf0efe75e4e1335d7731fb3": {
-            "hcloud-csi.yml": "9cee2c160ca65d5206ddebdbe88319ce7bf8290b4e09097a7fd4bc0aa86dee4f",
+        "3186e78786031b759e875315a64eb79869f277e4": {
+            "hcloud-csi.yml": "3fb3cd7b2a724ececab1e93cdb1c69be91f3d86f6460dfa0a1d12f68557583ee",
         },
     },
 }

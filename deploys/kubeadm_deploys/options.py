@@ -83,7 +83,7 @@ def _cloud_controller_version(value: object) -> str:
     found = checks.version(value)
     if _release(found) < _release(artifacts.OLDEST_HCLOUD_CLOUD_CONTROLLER):
         raise ValueError(
-            "does not work with Hetzner's API of today; "
+            "does not go with the manifest that this package installs; "
             f"choose {artifacts.OLDEST_HCLOUD_CLOUD_CONTROLLER} or newer"
         )
     return found
@@ -231,7 +231,7 @@ class ClusterOptions:
     hcloud_cloud_controller_version: str = _option(
         artifacts.HCLOUD_CLOUD_CONTROLLER_VERSION,
         _cloud_controller_version,
-        "Release of Hetzner's cloud controller manager, 1.30.1 or newer.",
+        "Release of Hetzner's cloud controller manager, 1.35.0 or newer.",
     )
     hcloud_csi_version: str = _option(
         artifacts.HCLOUD_CSI_VERSION, checks.version, "Release of Hetzner's CSI driver."

@@ -118,6 +118,19 @@ def test_a_second_run_of_both_writes_nothing_and_changes_no_host(project: Projec
     assert writes(project) == []
 
 
+def test_the_rights_that_an_older_manifest_gave_the_cloud_controller_are_taken_away(
+    project: Project, made: Run
+) -> None:
+    name = "system:hcloud-cloud-controller-manager"
+    account = "--serviceaccount=kube-system:hcloud-cloud-controller-manager"
+    kubectl(project, "create", "clusterrolebinding", name, "--clusterrole=cluster-admin", account)
+    removed = "Take an administrator's rights from the cloud controller"
+    assert [each.rpartition(" | ")[2] for each in project.converge().changed] == [removed]
+    bindings = kubectl(project, "get", "clusterrolebindings")["items"]
+    assert [each["roleRef"]["name"] for each in bindings if name in each["metadata"]["name"]] == [name]
+    assert project.converge().changed == []
+
+
 def test_only_the_allowed_ports_answer_from_outside(project: Project, made: Run) -> None:
     assert open_ports(project.address(CONTROL_PLANE)) == {22, 6443}
     # The firewall is one for all servers, and a worker has no API server.

@@ -88,6 +88,9 @@ def lab_data(*, cluster: str, machine: Machine) -> dict[str, Any]:
             # The disk is the machine's as well: what else is on it, and how full it is, is no reason to end pods.
             "evictionHard": {"nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%"},
             "imageGCHighThresholdPercent": 100,
+            # An API server that comes up before its etcd, after every reboot, is started again at once, not after 10, 20
+            # and 40 s: most of what tests wait for.
+            "crashLoopBackOff": {"maxContainerRestartPeriod": "1s"},
         },
     }
     if machine.cgroup_v1:

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from pyinfra.api import FactBase
-from pyinfra.api.command import StringCommand
+from pyinfra.api.command import QuoteString, StringCommand
 from typing_extensions import override
 
 from kubeadm_deploys.facts import lines
 from kubeadm_deploys.facts.answers import ClusterFact
-from kubeadm_deploys.facts.cluster_health import UNINITIALIZED
+from kubeadm_deploys.facts.cluster_health import KUBECTL, UNINITIALIZED
 from kubeadm_deploys.scripts import script
 
 _TAINTS_AND_NAMES = (
@@ -40,6 +40,24 @@ class CloudSecret(ClusterFact[CloudSecretState]):
             token_sha256="" if "no-secret" in values else values["token"],
             network=values.get("network", ""),
         )
+
+
+OLD_BINDING = "system:hcloud-cloud-controller-manager"
+"""The ClusterRoleBinding by which manifests before 1.35.0 made the controller an administrator; the one of today has
+another name."""
+
+
+class CloudAdministrator(ClusterFact[bool]):
+    """Whether an older manifest's binding still makes the cloud controller an administrator of the cluster."""
+
+    @override
+    def command(self) -> StringCommand:
+        names = f"clusterrolebinding {OLD_BINDING} --ignore-not-found"
+        return StringCommand(f"{KUBECTL} get {names} --output", QuoteString("jsonpath={.roleRef.name}"))
+
+    @override
+    def process(self, output: list[str]) -> bool:
+        return [line.strip() for line in output if line.strip()] == ["cluster-admin"]
 
 
 class CloudFiles(FactBase[dict[str, str]]):

@@ -14,7 +14,12 @@ from kubeadm_deploys import artifacts
 from kubeadm_deploys.cluster.leader import ask_leader
 from kubeadm_deploys.errors import InputError
 from kubeadm_deploys.facts.answers import Reading
-from kubeadm_deploys.facts.cloud_controller import CloudFiles, CloudSecret, CloudSecretState
+from kubeadm_deploys.facts.cloud_controller import (
+    CloudAdministrator,
+    CloudFiles,
+    CloudSecret,
+    CloudSecretState,
+)
 from kubeadm_deploys.facts.reading import NotRead, read_for_plan
 from kubeadm_deploys.hetzner import names
 from kubeadm_deploys.hetzner.cloud import HetznerCloud
@@ -36,7 +41,11 @@ _KUSTOMIZATION = str(PurePosixPath(FOLDER, "kustomization.yaml"))
 READING = Reading.of(CloudFiles, paths=(*_MANIFESTS, _KUSTOMIZATION))
 """What is read of every control plane."""
 
-CLUSTER_READINGS = (Reading(CloudSecret), kubectl.differs_reading(folder=FOLDER, workload=CONTROLLER))
+CLUSTER_READINGS = (
+    Reading(CloudSecret),
+    Reading(CloudAdministrator),
+    kubectl.differs_reading(folder=FOLDER, workload=CONTROLLER),
+)
 """What is read of the cluster."""
 
 
@@ -117,6 +126,9 @@ def install_cloud_controller(
         topology=topology,
         folder=FOLDER,
         workload=CONTROLLER,
+    )
+    cloud_controller.old_rights_removed(
+        name="Take an administrator's rights from the cloud controller", topology=topology
     )
 
 

@@ -9,7 +9,7 @@ from pyinfra.api import operation
 from pyinfra.api.command import StringCommand
 
 from kubeadm_deploys.cluster.leader import ask_leader
-from kubeadm_deploys.facts.cloud_controller import CloudSecret
+from kubeadm_deploys.facts.cloud_controller import OLD_BINDING, CloudAdministrator, CloudSecret
 from kubeadm_deploys.facts.cluster_health import KUBECTL
 from kubeadm_deploys.facts.reading import read
 from kubeadm_deploys.hetzner.cloud import HetznerCloud
@@ -43,6 +43,26 @@ def secret_applied(*, topology: Topology, cloud: HetznerCloud) -> Generator[Stri
         f"{KUBECTL} apply --server-side --force-conflicts --field-manager kubeadm-deploys --filename -",
         _stdin=secret(cloud),
     )
+
+
+@operation()
+@fails_clearly
+def old_rights_removed(*, topology: Topology) -> Generator[StringCommand, None, None]:
+    """Take from the cloud controller the rights of an administrator that an older manifest gave it.
+
+    + topology: the cluster; its leader does it
+    """
+    election = ask_leader(host.state, topology)
+    if host.name != election.leader:
+        host.noop("another control plane does it")
+        return
+    if not (host.state.is_executing or election.api_answers):
+        host.noop("a cluster that is made anew has none")
+        return
+    if read(host, CloudAdministrator):
+        yield StringCommand(f"{KUBECTL} delete clusterrolebinding --ignore-not-found {OLD_BINDING}")
+    else:
+        host.noop("it has them no more")
 
 
 def secret(cloud: HetznerCloud) -> str:

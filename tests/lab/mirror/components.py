@@ -27,7 +27,7 @@ CNI_PLUGINS_VERSION = "1.9.1"
 PACKAGED_CNI_PLUGINS_VERSION = "1.8.0"
 """As in real life, the package kubernetes-cni brings older plugins than a release tarball of today."""
 CALICO_VERSION = "3.31.0"
-HCLOUD_CLOUD_CONTROLLER_VERSION = "1.34.0"
+HCLOUD_CLOUD_CONTROLLER_VERSION = "1.35.0"
 CRANE_VERSION = "0.22.1"
 
 

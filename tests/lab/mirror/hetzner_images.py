@@ -11,10 +11,10 @@ from tests.lab.mirror.images import Image, publish
 SOURCE = Path(__file__).with_name("hetzner")
 MANIFESTS = {
     "ccm-networks.yaml": (
-        "hcloud-cloud-controller-manager/05b097585566198e99a74131af7e1559c5a6ef63/deploy/ccm-networks.yaml"
+        "hcloud-cloud-controller-manager/cfbbbd9d6f249e835f4499f4a2aa10ee59b2eb07/deploy/ccm-networks.yaml"
     ),
     "hcloud-csi.yml": (
-        "csi-driver/00045f95e0dcbeddddf0efe75e4e1335d7731fb3/deploy/kubernetes/hcloud-csi.yml"
+        "csi-driver/3186e78786031b759e875315a64eb79869f277e4/deploy/kubernetes/hcloud-csi.yml"
     ),
 }
 """Where upstream's repositories have each manifest, at the commits that the product knows."""
