@@ -1,7 +1,10 @@
 # make cluster   a real kubeadm cluster on local docker hosts
 # make test      lint, types, fast tests, histories and end-to-end tests
 # make chaos     runs killed after every single change, 10,000 histories, and tests whose turn it is not today
+# make bench     how long clusters take, beside a plain shell script's
+# make newer-releases   what upstream has released since this package's tables were written; needs the internet
 # make clean     remove everything that the two made on this machine, except the cache
+# make clean-cache   remove the cache too
 
 CLUSTER ?= kubeadm
 CONTROL_PLANES ?= 1
@@ -20,7 +23,7 @@ SCRIPTS := deploys/kubeadm_deploys/scripts/*.sh
 PYTHON := .venv/bin/python
 export CLUSTER
 
-.PHONY: cluster test lint chaos bench clean clean-cache help
+.PHONY: cluster test lint chaos bench newer-releases clean clean-cache help
 
 help:
 	@grep '^# make' Makefile | cut -c3-
@@ -55,6 +58,9 @@ chaos: .venv/ready
 
 bench: .venv/ready
 	$(PYTHON) -m tests.bench
+
+newer-releases: .venv/ready
+	$(PYTHON) -m tests.newer_releases
 
 clean: .venv/ready
 	$(PYTHON) -m tests.lab.hosts down --all
