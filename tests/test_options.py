@@ -40,7 +40,7 @@ def test_defaults_make_a_cluster() -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"kubernetes_version": "latest"}, ["kubernetes_version", "'latest'", "not a version", "1.36.3"]),
+        ({"kubernetes_version": "latest"}, ["kubernetes_version", "'latest'", "not a version", "1.37.2"]),
         ({"kubernetes_version": 1.36}, ["kubernetes_version", "1.36", "not a version"]),
         ({"kubernetes_version": "1.٣6.3"}, ["kubernetes_version", "not a version"]),
         ({"kubernetes_version": "01.36.3"}, ["kubernetes_version", "'01.36.3'", "not a version"]),

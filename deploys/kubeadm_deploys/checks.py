@@ -45,10 +45,10 @@ _INTEGERS = range(-(2**63), 2**63)
 
 
 def version(value: object) -> str:
-    """A release number like 1.36.3; a leading ``v`` is dropped."""
+    """A release number like 1.37.2; a leading ``v`` is dropped."""
     match = _VERSION.fullmatch(value) if isinstance(value, str) else None
     if not match:
-        raise ValueError("is not a version; write three numbers, like 1.36.3")
+        raise ValueError("is not a version; write three numbers, like 1.37.2")
     return ".".join(match.groups())
 
 

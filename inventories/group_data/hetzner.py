@@ -9,7 +9,7 @@ inventories/hetzner.py, and inventories/group_data/staging.py, which deploys/ser
 cluster_name = "demo"
 
 # Any option of the cluster may stand here too (README.md lists them), for example:
-# kubernetes_version = "1.36.3"
+# kubernetes_version = "1.37.2"
 # pod_subnet = "10.244.0.0/16"
 
 # The servers. What is missing has the value that is shown. Changing a number later adds what is missing;

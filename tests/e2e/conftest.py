@@ -23,6 +23,9 @@ ROOT = Path(__file__).parents[2]
 PYINFRA = str(Path(sys.executable).with_name("pyinfra"))
 _PROCESSORS = pytest.StashKey[stopwatch.Processors]()
 
+LONGEST_RUN = 1200
+"""Seconds after which a command line is ended: a run that hangs would take all the time that there is."""
+
 PREFIX = "e2e"
 """Clusters of the tests begin with this, so that they are told from a user's own."""
 
@@ -174,14 +177,21 @@ def run_command(
 ) -> Run:
     """Run a command line, pyinfra's unless another program is named, in a folder."""
     with stopwatch.counted(stopwatch.RUN):
-        done = subprocess.run(
-            [*program, *arguments],
-            cwd=folder,
-            env={**os.environ, **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
+        try:
+            done = subprocess.run(
+                [*program, *arguments],
+                cwd=folder,
+                env={**os.environ, **(environment or {})},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=LONGEST_RUN,
+            )
+        except subprocess.TimeoutExpired as error:
+            printed = "".join(
+                text.decode() for text in (error.stdout, error.stderr) if isinstance(text, bytes)
+            )
+            raise AssertionError(f"it did not end within {LONGEST_RUN} s: {printed}") from None
     return Run(exit_code=done.returncode, stdout=done.stdout, output=done.stdout + done.stderr)
 
 

@@ -33,7 +33,8 @@ def test_a_cold_run_succeeds_on_both_debian_releases(converged: Converged) -> No
     nodes = json.loads(converged.cluster.kubectl("get", "nodes", "--output=json"))["items"]
     assert [node["status"]["nodeInfo"]["osImage"].split("(")[1] for node in nodes] == ["bookworm)", "trixie)"]
     for node in nodes:
-        assert {"type": "Ready", "status": "True"}.items() <= node["status"]["conditions"][-1].items()
+        (ready,) = [each for each in node["status"]["conditions"] if each["type"] == "Ready"]
+        assert ready["status"] == "True"
 
 
 def test_a_pod_has_a_network_before_calico_has_mended_its_installers_kubeconfig(cluster: Cluster) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from kubeadm_deploys.artifacts import KUBERNETES_VERSION
 from tests.e2e.conftest import Cluster, docker_hosts
 from tests.e2e.recovery import CORE, await_on, output, power_cut, start
 from tests.e2e.turns import by_turns
@@ -82,7 +83,7 @@ def test_a_run_killed_after_each_of_its_changes_is_finished_by_the_next_ones(
     changes = killed_after_each_change(cluster, machine_every=every)
     operations = [change.operation for change in changes]
     for operation in (
-        "Kubernetes packages | Install kubelet, kubeadm and kubectl 1.36.3",
+        f"Kubernetes packages | Install kubelet, kubeadm and kubectl {KUBERNETES_VERSION}",
         "Control plane | Create the control plane",
         "CNI | Apply Calico",
         "Joining | Join the cluster",

@@ -29,15 +29,25 @@ class Watch:
     cluster: Cluster
     tokens: set[str] = field(default_factory=set)
     processes: set[str] = field(default_factory=set)
+    error: BaseException | None = None
     _ended: threading.Event = field(default_factory=threading.Event)
 
     def look(self) -> None:
-        """Look until the run has ended: at every process of the hosts and of this machine, and for tokens."""
+        """Look until the run has ended: at every process of the hosts and of this machine, and for tokens.
+
+        Whatever keeps it from that is its ``error``: a thread would end without a word.
+        """
+        try:
+            while not self._ended.wait(0.3):
+                self._look_once()
+        except BaseException as error:
+            self.error = error
+
+    def _look_once(self) -> None:
         names = [host.name for host in self.cluster.hosts]
-        while not self._ended.wait(0.3):
-            self.processes.add(subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout)
-            self.processes |= {self.cluster.shell(name, _PROCESSES) for name in names}
-            self.tokens |= set(self.cluster.shell(self.cluster.control_plane, _TOKENS).split())
+        self.processes.add(subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout)
+        self.processes |= {self.cluster.shell(name, _PROCESSES) for name in names}
+        self.tokens |= set(self.cluster.shell(self.cluster.control_plane, _TOKENS).split())
 
     def end(self) -> None:
         self._ended.set()
@@ -64,6 +74,7 @@ def watched(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wat
             exit_code = run.wait()
         watch.end()
         looking.join()
+        assert watch.error is None, watch.error
         assert exit_code == 0, output(cluster)[-5000:]
         yield Watched(cluster=cluster, watch=watch, printed=output(cluster))
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from kubeadm_deploys.artifacts import KUBERNETES_VERSION
 from tests.e2e.conftest import ROOT, Cluster, Run, docker_hosts, run_command
+from tests.lab.docker import docker
 
 KEY = "kubernetes_apt_key_fingerprint"
 
@@ -156,16 +158,30 @@ HOLD_LOCK = (
 )
 
 
-@pytest.mark.parametrize("lock", ["/var/lib/apt/lists/lock", "/var/lib/dpkg/lock-frontend"])
+# Ends when somebody waits for the lock: our script between two tries, or an apt that has nothing of dpkg at work for
+# three seconds.
+AWAITED = {
+    "/var/lib/apt/lists/lock": "until pgrep -fx 'sleep 2' > /dev/null; do sleep 0.1; done",
+    "/var/lib/dpkg/lock-frontend": (
+        "seen=0; until [ $seen -ge 30 ]; do sleep 0.1; seen=$((seen + 1)); "
+        "if ! pgrep -f '[a]pt-get .* install' > /dev/null || pgrep -x dpkg > /dev/null; then seen=0; fi; done"
+    ),
+}
+_TERMINATED = 128 + 15
+"""How a command of docker's ends whose program was sent SIGTERM."""
+
+
+@pytest.mark.parametrize("lock", AWAITED)
 def test_apts_locks_are_waited_for(project: Project, lock: str) -> None:
     project.shell(
         "if [ -x /usr/bin/kubectl ]; then apt-mark unhold kubectl && apt-get --yes --quiet=2 purge kubectl; fi"
     )
-    holder = subprocess.Popen(["docker", "exec", project.host, "sh", "-c", f"{HOLD_LOCK} {lock} 15"])
+    holder = subprocess.Popen(["docker", "exec", project.host, "sh", "-c", f"{HOLD_LOCK} {lock} 600"])
+    docker("exec", "--detach", project.host, "sh", "-c", f"{AWAITED[lock]}; pkill -TERM perl")
     run = project.run("deploys/packages.py")
-    assert holder.poll() == 0, "the lock was still held, or never"
+    assert holder.wait(timeout=60) == _TERMINATED, "nobody was seen waiting for the lock"
     assert run.exit_code == 0, run.output
-    assert "Kubernetes packages | Install kubelet, kubeadm and kubectl 1.36.3" in run.changed
+    assert f"Kubernetes packages | Install kubelet, kubeadm and kubectl {KUBERNETES_VERSION}" in run.changed
     assert project.run("deploys/packages.py").changed == []
     verified = project.verify("test_kube_packages")
     assert verified.exit_code == 0, verified.output

@@ -11,7 +11,11 @@ class LabError(Exception):
     """Something the user can cure; the message is one sentence that says what, where and how."""
 
 
-def docker(*args: str, input: str | bytes | None = None, timeout: float | None = None) -> str:
+LONGEST = 900
+"""Seconds for any docker command: one that hangs would take all the time that tests have, without a word."""
+
+
+def docker(*args: str, input: str | bytes | None = None, timeout: float = LONGEST) -> str:
     """Run one docker command and return what it printed.
 
     docker's own client is used and not its API, because it knows DOCKER_HOST, contexts and Docker Desktop.
