@@ -33,7 +33,7 @@ LEARNER_ADDED, LEARNER_STARTED = 7, 9
 """After how many of its steps a control plane's join has a member of etcd without a vote, and one whose etcd runs."""
 
 FAILED = "fails"
-"""What stands in the place of an answer when the command fails."""
+"""What stands in the place of an answer when the command fails, or nobody can understand what it prints."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,11 @@ class _Question:
         return str(Questions([self.reading]).command().get_raw_value())
 
     def seen(self, lines: list[str]) -> Any:
-        return self.look(self.reading.fact().process(lines))
+        try:
+            return self.look(self.reading.fact().process(lines))
+        except ValueError:
+            # As when etcdctl has nobody to ask, whose failure is left to the parser.
+            return FAILED
 
 
 def _kubeadm(found: KubeadmNodeState) -> dict[str, Any]:
@@ -87,7 +91,8 @@ def _machine(found: MachineState) -> dict[str, Any]:
 
 
 def _packages(found: KubePackagesState) -> dict[str, Any]:
-    ours = {*kube_packages.HELD_PACKAGES, *kube_packages.TOOLS}
+    # Any of the others may be there before us.
+    ours = set(kube_packages.HELD_PACKAGES)
     return {
         "packages": sorted(ours & found.versions.keys()),
         "held": sorted(found.held & ours),

@@ -141,8 +141,8 @@ def test_a_join_killed_before_etcd_gave_it_a_vote_is_finished_by_the_next_run(
 
     life.up(control_planes=3, workers=1)
     changed = cluster.converge().changed
-    assert JOINED in changed
-    assert MOVED in changed
+    # One that has not joined does not take its own API server for the cluster's.
+    assert {JOINED, MOVED}.intersection(changed) == {JOINED}
     assert voters(cluster) == [life.control_plane(number) for number in (1, 2, 3)]
     assert cluster.ready_nodes == [*voters(cluster), life.worker(1)]
     assert cluster.converge().changed == []

@@ -71,8 +71,9 @@ def test_a_kubeadm_init_that_dies_after_etcd_has_come_up(cluster: Cluster) -> No
 
 def test_a_pretend_half_control_plane_answers_as_this_one(cluster: Cluster) -> None:
     host = cluster.control_plane
-    registered = f"kubectl --kubeconfig=/etc/kubernetes/super-admin.conf get node {host}"
-    cluster.shell(host, f"timeout 120 sh -c 'until {registered}; do sleep 1; done'")
+    kubectl = "kubectl --kubeconfig=/etc/kubernetes/super-admin.conf"
+    settled = f"{kubectl} get --raw=/readyz && {kubectl} get node {host}"
+    cluster.shell(host, f"timeout 120 sh -c 'until {settled}; do sleep 1; done'")
     assert_answers_as(cluster, host, Host(name="cp-1", begins="half 8"), name="cp-1", of_cluster=True)
 
 

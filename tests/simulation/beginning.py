@@ -11,33 +11,41 @@ from tests import cluster_settings
 from tests.simulation import kubeadm
 from tests.simulation.cluster import Cluster
 from tests.simulation.history import Host
-from tests.simulation.machine import HOSTS, PKI, EtcdData, Machine
+from tests.simulation.machine import HOSTS, KUBELET_CONF, PKI, ROTATING, EtcdData, Machine, manifest
 from tests.simulation.world import OPTIONS, RELEASES, World
 
 _TOKEN = "abcdef.0123456789abcdef"
+
+BACKUP = "/etc/kubernetes/tmp/kubeadm-backup-manifests-2026-11-28-10-00-00"
+"""Where kubeadm has moved a manifest that it was about to write anew."""
 
 
 def begin(hosts: tuple[Host, ...]) -> World:
     """A world with these machines, and with a cluster where one of them is a member of one."""
     world = World(machines={host.name: machine_of(host) for host in hosts})
     by_name = {host.name: host for host in hosts}
-    members = [host for host in hosts if host.begins == "member"]
+    members = [host for host in hosts if host.is_member]
     ours = _cluster(world, members) if any(host.control_plane for host in members) else None
     for host in hosts:
         machine = world.machines[host.name]
         if host.begins != "bare":
             prepare(machine, control_plane=host.control_plane)
-        if ours and host.begins == "member":
+        if ours and host.is_member:
             _resolve(machine, ours, hosts)
             kubeadm.make_member(world, ours, machine, control_plane=host.control_plane)
     for host in hosts:
         _make_strange(world, world.machines[host.name], host)
+    for name in dict.fromkeys(host.begins for host in hosts if host.begins.startswith("member of ")):
+        _another_cluster(world, [host for host in hosts if host.begins == name])
     for host in hosts:
         if host.begins.startswith("half"):
             _begin_half(world, world.machines[host.name], by_name[host.name], ours, hosts)
     if ours:
         ours.acknowledged = ours.revision = 1
         world.write(ours)
+    for host in hosts:
+        if host.is_member:
+            _change_member(world, world.machines[host.name], host.begins.partition(", ")[2])
     return world
 
 
@@ -45,7 +53,8 @@ def machine_of(host: Host) -> Machine:
     """The machine of a host, with nothing on it."""
     number = int(host.name.rpartition("-")[2])
     ip = f"10.0.{0 if host.control_plane else 1}.{number}"
-    return Machine(name=host.name, ip=ip, machine_id=f"id-{host.name}")
+    greeting = tuple(host.greeting.splitlines())
+    return Machine(name=host.name, ip=ip, machine_id=f"id-{host.name}", greeting=greeting)
 
 
 def prepare(machine: Machine, *, control_plane: bool) -> None:
@@ -90,10 +99,8 @@ def _objects(*, name: str, endpoint: str) -> dict[str, Any]:
 
 def _resolve(machine: Machine, cluster: Cluster, hosts: tuple[Host, ...]) -> None:
     """Have a machine find the API: at its own address where it serves one, else at the first that does."""
-    first = next(host for host in hosts if host.control_plane and host.begins == "member")
-    serves = machine.name.startswith("cp-") and any(
-        h.name == machine.name and h.begins == "member" for h in hosts
-    )
+    first = next(host for host in hosts if host.control_plane and host.is_member)
+    serves = machine.name.startswith("cp-") and any(h.name == machine.name and h.is_member for h in hosts)
     address = machine.ip if serves else machine_of(first).ip
     name = cluster.endpoint.partition(":")[0]
     machine.files[HOSTS] = hosts_file.with_name(machine.files[HOSTS], name=name, address=address)
@@ -114,6 +121,40 @@ def _make_strange(world: World, machine: Machine, host: Host) -> None:
         kubeadm.make_member(world, other, machine, control_plane=host.begins.endswith("control plane"))
         other.objects |= _objects(name=other.name, endpoint=other.endpoint)
         machine.foreign = host.begins
+
+
+def _change_member(world: World, machine: Machine, what: str) -> None:
+    """Make a member one with something strange; see ``Host``."""
+    verb, _, name = what.partition(" ")
+    if what == "kubeconfig made anew":
+        machine.files[KUBELET_CONF] = machine.files[KUBELET_CONF].replace(
+            ROTATING, "client-certificate-data: AA"
+        )
+    elif what == "moved":
+        for member in (member for each in world.ours() for member in each.members.values()):
+            if member.ip == machine.ip:
+                member.ip = f"192.168.0.{machine.ip.rpartition('.')[2]}"
+    elif verb in ("lacks", "renamed"):
+        text = machine.files.pop(manifest(name))
+        if verb == "renamed":
+            machine.files[f"{BACKUP}/{name}.yaml"] = text
+    else:
+        assert not what, f"nobody knows what a member is that is {what}"
+
+
+def _another_cluster(world: World, hosts: list[Host]) -> None:
+    """Make machines nodes of a cluster that has nothing to do with ours; see ``Host``."""
+    name = hosts[0].begins.removeprefix("member of ")
+    endpoint = f"api.{name}.internal"
+    other = world.new_cluster(name=name, endpoint=f"{endpoint}:6443", foreign=True)
+    first = next(host for host in hosts if host.control_plane)
+    for host in hosts:
+        machine = world.machines[host.name]
+        address = (machine if host.control_plane else world.machines[first.name]).ip
+        machine.files[HOSTS] = hosts_file.with_name(machine.files[HOSTS], name=endpoint, address=address)
+        kubeadm.make_member(world, other, machine, control_plane=host.control_plane)
+        machine.foreign = host.begins
+    other.objects |= _objects(name=name, endpoint=other.endpoint)
 
 
 def _begin_half(

@@ -2,8 +2,8 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from kubeadm_deploys import run_lock
@@ -60,7 +60,9 @@ FOCUSES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """What a run is about to do on a machine; ``locked`` is whether it has taken the lock."""
+    """What a run is about to do on a machine; ``locked`` is whether it has taken the lock, and ``among`` are the readings
+    of several with how often each was asked before.
+    """
 
     run: int
     machine: str
@@ -68,6 +70,7 @@ class Moment:
     nth: int
     change: bool
     locked: bool = False
+    among: tuple[tuple[str, int], ...] = ()
 
 
 class Faults(Protocol):
@@ -81,15 +84,20 @@ class Written:
     """The faults of a history that is written down."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
-        self._faults = {(fault.run, fault.machine, fault.what, fault.nth): fault for fault in faults}
+        self._faults: dict[tuple[int, str, str], list[Fault]] = {}
+        for fault in faults:
+            self._faults.setdefault((fault.run, fault.machine, fault.what), []).append(fault)
         self.happened: list[Fault] = []
 
     def at(self, moment: Moment) -> Fault | None:
         """What goes wrong at a moment."""
-        fault = self._faults.get((moment.run, moment.machine, moment.what, moment.nth))
-        if fault:
-            self.happened.append(fault)
-        return fault
+        for what, nth in ((moment.what, moment.nth), *moment.among):
+            for fault in self._faults.get((moment.run, moment.machine, what), ()):
+                if fault.nth == nth or (fault.again and fault.nth < nth):
+                    if fault not in self.happened:
+                        self.happened.append(fault)
+                    return fault
+        return None
 
 
 class Rolled:
@@ -137,7 +145,7 @@ class Rolled:
 @dataclass(kw_only=True)
 class Course:
     """Answers for the machines of a world to runs, which go on until they end: ``intents`` are theirs by number, and
-    ``locked`` when each was first granted the lock.
+    ``locked`` when each was first granted the lock. ``later`` is what happens by itself, with its time.
     """
 
     world: World
@@ -146,6 +154,7 @@ class Course:
     asked: Counter[int] = field(default_factory=Counter)
     log: list[str] = field(default_factory=list)
     locked: dict[int, float] = field(default_factory=dict)
+    later: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
     _counts: Counter[tuple[int, str, str]] = field(default_factory=Counter)
     _asleep: dict[int, float] = field(default_factory=dict)
     _lasting: dict[tuple[int, str], str] = field(default_factory=dict)
@@ -165,8 +174,16 @@ class Course:
         self.world.now = now
 
     def passed(self) -> None:
-        """Have kubelets do what they do by themselves."""
+        """Have happen what happens by itself, and kubelets do what they do."""
+        due = [happen for time, happen in self.later if time <= self.now]
+        self.later = [each for each in self.later if each[0] > self.now]
+        for happen in due:
+            happen()
         self.world.settle()
+
+    def upcoming(self) -> float:
+        """When the next thing happens by itself."""
+        return min((time for time, _ in self.later), default=float("inf"))
 
     def asleep(self, run: int) -> float:
         """Until when the operator's machine is suspended."""
@@ -178,6 +195,13 @@ class Course:
         Raises:
             Killed: the operator's process is killed at this moment.
         """
+        answer, seconds = self._answer(run, request)
+        greeting = self.world.machines[request.machine].greeting
+        if greeting and request.command != CONNECT:
+            answer = replace(answer, stdout=(*greeting, *answer.stdout))
+        return answer, seconds
+
+    def _answer(self, run: int, request: Request) -> tuple[Answer, float]:
         machine = self.world.machines[request.machine]
         lasting = self._lasting.get((run, machine.name), "")
         if not machine.is_up(self.now) or lasting == "away on":
@@ -188,26 +212,42 @@ class Course:
         if lasting == "fails on":
             return Answer(done=False, stderr=(_CANNOT_FORK,)), 0.2
         fenced_by, text = commands.fence_of(request.command)
-        holder = machine.files.get(LOCK, "").partition("\n")[0].removeprefix("run ")
-        if fenced_by and holder not in ("", fenced_by):
-            return Answer(done=False, stderr=(f"{run_lock.REFUSED} (somebody)",)), 0.2
+        held = dict(line.partition(" ")[::2] for line in machine.files.get(LOCK, "").splitlines())
+        if fenced_by and held.get("run", fenced_by) != fenced_by:
+            return Answer(done=False, stderr=(f"{run_lock.REFUSED} ({held['who']})",)), 0.2
         sent = commands.sent(machine.name, text)
         what = sent.label
         change = not all(part.kind == READING or part.name in CHANGES_NOTHING for part in sent.parts)
-        nth = self._counts[run, machine.name, what]
-        self._counts[run, machine.name, what] += 1
-        locked = run in self.locked
-        moment = Moment(run=run, machine=machine.name, what=what, nth=nth, change=change, locked=locked)
-        fault = None if what in ("fail", "true", "diagnose") else self.faults.at(moment)
-        self.log.append(
-            f"{self.now:8.1f} run {run} {machine.name} {what}{f'  !! {fault.kind} {fault.at}' if fault else ''}"
+        nth = self._count(run, machine, what)
+        among = tuple(
+            (part.name, self._count(run, machine, part.name))
+            for part in sent.parts
+            if part.kind == READING and part.name != what
         )
+        moment = Moment(
+            run=run,
+            machine=machine.name,
+            what=what,
+            nth=nth,
+            change=change,
+            locked=run in self.locked,
+            among=among,
+        )
+        fault = None if what in ("fail", "true", "diagnose") else self.faults.at(moment)
+        readings = f" ({', '.join(name for name, _ in among)})" if among else ""
+        wrong = f"  !! {fault.kind} {fault.at}" if fault else ""
+        self.log.append(f"{self.now:8.1f} run {run} {machine.name} {what}{readings}{wrong}")
         if fault:
             return self._with_fault(fault, machine, sent, request, change=change)
         answer, seconds = self._done(run, machine, sent, request.stdin)
         if what in _MAY_BE_STALE and answer.done:
             self._before[machine.name, what] = answer
         return answer, seconds
+
+    def _count(self, run: int, machine: Machine, what: str) -> int:
+        """How often a run has done something on a machine before."""
+        self._counts[run, machine.name, what] += 1
+        return self._counts[run, machine.name, what] - 1
 
     def _done(
         self,
@@ -218,8 +258,9 @@ class Course:
         *,
         steps: int | None = None,
         fails: int | None = None,
+        error: str = _CANNOT_FORK,
     ) -> tuple[Answer, float]:
-        """Do what a command says, or only so many of its steps; the reading of a number ``fails``."""
+        """Do what a command says, or only so many of its steps; the reading of a number ``fails`` with an ``error``."""
         stdout: list[str] = []
         stderr: list[str] = []
         seconds = 0.0
@@ -230,17 +271,19 @@ class Course:
                 return Answer(stdout=tuple(stdout)), seconds
         for number, part in enumerate(sent.parts):
             if part.name not in CHANGES_NOTHING and part.kind != READING:
-                change = Change(run=run, machine=machine.name, what=part.label, time=self.now)
+                change = Change(
+                    run=run, machine=machine.name, what=part.label, time=self.now, words=part.words
+                )
                 self.world.changes.append(change)
             try:
                 if number == fails:
-                    raise Failed(_CANNOT_FORK)
+                    raise Failed(error)
                 lines, took = self._part(run, machine, part, stdin, steps)
                 stdout += _framed(part, lines)
                 seconds = max(seconds, took) if sent.beside else seconds + took
-            except Failed as error:
-                said = str(error.args[0])
-                took = float(error.args[1]) if len(error.args) > 1 else 1.0
+            except Failed as failed:
+                said = str(failed.args[0])
+                took = float(failed.args[1]) if len(failed.args) > 1 else 1.0
                 self.log.append(f"{'':8} {said}")
                 if sent.beside:
                     stdout += _framed(part, [])[:-1]
@@ -286,11 +329,15 @@ class Course:
             self._lasting[run, machine.name] = fault.kind
             if fault.kind == "away on":
                 return Answer(failure="lost", reason=_LOST), 0.2
+        error = fault.says or _CANNOT_FORK
+        if kind == "fails" and fault.what != sent.label:
+            number = next(at for at, part in enumerate(sent.parts) if part.name == fault.what)
+            return self._done(run, machine, sent, stdin, fails=number, error=error)
         if fault.kind == FAILS_ONE:
             number = fault.at % len(sent.parts) if sent.parts else 0
             return self._done(run, machine, sent, stdin, fails=number)
         if kind == "fails":
-            return Answer(done=False, stderr=(_CANNOT_FORK,)), 0.2
+            return Answer(done=False, stderr=(error,)), 0.2
         if kind == STALE:
             return self._before.get(key) or self._done(run, machine, sent, stdin)[0], 0.5
         answer = Answer()

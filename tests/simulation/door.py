@@ -38,6 +38,9 @@ class Machines(Protocol):
     def passed(self) -> None:
         """Some time has passed."""
 
+    def upcoming(self) -> float:
+        """When the next thing happens by itself."""
+
     def asleep(self, run: int) -> float:
         """Until when the operator's machine is suspended."""
 
@@ -103,13 +106,16 @@ def run_deploys(
                 _serve(machines, each)
             alive = [each for each in alive if each.done is None]
             upcoming = min([each.next for each in alive], default=float("inf"))
+            happens = machines.upcoming()
             starts = began + waiting[0].after if waiting else float("inf")
             if min(upcoming, starts) == float("inf"):
                 if alive:
                     raise AssertionError(f"run {alive[0].deploy.run} waits for nothing")
                 continue
-            machines.now = max(machines.now, min(upcoming, starts))
+            machines.now = max(machines.now, min(upcoming, starts, happens))
             machines.passed()
+            if happens < min(upcoming, starts):
+                continue
             if starts <= upcoming:
                 deploy = waiting.pop(0)
                 running[deploy.run] = each = _start(machines, deploy, change=change)

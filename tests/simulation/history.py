@@ -65,16 +65,26 @@ class Host(Literal):
 
     ``begins`` is "bare", "prepared" (packages are there), "member", "half N" (kubeadm ended after N of its steps), "etcd"
     (one that has nothing to do with Kubernetes), "docker" (somebody's containers), "foreign worker" or "foreign control
-    plane".
+    plane" (each of a cluster of its own), or "member of NAME" (of another cluster of that name, one for all of them).
+
+    A "member, ..." is one with something strange: "kubeconfig made anew" (kubelet.conf does not name the certificate that
+    the kubelet renews), "moved" (etcd has it at another address), "lacks NAME" (a manifest of its is gone) or "renamed
+    NAME" (only kubeadm's backup has it). ``greeting`` are lines that its login shell prints before all else.
     """
 
     name: str
     begins: str = "prepared"
+    greeting: str = ""
 
     @property
     def control_plane(self) -> bool:
         """Which part it has in the inventory."""
         return self.name.startswith("cp-")
+
+    @property
+    def is_member(self) -> bool:
+        """Whether it is a node of our cluster when the history begins."""
+        return self.begins.partition(",")[0] == "member"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -95,11 +105,15 @@ class Command(Literal):
 class Event(Literal):
     """What happens between commands: a machine "reboots", "stops" until somebody starts it at the history's end, "dies", is
     "replaced" by a new one or, when it has left, out of the inventory ("forgotten"), or somebody deletes its Node object ("node
-    deleted").
+    deleted"), brings its cluster to another release of Kubernetes ("upgraded to X.Y.Z") or has another one of containerd
+    recorded for it ("recorded X.Y.Z").
+
+    With ``after`` it happens so many seconds after the commands have begun that come next.
     """
 
     what: str
     machine: str
+    after: float = 0
 
 
 Step = tuple[Command, ...] | Event
@@ -110,7 +124,9 @@ Step = tuple[Command, ...] | Event
 class Fault(Literal):
     """What goes wrong when a run (by its number in the history) does something on a machine for the ``nth`` time.
 
-    ``at`` is the number of steps after which a change stops.
+    ``what`` is a change, a reading (alone or among several), or all that is read at once. ``at`` is the number of steps after
+    which a change stops, and ``says`` what is printed by what fails, which is else that the shell cannot fork. What goes
+    wrong ``again`` does so every time from then on.
     """
 
     run: int
@@ -119,6 +135,8 @@ class Fault(Literal):
     kind: str
     nth: int = 0
     at: int = 0
+    says: str = ""
+    again: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -44,8 +44,8 @@ learner, absent, at another address or not read. For one machine: all that may l
 say of it.
 
 **What is not.** Five control planes; what a machine says while it changes; two answers of one machine that contradict
-each other. That the pretended answers are those of real machines is held by the end-to-end tests, which put real
-machines into most of these states.
+each other; what becomes of one decision after another, which [histories](histories.md) search. That the pretended
+answers are those of real machines is held by the end-to-end tests, which put real machines into most of these states.
 """
 
 

@@ -63,7 +63,7 @@ class Machine:
     ``files`` are contents by path, ``etcd`` the data in /var/lib/etcd and ``saved`` those that were set aside there.
     ``registered`` is whether the kubelet that runs has registered its node, which it does once after its start.
     ``docker`` is the number of somebody's containers of Docker, None without Docker. ``foreign`` says why the machine is
-    not ours, empty if it is; ``disk_lost`` is whether it was replaced by a new one.
+    not ours, empty if it is. ``greeting`` is what its login shell prints before what each command does.
     """
 
     name: str
@@ -85,6 +85,7 @@ class Machine:
     pods: bool = False
     docker: int | None = None
     foreign: str = ""
+    greeting: tuple[str, ...] = ()
     down_until: float = 0
     booted: float = -SECONDS_BEFORE
     kubeadm_until: float = 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
+from kubeadm_deploys.cluster_record import ClusterRecord
 from tests.fake_answers import ROOT
 from tests.simulation import invariants
 from tests.simulation.beginning import begin, machine_of, prepare
@@ -14,7 +15,7 @@ from tests.simulation.course import Course, Faults, Rolled, Written
 from tests.simulation.door import Deploy, Done, run_deploys
 from tests.simulation.history import Command, Event, Fault, History
 from tests.simulation.invariants import End, Intent, Ran
-from tests.simulation.world import World
+from tests.simulation.world import Change, World
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ class NoFaults:
 @dataclass(kw_only=True)
 class Played:
     """A history that was played, with the faults that happened; what was ``broken``, its ``log``, and the number of
-    ``runs`` with their ``outputs``.
+    ``runs`` with their ``outputs``, their ``changes`` in order, and the ``files`` in the operators' folders by name.
     """
 
     history: History
@@ -51,6 +52,8 @@ class Played:
     outputs: dict[int, str] = field(default_factory=dict)
     exit_codes: dict[int, int] = field(default_factory=dict)
     obstacles: tuple[str, ...] = ()
+    changes: list[Change] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -59,16 +62,21 @@ class Played:
 
 
 def play(
-    history: History, *, dice: random.Random | None = None, change: Callable[[], None] = lambda: None
+    history: History,
+    *,
+    dice: random.Random | None = None,
+    change: Callable[[], None] = lambda: None,
+    closing: bool = True,
 ) -> Played:
     """Play a history with the faults that it has, or with those that ``dice`` have.
 
-    ``change`` is called in the process of each run before it begins, as to break the product.
+    ``change`` is called in the process of each run before it begins, as to break the product. ``closing`` is whether
+    cluster.py runs twice when all is over.
     """
     faults: Rolled | Written = Rolled(dice) if dice else Written(history.faults)
     with tempfile.TemporaryDirectory(prefix="history-") as folder:
         player = _Player(history, faults=faults, folder=Path(folder), change=change)
-        player.play(dice)
+        player.play(dice, closing=closing)
         return Played(
             history=replace(history, faults=tuple(faults.happened)),
             broken=player.course.world.broken,
@@ -77,6 +85,12 @@ def play(
             outputs=player.outputs,
             exit_codes=player.exit_codes,
             obstacles=player.obstacles,
+            changes=player.course.world.changes,
+            files={
+                str(path.relative_to(folder)): path.read_text()
+                for path in Path(folder).glob("*/*")
+                if path.name != "inventory.py" and path.is_file()
+            },
         )
 
 
@@ -99,7 +113,7 @@ class _Player:
     def world(self) -> World:
         return self.course.world
 
-    def play(self, dice: random.Random | None) -> None:
+    def play(self, dice: random.Random | None, *, closing: bool) -> None:
         for step in self.history.steps:
             if isinstance(step, Event):
                 self._happens(step)
@@ -112,9 +126,14 @@ class _Player:
             self._run(step)
             if self.world.broken:
                 return
-        self._end()
+        if closing:
+            self._end()
 
     def _happens(self, event: Event) -> None:
+        if event.after:
+            now = replace(event, after=0)
+            self.course.later.append((self.world.now + event.after, lambda: self._happens(now)))
+            return
         world, machine = self.world, self.world.machines[event.machine]
         self.course.log.append(f"{world.now:8.1f} {event.machine} {event.what}")
         if event.what in _AWAY:
@@ -137,6 +156,15 @@ class _Player:
                 if world.has_quorum(cluster) and event.machine in cluster.nodes:
                     del cluster.nodes[event.machine]
                     world.write(cluster)
+        elif event.what.startswith(("upgraded to ", "recorded ")):
+            release = event.what.rpartition(" ")[2]
+            cluster = world.kubectl(machine)
+            if event.what.startswith("upgraded"):
+                cluster.objects["kubeadm-config"] |= {"kubernetesVersion": f"v{release}"}
+            else:
+                record = ClusterRecord(data=cluster.objects["kubeadm-deploys"])
+                cluster.objects["kubeadm-deploys"] = dict(record.with_releases({"containerd": release}).data)
+            world.write(cluster)
         else:
             raise AssertionError(f"nobody knows what {event.what} is")
 
@@ -159,6 +187,8 @@ class _Player:
                 )
             )
             self.runs += 1
+        if all(command.deploy != "reset.py" for command in commands):
+            self._take_up()
         before = len(self.world.changes)
         done = run_deploys(self.course, deploys, change=self.change)
         for deploy, each in zip(deploys, done, strict=True):
@@ -181,6 +211,11 @@ class _Player:
         self.world.now += 10
         self.world.settle()
         return done
+
+    def _take_up(self) -> None:
+        """A cluster that a reset has given up, and that still has its data, is one that the next run goes on with."""
+        for cluster in self.world.clusters.values():
+            cluster.given_up = cluster.given_up and not self.world.has_data(cluster)
 
     def _note(self, invariants: Sequence[Callable[[T], str]], what: T) -> None:
         for invariant in invariants:

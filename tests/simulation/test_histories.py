@@ -1,6 +1,5 @@
 """Random histories of operators, machines and faults under the real pyinfra; see docs/histories.md."""
 
-import os
 import subprocess
 import sys
 
@@ -8,6 +7,7 @@ import pytest
 
 from tests.fake_answers import ROOT
 from tests.simulation.history import Command, Fault, History, Host
+from tests.simulation.scenarios import ENVIRONMENT
 
 CHECKS = (
     "two_runs_share_nothing",
@@ -19,15 +19,13 @@ CHECKS = (
     "an_unknown_command_ends_everything",
 )
 
-_ENVIRONMENT = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": f"{ROOT / 'deploys'}:{ROOT}"}
-
 
 def run(module: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Run a module in a process of its own, which gevent patches."""
     return subprocess.run(
         [sys.executable, "-m", module, *arguments],
         cwd=ROOT,
-        env=_ENVIRONMENT,
+        env=ENVIRONMENT,
         input=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -66,7 +64,12 @@ FOUND = {
     "a run that lost its lock in a function of an operation ended with a traceback": History(
         hosts=(Host(name="cp-1", begins="member"), Host(name="worker-1", begins="member")),
         steps=((Command(deploy="remove_node.py", arguments=("--data=node=worker-1",)),),),
-        faults=(Fault(run=0, machine="cp-1", what="ClusterMembers", kind="suspend", nth=1),),
+        faults=(Fault(run=0, machine="cp-1", what="ClusterMembers", kind="suspend", nth=3),),
+    ),
+    "a cluster counted as gone whose control plane a reset had given up and not cleaned": History(
+        hosts=(Host(name="cp-1"), Host(name="worker-1")),
+        steps=((Command(deploy="cluster.py"),), (_RESET,)),
+        faults=(Fault(run=1, machine="cp-1", what="clean-machine", kind="fails"),),
     ),
 }
 """What the search has found, as short as it gets; each was broken once."""

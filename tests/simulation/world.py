@@ -44,12 +44,15 @@ class Failed(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A ``run`` (by its number in the history) has changed something on or through a machine."""
+    """A ``run`` (by its number in the history) has changed something on or through a machine, with these ``words`` as the
+    command's arguments.
+    """
 
     run: int
     machine: str
     what: str
     time: float
+    words: tuple[str, ...] = ()
 
 
 @dataclass(kw_only=True)
