@@ -52,21 +52,26 @@ def go_build(
         (Path(folder) / "go.sum").write_text((source / "go.sum").read_text() + sums)
         for name, version_of_it in (replace or {}).items():
             run("go", "mod", "edit", f"-replace={name}={name}@{version_of_it}", str(modfile))
-        replaced = {}
-        for number, (path, text) in enumerate((overlay or {}).items()):
-            instead_of = Path(folder) / f"{number}-{Path(path).name}"
-            instead_of.write_text(text)
-            replaced[str(source / path)] = str(instead_of)
-        overlaid = Path(folder) / "overlay.json"
-        overlaid.write_text(json.dumps({"Replace": replaced}))
+        if overlay:
+            # Go takes no other texts for files of the module cache, so that the whole module is copied.
+            source = _copied(source, Path(folder) / "source", texts=overlay)
         run(
             *(*BUILD, f"{STRIPPED} {ldflags}", f"-modfile={modfile}", "-mod=mod", f"-buildmode={buildmode}"),
-            f"-overlay={overlaid}",
             *("-tags", tags, "-o", f"{output}/"),
             *(f"./{package}" for package in packages),
             cwd=source,
             env={**ENVIRONMENT, "CGO_ENABLED": "1" if cgo else "0", **(env or {})},
         )
+
+
+def _copied(source: Path, target: Path, *, texts: Mapping[str, str]) -> Path:
+    shutil.copytree(source, target)
+    for path in (target, *target.rglob("*")):
+        path.chmod(path.stat().st_mode | 0o200)
+    for name, text in texts.items():
+        assert (target / name).is_file(), name
+        (target / name).write_text(text)
+    return target
 
 
 @cache
