@@ -232,7 +232,7 @@ AT_THE_END: tuple[Callable[[End], str], ...] = (converges, refuses_with_a_cure, 
 _CURES = re.compile(
     r"take (it|those of other clusters) out of|take another machine|make it reachable|remove_node\.py|reset\.py"
     r"|start (the|that) machine|restored from a backup|move (it|that file) away|mount its disk|set node_name|back it up"
-    r"|kubeadm init phase|systemctl status kubelet|Could not connect|correct its address|find out why with 'journalctl"
+    r"|kubeadm init phase|systemctl status kubelet|Could not connect|correct its address|check the inventory's addresses|find out why with 'journalctl"
 )
 
 
