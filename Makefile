@@ -65,6 +65,7 @@ newer-releases: .venv/ready
 clean: .venv/ready
 	$(PYTHON) -m tests.lab.hosts down --all
 	$(PYTHON) -m tests.lab.daemon stop
+	$(PYTHON) -m tests.lab.inotify
 	rm -f $(CLUSTER).kubeconfig
 
 clean-cache:

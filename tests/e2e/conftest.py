@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import pytest
 
 from tests.e2e import machine, stopwatch, turns
 from tests.e2e.room import places, room
-from tests.lab import hosts, layout
+from tests.lab import hosts, inotify, layout
 from tests.lab.docker import docker
 
 ROOT = Path(__file__).parents[2]
@@ -277,12 +277,18 @@ def lab(testrun_uid: str) -> Iterator[None]:
                 lock.flush()
             fcntl.flock(lock, fcntl.LOCK_SH)
         yield
+        # The last process of a run is the one that finds nobody else.
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            inotify.put_back()
 
 
 def _begin() -> None:
     lab_command("tests.lab.daemon", "start")
     lab_command("tests.lab.mirror", "build", "--kubernetes", turns.VERSION)
     lab_command("tests.lab.mirror", "serve")
+    inotify.raised()
     for leftover in {host.cluster for host in hosts.list_hosts() if host.cluster.startswith(f"{PREFIX}-")}:
         hosts.down(cluster=leftover)
 

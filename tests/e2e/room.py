@@ -1,7 +1,6 @@
 """Room for clusters on one machine, shared by all pytest processes.
 
-What runs out are inotify instances (root has 128 on most machines, and `hosts up` warns when they become few), and
-processors: two are busy with three control planes, beside which a virtual machine took 25 minutes instead of three.
+What runs out are inotify instances, where the tests could not raise their limit (tests/lab/inotify.py), and processors.
 """
 
 import fcntl
@@ -16,8 +15,8 @@ from tests.lab import layout
 from tests.lab.host import INOTIFY_INSTANCES
 
 _LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
-_PER_PROCESSOR = 3.5
-"""Places for which a processor is fast enough: three control planes and a worker take two processors."""
+_PER_PROCESSOR = 6
+"""Places for which a processor is fast enough: most of the time hosts wait, for reboots, pulls and each other."""
 
 
 def places(*, control_planes: int, workers: int) -> int:
