@@ -1,77 +1,84 @@
-"""A kubeadm cluster from the inventory's groups control_plane and workers.
+"""Create or update a kubeadm cluster from the inventory groups control_plane and workers.
 
 Usage: pyinfra INVENTORY deploys/cluster.py [--data OPTION=VALUE ...]
-The options are the fields of kubeadm_deploys.ClusterOptions; README.md lists them.
+The options are the fields of kubeadm_deploys.ClusterOptions; docs/options.md lists them.
 """
 
 from pyinfra import host, inventory
 
 from kubeadm_deploys import (
+    acquire_run_lock,
     barrier,
-    check_machines,
     configure_bridged_traffic,
-    configure_resolver,
+    configure_kubelet_dns,
+    configure_load_balancer_pool,
+    configure_proxies,
     create_control_plane,
     delete_join_credentials,
     disable_swap,
     fetch_kubeconfig,
     find_cluster,
     follow_cluster,
+    host_data,
+    install_api_endpoint,
     install_cloud_controller,
     install_cni,
     install_container_runtime,
     install_kube_packages,
     join_nodes,
-    offer_load_balancer_addresses,
-    place_nodes,
+    label_nodes,
+    options_from_data,
+    place_from_data,
     read_machines,
     record_releases,
-    remove_local_proxy,
+    remove_other_api_endpoints,
+    report_on_failure,
     resolve_api_endpoint,
-    run_local_proxy,
+    run_preflight,
     start_pulling_images,
-    wait_for_provisioning,
+    summarize_run,
+    topology_from_inventory,
+    wait_for_cloud_init,
     wait_until_ready,
 )
-from kubeadm_deploys.entry import host_data, options_from_data, topology_from_inventory
-from kubeadm_deploys.hetzner.cloud import cloud_from_data
-from kubeadm_deploys.locking import one_run_at_a_time
-from kubeadm_deploys.reporting import report_failure
 
 options = options_from_data(host_data(host))
 topology = topology_from_inventory(inventory, options=options)
-cloud = cloud_from_data(host_data(host), options=options)
+place = place_from_data(host_data(host), options=options)
 
-report_failure(options=options, topology=topology)
-one_run_at_a_time(topology=topology)
+report_on_failure(options=options, topology=topology)
+acquire_run_lock(topology=topology)
 read_machines(options=options, topology=topology)
-check_machines(options=options, topology=topology)
+run_preflight(options=options, topology=topology)
 options = follow_cluster(options=options, topology=topology)
 
 # Every node, in parallel.
-wait_for_provisioning(options=options, node=topology.node(host.name))
+wait_for_cloud_init(options=options, node=topology.node(host.name))
+configure_proxies(options=options, topology=topology)
 configure_bridged_traffic()
 disable_swap(options=options)
 install_container_runtime(options=options)
 start_pulling_images(options=options, topology=topology)
 install_kube_packages(options=options)
-configure_resolver(options=options)
-run_local_proxy(options=options, topology=topology)
+configure_kubelet_dns(options=options)
+install_api_endpoint(options=options, topology=topology)
 
 # The control plane, then everything that needs its API.
 find_cluster(topology=topology)
 resolve_api_endpoint(options=options, topology=topology)
-remove_local_proxy(options=options, topology=topology)
+remove_other_api_endpoints(options=options, topology=topology)
 create_control_plane(options=options, topology=topology)
 install_cni(options=options, topology=topology)
 record_releases(options=options, topology=topology)
-install_cloud_controller(options=options, topology=topology, cloud=cloud)
+install_cloud_controller(options=options, topology=topology, place=place)
 barrier(name="The API server answers")
 join_nodes(options=options, topology=topology)
 barrier(name="Every node has joined")
 delete_join_credentials(topology=topology)
-place_nodes(topology=topology)
+label_nodes(topology=topology)
 
 wait_until_ready(options=options, topology=topology)
-offer_load_balancer_addresses(options=options, topology=topology)
+configure_load_balancer_pool(options=options, topology=topology)
 fetch_kubeconfig(options=options, topology=topology)
+
+summarize_run(next_step=f"kubectl --kubeconfig {options.kubeconfig_path} get nodes")

@@ -1,16 +1,20 @@
-"""Whether the inventory's machines can become the cluster, or are it: every finding on every machine, with its cure.
+"""Check whether the inventory's machines can become the cluster, or are it; print every finding with its fix.
 
 Usage: pyinfra -y INVENTORY deploys/preflight.py [--data OPTION=VALUE ...]
-It changes nothing, and exits with 1 when cluster.py would refuse to begin, which makes the same checks first.
+It changes nothing. It exits with 1 if cluster.py, which runs the same checks first, would refuse to start.
 """
 
 from pyinfra import host, inventory
 
-from kubeadm_deploys import check_machines
-from kubeadm_deploys.connections import guard_connections
-from kubeadm_deploys.entry import host_data, options_from_data, topology_from_inventory
+from kubeadm_deploys import (
+    guard_connections,
+    host_data,
+    options_from_data,
+    run_preflight,
+    topology_from_inventory,
+)
 
 options = options_from_data(host_data(host))
 topology = topology_from_inventory(inventory, options=options)
 guard_connections(host.state)
-check_machines(options=options, topology=topology)
+run_preflight(options=options, topology=topology)

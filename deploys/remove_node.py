@@ -1,24 +1,31 @@
-"""A node leaves the cluster: drained, taken out of etcd, deleted, and its machine as before the cluster.
+"""Remove a node from the cluster: drain it, remove its etcd member, delete it, and clean its machine.
 
 Usage: pyinfra -y INVENTORY deploys/remove_node.py --data node=NAME [--data drain_timeout=300] [--data force=true]
        pyinfra -y INVENTORY deploys/remove_node.py --limit HOST
-With force=true also a node whose machine is lost. Afterwards take the machine out of the inventory, or cluster.py joins
-it again.
+With force=true it also removes a node whose machine is lost. Afterwards remove the machine from the
+inventory, or cluster.py joins it again.
 """
 
 from pyinfra import host, inventory
 
-from kubeadm_deploys.entry import flag, host_data, options_from_data, seconds, topology_from_inventory
-from kubeadm_deploys.locking import one_run_at_a_time
-from kubeadm_deploys.removal import remove_node
-from kubeadm_deploys.reporting import report_failure
+from kubeadm_deploys import (
+    acquire_run_lock,
+    flag,
+    host_data,
+    options_from_data,
+    remove_node,
+    report_on_failure,
+    seconds,
+    summarize_run,
+    topology_from_inventory,
+)
 
 data = host_data(host)
 options = options_from_data(data, also=("node", "force", "drain_timeout"))
 topology = topology_from_inventory(inventory, options=options)
 force = flag("force", data.get("force", False))
-report_failure(options=options, topology=topology)
-one_run_at_a_time(topology=topology, repairs_quorum=force)
+report_on_failure(options=options, topology=topology)
+acquire_run_lock(topology=topology, repairs_quorum=force)
 remove_node(
     options=options,
     topology=topology,
@@ -26,3 +33,5 @@ remove_node(
     force=force,
     drain_timeout=seconds("drain_timeout", data.get("drain_timeout", 300)),
 )
+
+summarize_run(next_step="remove the machine from the inventory, or the next run of cluster.py joins it again")

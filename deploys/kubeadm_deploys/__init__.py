@@ -1,78 +1,101 @@
 """pyinfra deploys for kubeadm clusters.
 
-Layers, from the edge to the middle; each uses only those below it:
-
-- ``deploys/*.py`` of the project: entry scripts that read pyinfra's inventory and data (``entry``), let one run at a time
-  be at work on a cluster (``locking``), put limits to what machines are asked (``connections``), and help after a failure
-  (``reporting``);
-- the sections, one module each, named after the guide's: ``bridged_traffic``, ``container_runtime``,
-  ``kube_packages``, ``swap``, ``control_plane``, ``joining``, ``cni``; beside them ``preflight``, ``cluster_settings``,
-  ``provisioning``, ``resolver``, ``api_endpoint`` with the ``endpoints``, ``images``, ``placement``, ``readiness`` and ``load_balancers``. Each can be
-  used alone;
-- ``cluster``: what a run knows of its cluster: who leads, who belongs to it, with what others join;
-- ``operations``: what changes machines; ``facts``: what is there; several are read in one command (``machine_readings``
-  has those of all sections), and ``run_parts`` keeps what belongs to one run; ``scripts``: what runs on machines;
-- pure functions and values: ``options``, ``nodes``, ``marks``, ``cluster_record``, ``artifacts``, ``kubeadm_documents``,
-  ``hosts_file``, ``apt_key``, ``run_lock`` with ``lock_messages``, ``failure_report``, ``redaction``, ``text``, ``quorum``, ``election``, ``kubeadm_steps``; ``membership``,
-  ``machine_checks``, ``cluster_checks``, ``foreign_checks`` and ``live_options``, which make ``findings``; beside them
-  ``kubeconfig_file`` and ``local_files``, which read and write the operator's own files;
-- ``verification``: suites that check a cluster by looking at it, independent of all above.
+The folders are layers; each imports only those below it (see docs/architecture.md). Each module of
+``sections`` implements one section of the guides "Installing kubeadm" and "Creating a cluster with kubeadm",
+and can be used alone.
 """
 
-from kubeadm_deploys.api_endpoint import resolve_api_endpoint
-from kubeadm_deploys.bridged_traffic import configure_bridged_traffic
-from kubeadm_deploys.cluster_settings import follow_cluster, record_releases
-from kubeadm_deploys.cni import install_cni
-from kubeadm_deploys.container_runtime import install_container_runtime
-from kubeadm_deploys.control_plane import create_control_plane, find_cluster
-from kubeadm_deploys.endpoints.local_proxy import remove_local_proxy, run_local_proxy
-from kubeadm_deploys.errors import InputError
-from kubeadm_deploys.hetzner.cloud import HetznerCloud
-from kubeadm_deploys.hetzner.cloud_controller import install_cloud_controller
-from kubeadm_deploys.images import start_pulling_images
-from kubeadm_deploys.joining import delete_join_credentials, join_nodes
-from kubeadm_deploys.kube_packages import install_kube_packages
-from kubeadm_deploys.load_balancers import offer_load_balancer_addresses
-from kubeadm_deploys.machine_readings import read_machines
-from kubeadm_deploys.nodes import Node, Topology
+from kubeadm_deploys.clouds import install_cloud_controller, place_from_data
+from kubeadm_deploys.cni import configure_load_balancer_pool, install_cni
+from kubeadm_deploys.documents.backup_encryption import Protection
+from kubeadm_deploys.inventory.data import (
+    flag,
+    host_data,
+    number,
+    options_from_data,
+    seconds,
+    topology_from_inventory,
+)
+from kubeadm_deploys.lifecycle.backup import back_up, check_backup
+from kubeadm_deploys.lifecycle.removal import remove_node
+from kubeadm_deploys.lifecycle.reset import refuse_unconfirmed, reset_machine
+from kubeadm_deploys.lifecycle.status import report_status
+from kubeadm_deploys.model.errors import InputError
+from kubeadm_deploys.model.nodes import Node, Topology
+from kubeadm_deploys.model.options import ClusterOptions
 from kubeadm_deploys.operations.barrier import barrier
-from kubeadm_deploys.options import ClusterOptions
-from kubeadm_deploys.placement import place_nodes
-from kubeadm_deploys.preflight import check_machines
-from kubeadm_deploys.provisioning import wait_for_provisioning
-from kubeadm_deploys.readiness import fetch_kubeconfig, wait_until_ready
-from kubeadm_deploys.resolver import configure_resolver
-from kubeadm_deploys.swap import disable_swap
+from kubeadm_deploys.preflight.check import run_preflight
+from kubeadm_deploys.preflight.machine_readings import read_machines
+from kubeadm_deploys.remote.connections import guard_connections
+from kubeadm_deploys.run.locking import acquire_run_lock
+from kubeadm_deploys.run.reporting import report_on_failure
+from kubeadm_deploys.run.summary import summarize_run
+from kubeadm_deploys.sections.api_endpoint import (
+    install_api_endpoint,
+    remove_other_api_endpoints,
+    resolve_api_endpoint,
+)
+from kubeadm_deploys.sections.bridged_traffic import configure_bridged_traffic
+from kubeadm_deploys.sections.cloud_init import wait_for_cloud_init
+from kubeadm_deploys.sections.cluster_options import follow_cluster, record_releases
+from kubeadm_deploys.sections.container_runtime import install_container_runtime
+from kubeadm_deploys.sections.control_plane import create_control_plane, find_cluster
+from kubeadm_deploys.sections.images import start_pulling_images
+from kubeadm_deploys.sections.joining import delete_join_credentials, join_nodes
+from kubeadm_deploys.sections.kube_packages import install_kube_packages
+from kubeadm_deploys.sections.kubelet_dns import configure_kubelet_dns
+from kubeadm_deploys.sections.machine_proxies import configure_proxies
+from kubeadm_deploys.sections.node_labels import label_nodes
+from kubeadm_deploys.sections.readiness import fetch_kubeconfig, wait_until_ready
+from kubeadm_deploys.sections.swap import disable_swap
 
 __all__ = [
     "ClusterOptions",
-    "HetznerCloud",
     "InputError",
     "Node",
+    "Protection",
     "Topology",
+    "acquire_run_lock",
+    "back_up",
     "barrier",
-    "check_machines",
+    "check_backup",
     "configure_bridged_traffic",
-    "configure_resolver",
+    "configure_kubelet_dns",
+    "configure_load_balancer_pool",
+    "configure_proxies",
     "create_control_plane",
     "delete_join_credentials",
     "disable_swap",
     "fetch_kubeconfig",
     "find_cluster",
+    "flag",
     "follow_cluster",
+    "guard_connections",
+    "host_data",
+    "install_api_endpoint",
     "install_cloud_controller",
     "install_cni",
     "install_container_runtime",
     "install_kube_packages",
     "join_nodes",
-    "offer_load_balancer_addresses",
-    "place_nodes",
+    "label_nodes",
+    "number",
+    "options_from_data",
+    "place_from_data",
     "read_machines",
     "record_releases",
-    "remove_local_proxy",
+    "refuse_unconfirmed",
+    "remove_node",
+    "remove_other_api_endpoints",
+    "report_on_failure",
+    "report_status",
+    "reset_machine",
     "resolve_api_endpoint",
-    "run_local_proxy",
+    "run_preflight",
+    "seconds",
     "start_pulling_images",
-    "wait_for_provisioning",
+    "summarize_run",
+    "topology_from_inventory",
+    "wait_for_cloud_init",
     "wait_until_ready",
 ]

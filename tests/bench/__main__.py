@@ -1,9 +1,9 @@
-"""How long the product takes, beside the fastest shell script that makes the same cluster.
+"""Measure how long the product takes, compared with the fastest shell script that creates the same cluster.
 
 python -m tests.bench [--sizes 1+1 1+3 3+3] [--only product|script] [--json FILE]
 
-The script makes one control plane only. Of several control planes each join stands beside what `kubeadm join` itself
-took of it.
+The script creates only one control plane. For several control planes, the duration of each join is compared
+with that of `kubeadm join` itself.
 """
 
 import argparse
@@ -26,13 +26,13 @@ from tests.lab.mirror import tree
 
 
 def main() -> int:
-    """Command line; the exit code says whether everything could be measured, not whether the goals are met."""
-    # Hosts are removed by the same path, whoever ends the benchmark.
+    """Run the command line; return 0 if everything was measured, also if goals are missed."""
+    # SIGTERM, like Ctrl-C, must remove the hosts.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments = _parser().parse_args()
     try:
         with _alone():
-            # A benchmark that was killed leaves hosts behind.
+            # A killed benchmark leaves hosts behind.
             remove_hosts()
             machine = this_machine()
             print(f"machine: {machine}", flush=True)
@@ -45,14 +45,16 @@ def main() -> int:
                 print(note, flush=True)
             read_mirror()
             sizes = [
-                measure(size=each, product=arguments.only != "script", script=arguments.only != "product")
-                for each in chosen
+                measure(
+                    size=chosen_size, product=arguments.only != "script", script=arguments.only != "product"
+                )
+                for chosen_size in chosen
             ]
     except (BenchError, LabError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped, and the benchmark's hosts removed", file=sys.stderr)
+        print("interrupted; the benchmark's hosts are removed", file=sys.stderr)
         return 130
     if arguments.json:
         arguments.json.write_text(as_json(machine=machine, sizes=sizes) + "\n")
@@ -62,18 +64,18 @@ def main() -> int:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Two benchmarks would measure, and remove, each other's hosts."""
+    """Lock out other benchmarks, which would measure and remove the same hosts."""
     layout.cache_folder().mkdir(parents=True, exist_ok=True)
     with (layout.cache_folder() / "bench.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BenchError("another benchmark runs on this machine: wait for its end") from None
+            raise BenchError("another benchmark runs on this machine: wait for it to finish") from None
         yield
 
 
 def read_mirror() -> None:
-    """Have the mirror's files in the machine's memory, so that the first rival does not pay for the disk."""
+    """Read the mirror's files into the page cache, so that the first rival does not wait for the disk."""
     served = tree.current()
     for path in served.rglob("*") if served else ():
         if path.is_file():
@@ -81,11 +83,11 @@ def read_mirror() -> None:
 
 
 def size(text: str) -> Size:
-    """A size like 1+3."""
+    """Parse a size such as 1+3."""
     match = re.fullmatch(r"([1-9]\d*)\+([1-9]\d*)", text)
     if not match:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a size: write CONTROL_PLANES+WORKERS, at least one of each"
+            f"{text!r} is not a size: use CONTROL_PLANES+WORKERS, at least one of each"
         )
     return Size(control_planes=int(match[1]), workers=int(match[2]))
 
@@ -101,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"default: {' '.join(map(str, sorted(DEFAULT)))}",
     )
     parser.add_argument("--only", choices=("product", "script"), help="measure one rival")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there as well")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all results to this file")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""What a cluster is like in the end: right, and the same for both rivals."""
+"""The final state of a cluster, which must be complete and the same for both rivals."""
 
 import json
 import time
@@ -12,11 +12,11 @@ from tests.lab.docker import docker
 from tests.lab.hosts import Host
 
 _SETTLING = 60
-"""Seconds that pods may still take to become Ready after a rival has said that it is done."""
+"""Seconds for pods to become Ready after a rival has finished."""
 
 _KUBECTL = ("kubectl", "--kubeconfig=/etc/kubernetes/admin.conf")
 
-# One line a fact, the same on every right node.
+# One line per fact; the output is the same on all correct nodes.
 _NODE_SCRIPT = r"""
 kubelet --version; kubeadm version --output short; containerd --version; runc --version | head -n 1
 /opt/cni/bin/bridge 2>&1 | head -n 1
@@ -30,32 +30,30 @@ grep -E 'cgroupDriver|failSwapOn|clusterD|serializeImagePulls' /var/lib/kubelet/
 
 @dataclass(frozen=True)
 class FinalState:
-    """What must be the same, without the names and addresses that differ between two clusters."""
+    """The state that must be the same for both rivals, without names and addresses."""
 
     nodes: Counter[str]
     """Each node's programs, packages and settings, as `_NODE_SCRIPT` prints them."""
     pods: Counter[str]
-    """Images of kube-system's pods."""
+    """Images of the pods in kube-system."""
     network: str
-    """Calico's pools and the MTU of pods."""
+    """Calico's pools and the pod MTU."""
 
 
 def settled(hosts: list[Host], *, kubeconfig: Path) -> tuple[FinalState, float]:
-    """Check that the cluster is right, and say what it is like and how long its pods still took to be Ready.
+    """Wait until the cluster is complete; return its state and the seconds until its pods were Ready.
 
     Raises:
-        BenchError: something is missing.
+        BenchError: the cluster is not complete in time.
     """
     started = time.monotonic()
     while problems := [*_nodes_problems(hosts), *_pods_problems(hosts)]:
         if time.monotonic() - started > _SETTLING:
-            raise BenchError(
-                f"the cluster is not right {_SETTLING} s after its making: {'; '.join(problems)}"
-            )
+            raise BenchError(f"the cluster is not complete after {_SETTLING} s: {'; '.join(problems)}")
         time.sleep(0.2)
     seconds = time.monotonic() - started
     if kubeconfig.stat().st_mode & 0o777 != 0o600 or hosts[0].address not in kubeconfig.read_text():
-        raise BenchError(f"{kubeconfig} is not private or does not name {hosts[0].address}")
+        raise BenchError(f"{kubeconfig} does not have mode 0600 or does not contain {hosts[0].address}")
     return _state(hosts), seconds
 
 
@@ -77,14 +75,14 @@ def _nodes_problems(hosts: list[Host]) -> list[str]:
 
 
 def _pods_problems(hosts: list[Host]) -> list[str]:
-    # A pod that was moved to another node goes on terminating for a while.
+    # A pod that is moved to another node keeps terminating for a while.
     pods = [pod for pod in _get(hosts, "pods") if "deletionTimestamp" not in pod["metadata"]]
     problems = [f"pod {pod['metadata']['name']} is not Ready" for pod in pods if not _is_ready(pod)]
-    dns = {
+    dns_nodes = {
         pod["spec"].get("nodeName") for pod in pods if pod["metadata"]["labels"].get("k8s-app") == "kube-dns"
     }
-    if len(dns) < min(2, len(hosts)):
-        problems.append("the DNS pods are all on one node")
+    if len(dns_nodes) < min(2, len(hosts)):
+        problems.append("all DNS pods are on one node")
     return problems
 
 

@@ -1,4 +1,4 @@
-"""The goals, and whether figures meet them."""
+"""The goals, and whether the results meet them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ COLD_RATIO = 1.25
 SECOND_RUN_SECONDS = 10
 SECOND_RUN_COMMANDS = 5
 GROWTH = 1.25
-"""How much longer four hosts may take than two, while the machine has cores for them: "close to flat"."""
+"""How much longer four hosts may take than two if the machine has enough cores: "close to flat"."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """One goal with what was measured."""
+    """One goal, with its measured value."""
 
     text: str
     measured: str
@@ -23,7 +23,7 @@ class Goal:
 
 
 def goals(sizes: Sequence[Figures]) -> Iterator[Goal]:
-    """Every goal that the measured sizes say something about."""
+    """Yield all goals that apply to the measured sizes."""
     for figures in sizes:
         if figures.ratio:
             yield Goal(
@@ -41,11 +41,11 @@ def goals(sizes: Sequence[Figures]) -> Iterator[Goal]:
         if figures.product:
             commands = max(host.commands for host in figures.product.second.hosts.values())
             yield Goal(
-                text=f"{figures.size}: second run with at most {SECOND_RUN_COMMANDS} remote commands a host",
+                text=f"{figures.size}: second run at most {SECOND_RUN_COMMANDS} remote commands per host",
                 measured=str(commands),
                 met=commands <= SECOND_RUN_COMMANDS,
             )
-    # Control planes join one after the other: only workers can come at no cost.
+    # Control planes join one after the other, so only workers can be added without taking longer.
     if growing := [figures for figures in sizes if figures.size.has_one_control_plane]:
         yield from _growth_goals(growing[0], growing[-1])
 

@@ -1,4 +1,4 @@
-"""The machine that is measured, and what else it is doing."""
+"""The machine that is measured, and its other load."""
 
 import os
 import platform
@@ -10,16 +10,16 @@ from tests.lab import hosts
 
 @dataclass(frozen=True)
 class Machine:
-    """What figures depend on."""
+    """The properties of a machine that influence the results."""
 
     cores: int
     processor: str
     memory_gib: float
     kernel: str
     load: float
-    """Processes that want to run, averaged over the last minute, before the benchmark starts."""
+    """Load average of the last minute before the benchmark starts."""
     other_hosts: int
-    """Docker hosts that run beside those of the benchmark."""
+    """Running docker hosts that do not belong to the benchmark."""
 
     def __str__(self) -> str:
         return (
@@ -29,12 +29,12 @@ class Machine:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether its seconds mean something; otherwise only the ratios of one run do."""
+        """Whether seconds can be compared between runs; if not, only ratios within a run can."""
         return self.load < 1 and not self.other_hosts
 
 
 def this_machine() -> Machine:
-    """The machine that this runs on; with DOCKER_HOST the docker hosts would be elsewhere."""
+    """Return the local machine; with DOCKER_HOST the docker hosts run elsewhere."""
     return Machine(
         cores=os.cpu_count() or 0,
         processor=processor(Path("/proc/cpuinfo").read_text()),
@@ -46,6 +46,6 @@ def this_machine() -> Machine:
 
 
 def processor(cpuinfo: str) -> str:
-    """The first processor's name from /proc/cpuinfo; some architectures have none there."""
+    """Return the first processor's name in /proc/cpuinfo, or the architecture if it has none."""
     names = (line.partition(":")[2].strip() for line in cpuinfo.splitlines() if line.startswith("model name"))
     return next(names, platform.machine())

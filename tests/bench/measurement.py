@@ -1,4 +1,4 @@
-"""Both rivals, each on docker hosts of its own that are made for it and removed after it."""
+"""Measure both rivals, each on new docker hosts that are removed afterwards."""
 
 import tempfile
 from collections.abc import Iterator
@@ -21,19 +21,19 @@ SCRIPT_CLUSTER = "bench-script"
 
 @dataclass(frozen=True)
 class ProductFigures:
-    """What the product took for one size of cluster."""
+    """The results of the product for one size of cluster."""
 
     cold: ProductRun
     settling: float
-    """Seconds after the end of the cold run until every pod was Ready."""
+    """Seconds from the end of the cold run until all pods were Ready."""
     second: ProductRun
     growth: ProductRun | None
-    """The same command after one more worker was added to the inventory; with one control plane only."""
+    """The same command after a worker was added to the inventory; only with one control plane."""
 
 
 @dataclass(frozen=True)
 class ScriptFigures:
-    """What the script took for one size of cluster."""
+    """The results of the script for one size of cluster."""
 
     cold: RivalRun
     settling: float
@@ -41,7 +41,7 @@ class ScriptFigures:
 
 @dataclass(frozen=True)
 class Figures:
-    """Everything about one size of cluster; a rival that was left out, or cannot make it, has none."""
+    """All results for one size of cluster; None for a rival that was not measured or does not support it."""
 
     size: Size
     product: ProductFigures | None
@@ -49,7 +49,7 @@ class Figures:
 
     @property
     def ratio(self) -> float | None:
-        """Product to script, cold."""
+        """Ratio of the product's to the script's seconds, cold."""
         return self.product.cold.seconds / self.script.cold.seconds if self.product and self.script else None
 
 
@@ -57,7 +57,7 @@ def measure(*, size: Size, product: bool, script: bool) -> Figures:
     """Measure one size of cluster.
 
     Raises:
-        BenchError: a rival failed, or the two clusters are not alike.
+        BenchError: a rival failed, or the two clusters differ.
     """
     script_figures = product_figures = None
     states = []
@@ -69,14 +69,14 @@ def measure(*, size: Size, product: bool, script: bool) -> Figures:
             product_figures, state = _measure_product(size=size, folder=Path(name))
             states.append(state)
     if len(states) == 2 and states[0] != states[1]:
-        raise BenchError(f"the clusters are not alike\nscript:  {states[0]}\nproduct: {states[1]}")
+        raise BenchError(f"the clusters differ\nscript:  {states[0]}\nproduct: {states[1]}")
     return Figures(size=size, product=product_figures, script=script_figures)
 
 
 def _measure_script(*, size: Size, folder: Path) -> tuple[ScriptFigures, FinalState]:
     kubeconfig = folder / "script.kubeconfig"
     with _fresh_hosts(cluster=SCRIPT_CLUSTER, size=size) as nodes:
-        _say(f"{size}: script")
+        _print_start(f"{size}: script")
         cold = run_rival(hosts=nodes, kubeconfig=kubeconfig, folder=folder)
         state, settling = settled(nodes, kubeconfig=kubeconfig)
     return ScriptFigures(cold=cold, settling=settling), state
@@ -87,14 +87,14 @@ def _measure_product(*, size: Size, folder: Path) -> tuple[ProductFigures, Final
     run = partial(run_product, kubeconfig=kubeconfig, folder=folder)
     growth = None
     with _fresh_hosts(cluster=PRODUCT_CLUSTER, size=size) as nodes:
-        _say(f"{size}: product, cold")
+        _print_start(f"{size}: product, cold")
         cold = run(hosts=nodes, joining=len(nodes) - 1)
         state, settling = settled(nodes, kubeconfig=kubeconfig)
-        _say(f"{size}: product, second run")
+        _print_start(f"{size}: product, second run")
         second = run(hosts=nodes, joining=0)
         if size.has_one_control_plane:
             more_nodes = hosts.up(cluster=PRODUCT_CLUSTER, workers=size.workers + 1)
-            _say(f"{size}: product, one more worker")
+            _print_start(f"{size}: product, one more worker")
             growth = run(hosts=more_nodes, joining=1)
             settled(more_nodes, kubeconfig=kubeconfig)
     figures = ProductFigures(cold=cold, settling=settling, second=require_no_change(second), growth=growth)
@@ -102,7 +102,7 @@ def _measure_product(*, size: Size, folder: Path) -> tuple[ProductFigures, Final
 
 
 def remove_hosts() -> None:
-    """Remove all docker hosts that belong to the benchmark."""
+    """Remove all docker hosts of the benchmark."""
     for cluster in (PRODUCT_CLUSTER, SCRIPT_CLUSTER):
         hosts.down(cluster=cluster)
 
@@ -115,5 +115,5 @@ def _fresh_hosts(*, cluster: str, size: Size) -> Iterator[list[Host]]:
         hosts.down(cluster=cluster)
 
 
-def _say(what: str) -> None:
+def _print_start(what: str) -> None:
     print(f"measuring {what}", flush=True)

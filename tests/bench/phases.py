@@ -1,4 +1,4 @@
-"""pyinfra's own output, cut into phases."""
+"""pyinfra's output, divided into phases."""
 
 import itertools
 import re
@@ -7,26 +7,26 @@ from collections.abc import Iterable, Iterator
 from tests.bench.processes import Finished, Line
 
 READ = "start, connect, read"
-"""The phase before the first operation: Python, the inventory, connections, one fact a section."""
+"""The phase before the first operation: Python, the inventory, connections, one fact per section."""
 
 END = "end of pyinfra"
 
-# Operations of a deploy are called "<deploy> | <operation>"; barriers are outside of all deploys.
+# Operations of a deploy are named "<deploy> | <operation>"; barriers are outside all deploys.
 _OPERATION = re.compile(r"-->\s+Starting operation: (?P<name>.+)")
 _RESULTS = "--> Results:"
 
 
 def operation_starts(lines: Iterable[Line]) -> Iterator[tuple[float, str]]:
-    """When which operation began."""
+    """Yield the start time and name of each operation."""
     for line in lines:
         if match := _OPERATION.match(line.text):
             yield line.seconds, match["name"].strip()
 
 
 def seconds_by_phase(run: Finished) -> dict[str, float]:
-    """How long each phase took, in order: its deploy's name, and what is before and after all deploys.
+    """Return the seconds of each phase in order: one per deploy, and those before and after all deploys.
 
-    The time that a barrier takes belongs to the deploy before it.
+    The time of a barrier counts for the deploy before it.
     """
     cuts = [(0.0, READ)]
     for seconds, name in operation_starts(run.lines):

@@ -1,4 +1,4 @@
-"""Running a rival: its lines with the seconds at which they came, and its end whatever happens."""
+"""Run a rival: timestamp its output, and make sure that it ends."""
 
 import os
 import signal
@@ -12,16 +12,16 @@ from threading import Timer
 ROOT = Path(__file__).parents[2]
 
 _LIMIT = 900
-"""Seconds after which a run counts as hung; the slowest wait of the product ends after 300."""
+"""Seconds after which a run counts as hung; the product's longest wait is 300."""
 
 
 class BenchError(Exception):
-    """What made a measurement worthless, for people."""
+    """The measurement failed; the message is for the user."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of output and when it came, in seconds from the start."""
+    """One line of output, with its time in seconds from the start."""
 
     seconds: float
     text: str
@@ -29,17 +29,17 @@ class Line:
 
 @dataclass(frozen=True)
 class Finished:
-    """A process that succeeded: how long it took, and the lines of its standard error output."""
+    """A process that succeeded, with its duration and the lines of its stderr."""
 
     seconds: float
     lines: tuple[Line, ...]
 
 
 def run_timed(command: Sequence[str], *, environment: Mapping[str, str], stdout: Path) -> Finished:
-    """Run a command in the checkout's folder and stamp the lines of its standard error output.
+    """Run a command in the checkout's folder and timestamp the lines of its stderr.
 
     Raises:
-        BenchError: it failed or hung; its last lines are in the message.
+        BenchError: it failed or hung; the message contains its last lines.
     """
     started = time.monotonic()
     with stdout.open("w") as output:
@@ -52,7 +52,7 @@ def run_timed(command: Sequence[str], *, environment: Mapping[str, str], stdout:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            # A group of its own, so that the docker clients that it started end with it.
+            # In its own process group, so that its docker clients end with it.
             start_new_session=True,
         )
     watchdog = Timer(_LIMIT, _end, (process,))
@@ -68,7 +68,7 @@ def run_timed(command: Sequence[str], *, environment: Mapping[str, str], stdout:
     if process.returncode != 0:
         last = "\n".join(line.text for line in lines[-30:])
         raise BenchError(
-            f"{' '.join(command[:4])} ended with {process.returncode} after {seconds:.0f} s:\n{last}"
+            f"{' '.join(command[:4])} exited with code {process.returncode} after {seconds:.0f} s:\n{last}"
         )
     return Finished(seconds=seconds, lines=lines)
 

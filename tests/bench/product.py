@@ -1,4 +1,4 @@
-"""The product: the user's own command, measured from outside."""
+"""The product: the user's command, measured from outside."""
 
 import json
 import re
@@ -15,12 +15,12 @@ from tests.lab.hosts import Host
 
 @dataclass(frozen=True)
 class Command:
-    """One remote command, as the recorder writes it down."""
+    """One remote command, as the recorder logs it."""
 
     operation: str
     host: str
     asker: str
-    """The host whose part of the operation it belongs to; often the same."""
+    """The host for whose part of the operation the command runs; usually the same."""
     command: str
     started: float
     """In seconds since pyinfra was loaded."""
@@ -30,18 +30,18 @@ class Command:
 
     @property
     def ended(self) -> float:
-        """On the clock of `started`."""
+        """In seconds since pyinfra was loaded."""
         return self.started + self.seconds
 
     @property
     def is_kubeadm_join(self) -> bool:
-        """Whether it is kubeadm's own part of a join."""
+        """Whether it runs `kubeadm join`."""
         return re.search(r" run-kubeadm \S+ join( |$)", self.command) is not None
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """What a run asked of one host."""
+    """The remote commands of one host in a run."""
 
     commands: int
     bytes: int
@@ -50,7 +50,7 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Operation:
-    """What an operation cost the host that it cost most: its remote commands and their seconds."""
+    """An operation, with its remote commands and their seconds on the host where these are highest."""
 
     name: str
     commands: int
@@ -59,17 +59,16 @@ class Operation:
 
 @dataclass(frozen=True)
 class Join:
-    """How a node became a member."""
+    """The join of a node."""
 
     host: str
     started: float
-    """When its first command began, in seconds since pyinfra was loaded. A control plane gives none before it is its
-    turn."""
+    """Start of its first command, in seconds since pyinfra was loaded; for a control plane that is its turn."""
     seconds: float
-    """From there to the end of its last command, on whichever host: the wait for a whole etcd before a control plane
-    joins is in it."""
+    """From there to the end of its last command on any host, including the wait for a healthy etcd before a
+    control plane joins."""
     kubeadm: float
-    """What `kubeadm join` took of these."""
+    """The seconds of these that `kubeadm join` took."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +80,9 @@ class ProductRun:
     hosts: dict[str, Traffic]
     """By host name."""
     operations: list[Operation]
-    """The slowest first; the one without a name is what belongs to none: the reading before them, and the lock."""
+    """The slowest first; the one without a name is the reading before all operations, and the run lock."""
     joins: list[Join]
-    """In the order in which they began."""
+    """In the order of their start."""
     changes: list[str]
     """Operations that changed a host."""
 
@@ -92,7 +91,7 @@ def run_product(*, hosts: Sequence[Host], joining: int, kubeconfig: Path, folder
     """Run the product on a cluster's docker hosts; `folder` is for files that may be overwritten.
 
     Raises:
-        BenchError: it failed, or other than `joining` nodes joined.
+        BenchError: it failed, or the number of joined nodes is not `joining`.
     """
     record, results = folder / "record.jsonl", folder / "results.json"
     command = (
@@ -104,7 +103,7 @@ def run_product(*, hosts: Sequence[Host], joining: int, kubeconfig: Path, folder
     joined = joins(commands)
     if len(joined) != joining:
         names = ", ".join(join.host for join in joined) or "none"
-        raise BenchError(f"{joining} nodes had to join, and by the record these did: {names}")
+        raise BenchError(f"{joining} nodes should have joined, but these did: {names}")
     return ProductRun(
         seconds=finished.seconds,
         phases=seconds_by_phase(finished),
@@ -120,14 +119,14 @@ def run_product(*, hosts: Sequence[Host], joining: int, kubeconfig: Path, folder
 
 
 def require_no_change(run: ProductRun) -> ProductRun:
-    """The same run, when it changed nothing."""
+    """Return the run; fail if it changed something."""
     if run.changes:
         raise BenchError(f"the second run changed something: {', '.join(run.changes)}")
     return run
 
 
 def traffic_by_host(commands: Iterable[Command]) -> dict[str, Traffic]:
-    """Sum up commands for each host."""
+    """Sum up the commands of each host."""
     by_host = defaultdict(list)
     for command in commands:
         by_host[_name(command.host)].append(command)
@@ -138,7 +137,7 @@ def traffic_by_host(commands: Iterable[Command]) -> dict[str, Traffic]:
 
 
 def operations_by_cost(commands: Iterable[Command]) -> list[Operation]:
-    """Sum up commands for each operation, the slowest first."""
+    """Sum up the commands of each operation, the slowest first."""
     seconds: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for command in commands:
         seconds[command.operation][command.host].append(command.seconds)
@@ -154,7 +153,7 @@ def operations_by_cost(commands: Iterable[Command]) -> list[Operation]:
 
 
 def joins(commands: Iterable[Command]) -> list[Join]:
-    """The joins among the commands, each with all that its operation did for its host."""
+    """Return the joins in the commands, each with all commands of its operation for its host."""
     parts = defaultdict(list)
     for command in commands:
         parts[command.operation, command.asker].append(command)
@@ -168,5 +167,5 @@ def joins(commands: Iterable[Command]) -> list[Join]:
 
 
 def _name(host: str) -> str:
-    """A docker host's name from pyinfra's."""
+    """Return a docker host's name from pyinfra's name."""
     return host.removeprefix("@docker/")

@@ -1,12 +1,13 @@
-"""pyinfra's command line, with a record of what it asks of the hosts.
+"""pyinfra's command line, with a record of its remote commands.
 
 python -m tests.bench.recorder RECORD ARGUMENT...     (the arguments are pyinfra's own)
 
-RECORD gets one JSON object a line: operation (empty while the deploy is read, and for the run's lock, which is renewed
-beside the operations), host, the host whose part of the operation asked for it (a join asks the leader, too), the
-command as pyinfra would print it, when it started, seconds, and the bytes sent and received. They are counted where
-pyinfra hands a command to its connector, the same for docker and SSH, in its own process: a program in front of docker
-would cost several processes a command and change what is measured.
+RECORD gets one JSON object per line: operation (empty while the deploy is read, and for the run lock, which
+is renewed in parallel to the operations), host, the host for whose part of the operation the command runs (a
+join also runs commands on the leader), the command as pyinfra would print it, its start, seconds, and the
+bytes sent and received. They are recorded where pyinfra passes a command to its connector, for docker and SSH
+alike, inside pyinfra's process: a wrapper around docker would add several processes per command and distort
+the results.
 """
 
 import json
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import IO, Any
 
-# First, because it makes the standard library cooperative (gevent) before anybody uses it. It has no types.
+# First, because it patches the standard library for gevent. It has no types.
 from pyinfra_cli.main import main as pyinfra  # type: ignore[import-untyped]
 
 # isort: split
@@ -28,8 +29,8 @@ Method = Callable[..., Any]
 
 
 def record_commands(record: IO[str]) -> None:
-    """Have every remote command of this process written down when it ends."""
-    beginning = time.monotonic()
+    """Record every remote command of this process when it ends."""
+    loaded = time.monotonic()
 
     def write(host: Host, *, command: str, started: float, sent: int, received: int) -> None:
         asker = ctx_host.get()
@@ -38,7 +39,7 @@ def record_commands(record: IO[str]) -> None:
             "host": host.name,
             "asker": (asker or host).name,
             "command": command,
-            "started": round(started - beginning, 3),
+            "started": round(started - loaded, 3),
             "seconds": round(time.monotonic() - started, 3),
             "sent": sent,
             "received": received,
@@ -84,7 +85,7 @@ def _operation(host: Host) -> str:
 
 
 def main() -> None:
-    """Run pyinfra's command line with the record open."""
+    """Run pyinfra's command line and record its remote commands."""
     with open(sys.argv.pop(1), "w") as record:
         record_commands(record)
         pyinfra()

@@ -1,4 +1,4 @@
-"""Figures for people, and the same as JSON."""
+"""The results as text and as JSON."""
 
 import dataclasses
 import json
@@ -10,14 +10,14 @@ from tests.bench.measurement import PRODUCT_CLUSTER, Figures, ProductFigures, Sc
 from tests.bench.product import Join, ProductRun, Traffic
 
 _SLOWEST = 12
-"""Operations of the cold run that are listed."""
+"""Number of operations of the cold run to list."""
 
 
 def report(*, machine: Machine, sizes: Sequence[Figures]) -> str:
-    """All tables as text."""
+    """Return all tables as text."""
     lines = [f"machine: {machine}"]
     if not machine.is_quiet:
-        lines.append("the machine has other work: compare seconds within this run only")
+        lines.append("the machine has other load: compare seconds only within this run")
     for figures in sizes:
         lines += ["", *_size(figures)]
     lines += ["", "goals"]
@@ -28,7 +28,7 @@ def report(*, machine: Machine, sizes: Sequence[Figures]) -> str:
 
 
 def as_json(*, machine: Machine, sizes: Sequence[Figures]) -> str:
-    """Everything that was measured."""
+    """Return all results as JSON."""
     document = {
         "machine": dataclasses.asdict(machine),
         "sizes": {
@@ -40,7 +40,7 @@ def as_json(*, machine: Machine, sizes: Sequence[Figures]) -> str:
 
 
 def _size(figures: Figures) -> Iterator[str]:
-    yield _row(str(figures.size), "seconds", "commands a host", "KiB a host")
+    yield _row(str(figures.size), "seconds", "commands/host", "KiB/host")
     if figures.script:
         yield from _script(figures.script)
     if figures.product:
@@ -53,14 +53,14 @@ def _script(figures: ScriptFigures) -> Iterator[str]:
     yield _row("script", f"{figures.cold.seconds:.1f}")
     for name, seconds in figures.cold.milestones.items():
         yield _row(f"  {name}", f"at {seconds:.1f}")
-    yield _row("  pods that were not Ready then", f"+ {figures.settling:.1f}")
+    yield _row("  until all pods were Ready", f"+ {figures.settling:.1f}")
 
 
 def _product(figures: ProductFigures) -> Iterator[str]:
     yield _run("product, cold", figures.cold)
     for name, seconds in figures.cold.phases.items():
         yield _row(f"  {name}", f"{seconds:.1f}")
-    yield _row("  pods that were not Ready then", f"+ {figures.settling:.1f}")
+    yield _row("  until all pods were Ready", f"+ {figures.settling:.1f}")
     yield _run("product, second run (changed nothing)", figures.second)
     if figures.growth:
         yield _run("product, one more worker", figures.growth)
@@ -72,7 +72,7 @@ def _product(figures: ProductFigures) -> Iterator[str]:
 
 
 def _joins(joins: Iterable[Join]) -> Iterator[str]:
-    yield _row("joins, each from its turn on", "seconds", "of which kubeadm", "begun")
+    yield _row("joins, from the start of their turn", "seconds", "of which kubeadm", "started")
     for join in joins:
         name = join.host.removeprefix(f"{PRODUCT_CLUSTER}-")
         yield _row(f"  {name}", f"{join.seconds:.1f}", f"{join.kubeadm:.1f}", f"at {join.started:.1f}")
@@ -92,7 +92,7 @@ def _row(name: str, seconds: str, commands: str = "", size: str = "") -> str:
 
 
 def _range(values: Iterable[int]) -> str:
-    """The least and the most, once when they are the same."""
+    """Return minimum and maximum, or one value if they are the same."""
     distinct = sorted(set(values))
     return " to ".join(map(str, dict.fromkeys((distinct[0], distinct[-1]))))
 

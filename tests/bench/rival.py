@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from kubeadm_deploys import ClusterOptions, artifacts
+from kubeadm_deploys import ClusterOptions
+from kubeadm_deploys.model import artifacts
 from tests.bench.processes import run_timed
 from tests.lab.hosts import Host
 
@@ -16,7 +17,7 @@ class RivalRun:
 
     seconds: float
     milestones: dict[str, float]
-    """Seconds from the start at which the script says that something is done; much of it overlaps."""
+    """Seconds from the start until each step was done; steps overlap."""
 
 
 def run_rival(*, hosts: list[Host], kubeconfig: Path, folder: Path) -> RivalRun:
@@ -36,20 +37,20 @@ _DONE = "done: "
 
 
 def settings(*, hosts: list[Host], kubeconfig: Path) -> dict[str, str]:
-    """What the script takes from its environment: the same hosts, versions and mirror that the product gets."""
+    """Return the script's environment: the same hosts, versions and mirror as for the product."""
     data = hosts[0].data
     options = ClusterOptions(cluster_name=data["cluster_name"])
     return {
         "HOSTS": " ".join(f"{host.name}={host.address}" for host in hosts),
         "ENDPOINT": options.endpoint,
         "CLUSTER_NAME": options.cluster_name,
-        "POD_SUBNET": options.pod_subnet,
-        "SERVICE_SUBNET": options.service_subnet,
-        "KUBERNETES_VERSION": options.kubernetes_version,
-        "CONTAINERD_VERSION": options.containerd_version,
-        "RUNC_VERSION": options.runc_version,
-        "CNI_PLUGINS_VERSION": options.cni_plugins_version,
-        "CALICO_VERSION": options.calico_version,
+        "POD_SUBNET": str(options.pod_subnet),
+        "SERVICE_SUBNET": str(options.service_subnet),
+        "KUBERNETES_VERSION": options.release("kubernetes"),
+        "CONTAINERD_VERSION": options.release("containerd"),
+        "RUNC_VERSION": options.release("runc"),
+        "CNI_PLUGINS_VERSION": options.release("cni_plugins"),
+        "CALICO_VERSION": options.release("calico"),
         "SANDBOX_IMAGE": artifacts.SANDBOX_IMAGES[options.kubernetes_minor],
         "MIRROR": str(data.get("mirror", "")),
         "KUBECONFIG_FILE": str(kubeconfig),

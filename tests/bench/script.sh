@@ -1,14 +1,14 @@
 #!/bin/bash
-# The rival: the same cluster with nothing but the necessary commands, as fast as kubeadm goes.
+# The rival: creates the same cluster with only the necessary commands, as fast as kubeadm can.
 #
-# All nodes are prepared at once, each by one remote command; every image is pulled while packages are being installed;
-# Calico is applied as soon as the API answers and workers join as soon as the API knows their token, both while
-# `kubeadm init` is still at work. What the product does for safety is missing: nothing is read first, no checksum is
-# verified, no preflight check is made, and a second run would fail.
+# All nodes are prepared in parallel, each by one remote command; images are pulled while packages are
+# installed; Calico is applied as soon as the API answers, and workers join as soon as the API has their
+# token, both while `kubeadm init` still runs. It lacks the product's safety: it reads no state first,
+# verifies no checksums, runs no preflight checks, and cannot run twice.
 #
-# Lines "done: ..." on stderr name what is done by then. Taken from the environment:
+# Lines "done: ..." on stderr report finished steps. Environment variables:
 #   HOSTS                first the control plane, then the workers: "name=address name=address ..."
-#   ENDPOINT             name of the API that nodes use
+#   ENDPOINT             name of the API server for nodes
 #   CLUSTER_NAME, POD_SUBNET, SERVICE_SUBNET
 #   KUBERNETES_VERSION, CONTAINERD_VERSION, RUNC_VERSION, CNI_PLUGINS_VERSION, CALICO_VERSION, SANDBOX_IMAGE
 #   MIRROR               URL of a mirror, or empty for the official hosts
@@ -21,20 +21,20 @@ read -r -a hosts <<< "$HOSTS"
 first=${hosts[0]%%=*}
 export FIRST_ADDRESS=${hosts[0]##*=}
 
-# ---- What runs on the nodes: functions that are sent there. ----
+# ---- Functions that run on the nodes. ----
 
 milestone() {
   echo "done: $1" >&2
 }
 
-quietly() {  # quietly NAME COMMAND...: its output is shown when it fails
+quietly() {  # quietly NAME COMMAND...: print its output only if it fails
   "${@:2}" > "/run/$1.log" 2>&1 || { cat "/run/$1.log" >&2; return 1; }
 }
 
 settings() {
   set -euo pipefail
   export DEBIAN_FRONTEND=noninteractive
-  # A mirror has every upstream URL by host and path.
+  # A mirror serves upstream URLs by host and path.
   upstream=${MIRROR:-https:/}
   images=/etc/containerd/certs.d
   worker_images=(
@@ -50,7 +50,7 @@ write_files() {
     > /etc/sysctl.d/k8s.conf
   sysctl --quiet --load=/etc/sysctl.d/k8s.conf
   echo "$FIRST_ADDRESS $ENDPOINT" >> /etc/hosts
-  # The package kubernetes-cni would put older plugins over the release's.
+  # The package kubernetes-cni would overwrite the release's plugins with older ones.
   echo 'path-exclude=/opt/cni/bin/*' > /etc/dpkg/dpkg.cfg.d/kubeadm-deploys
   echo "deb [signed-by=/etc/apt/keyrings/kubernetes.asc] $upstream/pkgs.k8s.io/core:/stable:/v$minor/deb/ /" \
     > /etc/apt/sources.list.d/kubernetes.list
@@ -122,7 +122,7 @@ pull() {
     quietly pull xargs -P 4 -I IMAGE ctr --namespace k8s.io images pull --hosts-dir "$images" IMAGE
 }
 
-prepare() {  # prepare IMAGE...: by the end, containerd, the packages and these images are there
+prepare() {  # prepare IMAGE...: install containerd and the packages, and pull these images
   write_files
   install_packages & local packages=$!
   install_containerd
@@ -202,7 +202,7 @@ YAML
 }
 
 install_calico() {
-  # kubeadm binds the rights of admin.conf to its user only after the API has answered.
+  # kubeadm grants the rights of admin.conf only after the API has answered.
   export KUBECONFIG=/etc/kubernetes/super-admin.conf
   mkdir -p /etc/kubernetes/calico
   cd /etc/kubernetes/calico
@@ -215,19 +215,26 @@ install_calico() {
   milestone "Calico applied"
 }
 
-await() {  # await COMMAND...: the time limit is the benchmark's
-  until "$@" > /dev/null 2>&1; do sleep 0.1; done
+await() {  # await COMMAND...
+  local deadline=$((SECONDS + 600))
+  until "$@" > /dev/null 2>&1; do
+    if [ $SECONDS -ge $deadline ]; then
+      echo "error: $* has not succeeded within 600 s" >&2
+      exit 1
+    fi
+    sleep 0.1
+  done
 }
 
 api_is_ready() {
   curl -fsk "https://$FIRST_ADDRESS:6443/readyz"
 }
 
-token_is_known() {  # The token's signature is the last thing that the API needs before nodes can join.
+token_is_known() {  # nodes can join once the API has signed cluster-info with the token
   curl -fsk "https://$FIRST_ADDRESS:6443/api/v1/namespaces/kube-public/configmaps/cluster-info" | grep -q jws-kubeconfig
 }
 
-network_is_up() {  # Calico's daemon answers; a pod that is started before fails and is tried again 10 s later
+network_is_up() {  # Calico's daemon answers; pods that start earlier fail and are retried after 10 s
   curl -fs http://localhost:9099/readiness
 }
 
@@ -236,7 +243,7 @@ control_plane() {
   prepare "${worker_images[@]}" "quay.io/calico/kube-controllers:v$CALICO_VERSION" \
     registry.k8s.io/kube-{apiserver,controller-manager,scheduler}:"v$KUBERNETES_VERSION"
   milestone "control plane prepared"
-  # Only kubeadm knows which etcd and CoreDNS belong to a release.
+  # kubeadm determines the versions of etcd and CoreDNS.
   pull $(kubeadm config images list --kubernetes-version "v$KUBERNETES_VERSION" | grep -E 'etcd|coredns') &
   install_calico & local calico=$!
   kubeadm_document > /run/kubeadm.yaml
@@ -274,7 +281,7 @@ YAML
 finish() {
   settings
   export KUBECONFIG=/etc/kubernetes/admin.conf
-  # Not before there are two nodes that pods can run on: both replicas would go to the first one.
+  # Only once two nodes can run pods: else both replicas would run on the first one.
   quietly dns kubeadm init phase addon coredns --config /run/kubeadm.yaml
   quietly scale kubectl --namespace kube-system scale deployment calico-kube-controllers --replicas=1
 }
@@ -295,7 +302,7 @@ ca_certificate() {
   cat /etc/kubernetes/pki/ca.crt
 }
 
-# ---- What runs here. ----
+# ---- Functions that run here. ----
 
 functions=$(declare -f)
 

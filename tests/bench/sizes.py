@@ -1,4 +1,4 @@
-"""Sizes of clusters, and which of them a machine has room for."""
+"""Cluster sizes, and which of them fit on a machine."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from tests.lab.host import INOTIFY_INSTANCES
 
 @dataclass(frozen=True, order=True)
 class Size:
-    """How many nodes of each kind a cluster is made with."""
+    """The number of control planes and workers of a cluster."""
 
     control_planes: int
     workers: int
@@ -19,12 +19,12 @@ class Size:
 
     @property
     def has_one_control_plane(self) -> bool:
-        """The only kind that script.sh makes, and the one whose growth by a worker is measured."""
+        """Whether script.sh supports the size, and adding a worker is measured."""
         return self.control_planes == 1
 
     @property
     def inotify_instances(self) -> int:
-        """How many its nodes have open in the end, about."""
+        """About how many its nodes have open at the end."""
         workers = self.workers + 1 if self.has_one_control_plane else self.workers
         return (
             self.control_planes * INOTIFY_INSTANCES["control_plane"] + workers * INOTIFY_INSTANCES["workers"]
@@ -34,16 +34,16 @@ class Size:
 BIG = Size(3, 3)
 DEFAULT = frozenset({Size(1, 1), Size(1, 3), BIG})
 SMALLER = Size(3, 1)
-"""In the place of the big one, where the kernel's own limit of 128 inotify instances was never raised."""
+"""Replaces the big one if the kernel's default limit of 128 inotify instances was not raised."""
 
 
 def choose(*, asked: Collection[Size], script_only: bool, room: int) -> tuple[list[Size], str]:
-    """The sizes to measure, the smallest first, and what to tell the user when one stands for another.
+    """Return the sizes to measure, the smallest first, and a note if one was replaced.
 
     Args:
-        asked: those that the user names; the default ones if there are none
-        script_only: leave the product out
-        room: inotify instances that the machine has left
+        asked: sizes that the user chose; empty for the default ones
+        script_only: do not measure the product
+        room: free inotify instances of the machine
 
     Raises:
         BenchError: a size cannot be measured.
@@ -52,11 +52,11 @@ def choose(*, asked: Collection[Size], script_only: bool, room: int) -> tuple[li
     note = ""
     if script_only:
         if missing := [str(size) for size in sorted(set(asked)) if not size.has_one_control_plane]:
-            raise BenchError(f"script.sh makes one control plane only: leave out {', '.join(missing)}")
+            raise BenchError(f"script.sh supports only one control plane: leave out {', '.join(missing)}")
         sizes = {size for size in sizes if size.has_one_control_plane}
     if not asked and BIG in sizes and BIG.inotify_instances > room:
         sizes = sizes - {BIG} | {SMALLER}
-        note = f"{SMALLER} is measured in the place of {BIG}: {_lack(BIG, room=room)}"
+        note = f"{SMALLER} is measured instead of {BIG}: {_lack(BIG, room=room)}"
     for size in sorted(sizes):
         if size.inotify_instances > room:
             raise BenchError(_lack(size, room=room))
@@ -65,6 +65,6 @@ def choose(*, asked: Collection[Size], script_only: bool, room: int) -> tuple[li
 
 def _lack(size: Size, *, room: int) -> str:
     return (
-        f"{size} needs about {size.inotify_instances} inotify instances and this machine has {max(room, 0)} left; "
-        "remove other hosts, or set `sysctl fs.inotify.max_user_instances=1024` on the machine"
+        f"{size} needs about {size.inotify_instances} inotify instances, but this machine has {max(room, 0)} "
+        "left; remove other hosts, or set `sysctl fs.inotify.max_user_instances=1024` on the machine"
     )

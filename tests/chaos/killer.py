@@ -1,10 +1,10 @@
-"""pyinfra's command line, which kills itself when it has changed something.
+"""pyinfra's command line, killed after a number of changes.
 
 python -m tests.chaos.killer RECORD CHANGES ARGUMENT...     (the arguments are pyinfra's own)
 
-RECORD gets one JSON object a line for each operation that changed a host: operation and host. With the CHANGES-th of
-them the process is killed as by ``kill -9``; with 0 never. Commands that run on other hosts at that moment run on, as
-they do when an operator's machine dies.
+For each operation that changed a host, a JSON object with operation and host is appended to RECORD as one
+line. After change number CHANGES the process kills itself as with ``kill -9``; with 0 never. Commands that
+run on other hosts at that moment continue, as when an operator's machine crashes.
 """
 
 import json
@@ -13,7 +13,7 @@ import signal
 import sys
 from typing import IO
 
-# First, because it makes the standard library cooperative (gevent) before anybody uses it. It has no types.
+# First, because it patches the standard library for gevent. It has no types.
 from pyinfra_cli.main import main as pyinfra  # type: ignore[import-untyped]
 
 # isort: split
@@ -23,7 +23,7 @@ from pyinfra.api.state import State
 
 
 def kill_after(record: IO[str], *, changes: int) -> None:
-    """Have this process die with its ``changes``-th change of a host."""
+    """Make this process die after ``changes`` changes of hosts."""
     run_host_op = operations.run_host_op
     seen = 0
 
@@ -43,7 +43,7 @@ def kill_after(record: IO[str], *, changes: int) -> None:
 
 
 def main() -> None:
-    """Run pyinfra's command line with the record open."""
+    """Run pyinfra's command line and record its changes."""
     record, changes = sys.argv.pop(1), int(sys.argv.pop(1))
     with open(record, "a") as file:
         kill_after(file, changes=changes)

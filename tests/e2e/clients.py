@@ -1,4 +1,4 @@
-"""Containers that are clients from outside a cluster."""
+"""Containers that act as clients outside a cluster."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,9 +13,9 @@ _NAME_LABEL = f"{LABEL}.{_KIND}"
 
 @contextmanager
 def client(*, name: str, network: str, script: str, environment: Mapping[str, str]) -> Iterator[str]:
-    """Run a shell script, which has curl, in a container of one of docker's networks for a while; gives its id."""
+    """Run a shell script, which may use curl, in a container on a docker network; yield its ID."""
     labels = {LABEL: _KIND, _NAME_LABEL: name}
-    # One of the same name may be left of a run that was killed.
+    # A killed run may have left a client of the same name.
     containers.remove(labels=labels)
     (image, *_) = docker("image", "ls", "--quiet", f"{LABEL}/host").split()
     container = docker(

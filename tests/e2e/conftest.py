@@ -1,4 +1,4 @@
-"""Real clusters on docker hosts, made once and used by many tests, removed at the end however it goes."""
+"""Real clusters on docker hosts, made once, shared by many tests, and always removed at the end."""
 
 import fcntl
 import json
@@ -6,23 +6,33 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
-from tests.e2e import machine, turns
+from tests.e2e import machine, stopwatch
 from tests.e2e.room import places, room
-from tests.lab import hosts, layout
+from tests.lab import hosts, inotify, layout
 from tests.lab.docker import docker
+from tests.lab.mirror.components import RELEASES
 
 ROOT = Path(__file__).parents[2]
 PYINFRA = str(Path(sys.executable).with_name("pyinfra"))
+_PROCESSORS = pytest.StashKey[stopwatch.Processors]()
+
+LONGEST_RUN = 1200
+"""Timeout of a command line in seconds, so that a run that hangs does not block the others for ever."""
+
+VERSION, OLDER = RELEASES
+"""The lab's two minor versions of Kubernetes: the product's default, and the one before."""
+
 PREFIX = "e2e"
-"""Clusters of the tests begin with this, so that they are told from a user's own."""
+"""Prefix of the tests' cluster names, which distinguishes them from a user's own clusters."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,7 @@ class Run:
 
     @property
     def operations(self) -> list[dict[str, Any]]:
-        """pyinfra's own account of every operation."""
+        """pyinfra's results of every operation."""
         return list(json.loads(self.stdout)["results"]["operations"])
 
 
@@ -58,12 +68,12 @@ class Cluster:
 
     @property
     def control_planes(self) -> list[str]:
-        """Names of the control planes' containers that run."""
+        """Names of the control planes' running containers."""
         return [host.name for host in self.hosts if host.group == "control_plane" and host.running]
 
     @property
     def control_plane(self) -> str:
-        """Name of the first control plane's container that runs."""
+        """Name of the first control plane's running container."""
         return self.control_planes[0]
 
     @property
@@ -81,7 +91,7 @@ class Cluster:
         deploy: str | Path = ROOT / "deploys/cluster.py",
         inventory: str | Path = ROOT / "inventories/docker.py",
     ) -> list[str]:
-        """The arguments of pyinfra for a deploy on the hosts, with CLUSTER in the environment."""
+        """Return pyinfra's arguments for a deploy on the hosts; they need CLUSTER in the environment."""
         return [*arguments, f"--data=kubeconfig={self.kubeconfig}", str(inventory), str(deploy)]
 
     def pyinfra(
@@ -90,7 +100,7 @@ class Cluster:
         deploy: str | Path = ROOT / "deploys/cluster.py",
         inventory: str | Path = ROOT / "inventories/docker.py",
     ) -> Run:
-        """Run a deploy on the hosts, from the checkout's folder as a user would."""
+        """Run a deploy on the hosts from the checkout's folder, as a user does."""
         return run_command(
             *self.command(*arguments, deploy=deploy, inventory=inventory), environment={"CLUSTER": self.name}
         )
@@ -100,16 +110,18 @@ class Cluster:
         return self.pyinfra("-y", f"--data=node={node}", *arguments, deploy=ROOT / "deploys/remove_node.py")
 
     def converge(self, *arguments: str, inventory: str | Path = ROOT / "inventories/docker.py") -> Run:
-        """Run cluster.py for real, and demand success."""
+        """Run cluster.py for real, and assert success."""
         run = self.pyinfra("-y", "--json", *arguments, inventory=inventory)
         assert run.exit_code == 0, run.output
         return run
 
-    def recorded(self) -> tuple[Run, dict[str, int]]:
-        """Run cluster.py for real, and demand success; with how many commands each host was sent."""
+    def recorded(
+        self, *, inventory: str | Path = ROOT / "inventories/docker.py"
+    ) -> tuple[Run, dict[str, int]]:
+        """Run cluster.py for real, assert success, and also return the number of commands per host."""
         record = self.folder / "record.jsonl"
         run = run_command(
-            *self.command("-y", "--json"),
+            *self.command("-y", "--json", inventory=inventory),
             environment={"CLUSTER": self.name},
             program=(sys.executable, "-m", "tests.bench.recorder", str(record)),
         )
@@ -118,7 +130,7 @@ class Cluster:
         return run, {host.removeprefix("@docker/"): count for host, count in hosts.items()}
 
     def verify(self, *arguments: str) -> Run:
-        """Run the verification suites that are shipped to users."""
+        """Run the verification suites that users get."""
         return run_command(
             *("-m", "pytest", "--pyargs", "kubeadm_deploys.verification", "-p", "no:cacheprovider"),
             *("--inventory", str(ROOT / "inventories/docker.py")),
@@ -129,13 +141,13 @@ class Cluster:
         )
 
     def shell(self, host: str, command: str) -> str:
-        """Run a command on a host and return what it prints."""
+        """Run a command on a host and return its output."""
         done = subprocess.run(["docker", "exec", host, "sh", "-c", command], capture_output=True, text=True)
         assert done.returncode == 0, f"{command!r} on {host}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
 
     def kubectl(self, *arguments: str) -> str:
-        """kubectl on the first control plane that is a member."""
+        """Run kubectl on the first control plane that has joined, and return its output."""
         command = ("docker", "exec", self._member(), "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf")
         done = subprocess.run([*command, *arguments], capture_output=True, text=True)
         assert done.returncode == 0, f"kubectl {arguments}: {done.stdout}{done.stderr}"
@@ -153,13 +165,13 @@ class Cluster:
         )
 
     def apply(self, *documents: Mapping[str, Any]) -> None:
-        """Have these objects in the cluster."""
+        """Apply these objects in the cluster."""
         kubectl = ("kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", "apply", "--filename=-")
         listed = {"apiVersion": "v1", "kind": "List", "items": documents}
         docker("exec", "--interactive", self._member(), *kubectl, input=json.dumps(listed))
 
     def _member(self) -> str:
-        """A new machine may be the first control plane, and not have joined yet."""
+        """Return a control plane that has joined: the first one may be a new machine."""
         has_joined = "test -e /etc/kubernetes/admin.conf && echo yes; true"
         return next(name for name in self.control_planes if self.shell(name, has_joined))
 
@@ -170,40 +182,85 @@ def run_command(
     folder: Path = ROOT,
     program: Sequence[str] = (PYINFRA,),
 ) -> Run:
-    """Run a command line, pyinfra's unless another program is named, in a folder."""
-    done = subprocess.run(
-        [*program, *arguments],
-        cwd=folder,
-        env={**os.environ, **(environment or {})},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
+    """Run a command line in a folder, with pyinfra unless another program is given."""
+    with stopwatch.counted(stopwatch.RUN):
+        try:
+            done = subprocess.run(
+                [*program, *arguments],
+                cwd=folder,
+                env={**os.environ, **(environment or {})},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=LONGEST_RUN,
+            )
+        except subprocess.TimeoutExpired as error:
+            printed = "".join(
+                text.decode() for text in (error.stdout, error.stderr) if isinstance(text, bytes)
+            )
+            raise AssertionError(f"the command did not end within {LONGEST_RUN} s: {printed}") from None
     return Run(exit_code=done.returncode, stdout=done.stdout, output=done.stdout + done.stderr)
 
 
 FIRST = (
-    *("test_high_availability", "test_high_availability_growth", "test_recovery_foreign"),
-    *("test_secrets", "test_sections"),
-    *("test_lab_hetzner", "test_recovery_vm", "test_guards"),
+    *("test_high_availability", "test_recovery_foreign", "test_sections", "test_lab_hetzner"),
+    *("test_high_availability_growth", "small", "test_recovery", "test_hetzner"),
+    *("test_recovery_faults", "test_guards", "test_official_hosts", "test_cni_none"),
+    *("test_proxy", "test_recovery_vm"),
 )
-"""Modules that take most of the room, each with one after it that needs none; then what takes longest of the others.
-
-On two processors the first two have their turns on different days.
-"""
+"""Modules and packages in starting order: those that need most room next to those that need none."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have what takes all the room begin while there is something to do beside it."""
-    rank = {f"{name}.py": number for number, name in enumerate(FIRST)}
-    items.sort(key=lambda item: rank.get(item.path.name, len(FIRST)))
+    """Start modules and packages in the order of ``FIRST``."""
+    rank = {name: number for number, name in enumerate(FIRST)}
+    items.sort(key=lambda item: rank.get(Path(unit(item.nodeid)).stem, len(FIRST)))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what tests have measured (``record_property("measured", ...)``), and the bare names of those that failed.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give a package, whose modules share a cluster, to one process, as `--dist loadfile` does a module."""
+    # `--dist loadgroup` would do this, but xdist 3.8 stores groups in a field that pytest 9.2 does not read.
+    scheduler = LoadFileScheduling(config, log)
+    scheduler._split_scope = unit
+    return scheduler
 
-    pytest's own lines of those can be as long as everything that a run printed.
+
+def unit(nodeid: str) -> str:
+    """Return the path of a test's package, or of its module if it is in no package."""
+    path = Path(nodeid.partition("::")[0])
+    return str(path.parent if (ROOT / path.parent / "__init__.py").exists() else path)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the stopwatch's counts to the report of each phase of a test."""
+    report = yield
+    report.user_properties = [*report.user_properties, (stopwatch.PROPERTY, stopwatch.taken())]
+    return report
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Start measuring the processors' load."""
+    session.config.stash[_PROCESSORS] = stopwatch.Processors()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print time spent, names of failed tests, and measurements (``record_property("measured", ...)``).
+
+    pytest's own line of a failed test can contain the whole output of a run.
     """
+    parts = [
+        (report.nodeid, report.duration, counts)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport)
+        for name, counts in report.user_properties
+        if name == stopwatch.PROPERTY and isinstance(counts, dict)
+    ]
+    elapsed, busy = config.stash[_PROCESSORS].since()
+    for line in stopwatch.table(parts, elapsed=elapsed, busy=busy):
+        terminalreporter.write_line(line)
     for outcome in ("failed", "error"):
         for report in terminalreporter.getreports(outcome):
             terminalreporter.write_line(f"{outcome}: {report.nodeid}")
@@ -220,10 +277,10 @@ def lab_command(*arguments: str) -> None:
 
 @pytest.fixture(scope="session")
 def lab(testrun_uid: str) -> Iterator[None]:
-    """Docker and, where the official hosts cannot be reached, the mirror; nothing of an earlier, killed run.
+    """Start docker and, if the official hosts cannot be reached, the mirror; remove what a killed run left.
 
-    The processes of one run (pytest-xdist) share it, and the first of them begins; those of another run wait here for
-    the end of all.
+    The processes of one run (pytest-xdist) share the lab, and the first of them starts it. The processes of
+    another run wait here until all of them have ended.
     """
     folder = layout.cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
@@ -239,12 +296,18 @@ def lab(testrun_uid: str) -> Iterator[None]:
                 lock.flush()
             fcntl.flock(lock, fcntl.LOCK_SH)
         yield
+        # Only the last process of a run gets the exclusive lock.
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            inotify.put_back()
 
 
 def _begin() -> None:
     lab_command("tests.lab.daemon", "start")
-    lab_command("tests.lab.mirror", "build", "--kubernetes", turns.VERSION)
+    lab_command("tests.lab.mirror", "build", "--kubernetes", *RELEASES)
     lab_command("tests.lab.mirror", "serve")
+    inotify.raised()
     for leftover in {host.cluster for host in hosts.list_hosts() if host.cluster.startswith(f"{PREFIX}-")}:
         hosts.down(cluster=leftover)
 
@@ -259,9 +322,9 @@ def docker_hosts(
     takes: int | None = None,
     **arguments: Any,
 ) -> Iterator[Cluster]:
-    """Bare hosts for a while; the other ``arguments`` are those of ``tests.lab.hosts.up``.
+    """Run bare hosts until the context ends; ``arguments`` are passed to ``tests.lab.hosts.up``.
 
-    ``takes`` is the room that the cluster takes in the course of its life, if it is not that of its first hosts.
+    ``takes`` is the most room that the cluster ever needs, by default that of its first hosts.
     """
     if takes is None:
         takes = places(control_planes=control_planes, workers=workers)
@@ -274,28 +337,3 @@ def docker_hosts(
             hosts.down(cluster=cluster.name)
             for report in ROOT.glob(f"{cluster.name}-failure-*.log"):
                 report.unlink()
-
-
-@dataclass(frozen=True)
-class Converged:
-    """A cluster that one run of cluster.py made of bare hosts, and that run."""
-
-    cluster: Cluster
-    first_run: Run
-
-
-@pytest.fixture(scope="module")
-def converged(
-    lab: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Converged]:
-    """One control plane on Debian 12 and one worker on Debian 13, shared by all tests that put back what they change."""
-    name = request.path.stem.removeprefix("test_").replace("_", "-")
-    with docker_hosts(name, folder=tmp_path_factory.mktemp(name), debian=(12, 13)) as cluster:
-        yield Converged(cluster=cluster, first_run=cluster.converge())
-
-
-@pytest.fixture(scope="module")
-def bare(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One control plane and one worker to be, as they come from the provider."""
-    with docker_hosts("bare", folder=tmp_path_factory.mktemp("bare"), takes=0, debian=(13,)) as cluster:
-        yield cluster

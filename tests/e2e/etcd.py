@@ -1,4 +1,4 @@
-"""etcd's members, asked on a control plane by etcdctl itself."""
+"""Read etcd's members on a control plane with etcdctl itself."""
 
 import json
 import time
@@ -18,23 +18,23 @@ _ETCDCTL = (
 
 
 def members(cluster: Cluster, *, host: str) -> list[dict[str, Any]]:
-    """All members as this control plane's etcd knows them."""
+    """Return all members that this control plane's etcd knows."""
     return list(json.loads(cluster.shell(host, f"{_ETCDCTL} member list --consistency=s"))["members"])
 
 
 def voters(cluster: Cluster) -> list[str]:
-    """Names of the members; asserts that each has a vote and answers."""
+    """Return the members' names; assert that each member votes and is healthy."""
     host = cluster.control_plane
-    found = members(cluster, host=host)
+    all_members = members(cluster, host=host)
     health = json.loads(cluster.shell(host, f"{_ETCDCTL} endpoint health --cluster"))
-    assert len(health) == len(found)
-    assert all(each["health"] for each in health), health
-    assert not [member for member in found if member.get("isLearner")]
-    return sorted(member["name"] for member in found)
+    assert len(health) == len(all_members)
+    assert all(endpoint["health"] for endpoint in health), health
+    assert not [member for member in all_members if member.get("isLearner")]
+    return sorted(member["name"] for member in all_members)
 
 
 def await_voters(cluster: Cluster, *, names: list[str]) -> None:
-    """Wait until these are the members, and each has a vote and answers: after a start some come later than others."""
+    """Wait until exactly these members vote and are healthy: after a start, some are slower than others."""
     deadline = time.monotonic() + _SECONDS
     while True:
         try:

@@ -1,4 +1,4 @@
-"""A user's project folder for Hetzner, and the command lines that a user types in it."""
+"""A user's project folder for Hetzner, and the command lines that a user runs in it."""
 
 import pprint
 import shutil
@@ -22,7 +22,7 @@ from tests.lab.probe import probe
 
 @dataclass(kw_only=True)
 class Project:
-    """A folder with the inventory, its description and an SSH key, and the API that it is for."""
+    """A folder with the inventory, its description and an SSH key, and the API that it uses."""
 
     folder: Path
     api: Api
@@ -31,7 +31,7 @@ class Project:
     options: dict[str, Any] = field(default_factory=dict)
 
     def create(self) -> None:
-        """Write what a user has before the first run."""
+        """Write the files that a user has before the first run."""
         require(command="ssh-keygen", package="openssh-client")
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self._key], check=True)
         (self.folder / "inventories/group_data").mkdir(parents=True)
@@ -40,7 +40,7 @@ class Project:
         self.describe(ssh_key=f"{self._key}.pub")
 
     def describe(self, **changed: Any) -> None:
-        """Write the description, with some of its settings changed from now on."""
+        """Write the description, and keep these changed settings for later calls."""
         self.hetzner |= changed
         values = {"cluster_name": self.name, **self.options, "hetzner": self.hetzner}
         text = "".join(f"{name} = {pprint.pformat(value)}\n" for name, value in values.items())
@@ -55,11 +55,11 @@ class Project:
         return self._pyinfra("-y", *arguments, "@local", str(ROOT / "deploys/destroy_servers.py"))
 
     def cluster(self, *arguments: str) -> Run:
-        """Run the main job on the inventory."""
+        """Run cluster.py on the inventory."""
         return self._pyinfra(*arguments, "inventories/hetzner.py", str(ROOT / "deploys/cluster.py"))
 
     def converge(self) -> Run:
-        """Run the main job for real, and demand success."""
+        """Run cluster.py for real, and assert success."""
         run = self.cluster("-y", "--json")
         assert run.exit_code == 0, run.output
         return run
@@ -76,23 +76,23 @@ class Project:
 
     @property
     def client(self) -> Client:
-        """Another client of the API."""
+        """A separate client of the API."""
         return Client(token=self.api.token, api_endpoint=self.api.url)
 
     def server(self, name: str) -> BoundServer:
-        """What the API says about a server."""
-        found = self.client.servers.get_by_name(name)
-        assert found, f"the API has no server {name}"
-        return found
+        """Return a server as the API describes it."""
+        server = self.client.servers.get_by_name(name)
+        assert server, f"the API has no server {name}"
+        return server
 
     def address(self, name: str) -> str:
-        """A server's address outside the cluster's network."""
+        """Return a server's public IPv4 address."""
         public = self.server(name).public_net
         assert public and public.ipv4, f"{name} has no public IPv4 address"
         return str(public.ipv4.ip)
 
     def ssh(self, name: str, command: str) -> str:
-        """Run a command on a server as its user would, trusting the host key that the first run met."""
+        """Run a command on a server as its user does, trusting the host key that the first run stored."""
         known_hosts = self.folder / f".kubeadm-deploys/{self.name}/known_hosts/{self.server(name).id}"
         done = subprocess.run(
             [
@@ -119,7 +119,7 @@ class Project:
 
 
 def lab_options(*, cluster: str) -> dict[str, Any]:
-    """The options that servers in docker need, as a user would write them into the description."""
+    """Return the options that servers in docker need, as a user writes them into the description."""
     settings = mirror.settings()
     image = host_image(debian=12, mirror_key=apt.public_key() if settings else None)
     return {**host.lab_data(cluster=cluster, machine=probe(image=image)), **settings}

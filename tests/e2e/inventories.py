@@ -1,4 +1,4 @@
-"""Inventories of docker hosts as users come to have them: in another order, with a machine that is down, with others."""
+"""Inventories of docker hosts: in another order, with a machine that is down, with an additional worker."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -6,27 +6,27 @@ from pathlib import Path
 from tests.lab.hosts import Host
 
 _REVERSED = """
-from kubeadm_deploys.docker_hosts import docker_groups
+from kubeadm_deploys.inventory.docker_hosts import docker_groups
 
 control_plane, workers = (group[::-1] for group in docker_groups())
 """
 
 _RUNNING = """
-from kubeadm_deploys.docker_hosts import docker_groups
+from kubeadm_deploys.inventory.docker_hosts import docker_groups
 
 control_plane, workers = docker_groups()
 """
 
 
 def reversed_order(folder: Path) -> Path:
-    """An inventory of the running hosts, the last of each group first."""
+    """Return an inventory of the running hosts, each group in reverse order."""
     return _written(folder / "reversed.py", _REVERSED)
 
 
 def with_unreachable(folder: Path, hosts: Iterable[Host]) -> Path:
-    """An inventory of the running hosts, and before them ``hosts``, at whose address no SSH server answers.
+    """Return an inventory of ``hosts``, at whose address no SSH server answers, then the running hosts.
 
-    Docker's inventory leaves out what does not run; that of machines on a network cannot know.
+    Docker's inventory leaves out stopped machines; an inventory of machines on a network cannot know.
     """
     entries = "".join(
         f"{host.group}.insert(0, ({host.name!r}, {_data(host)!r}))\n" for host in reversed(list(hosts))
@@ -35,12 +35,12 @@ def with_unreachable(folder: Path, hosts: Iterable[Host]) -> Path:
 
 
 def with_worker(folder: Path, *, name: str, data: Mapping[str, object]) -> Path:
-    """An inventory of the running hosts and one worker that is no docker host."""
+    """Return an inventory of the running hosts and one worker that is not a docker host."""
     return _written(folder / "with_worker.py", f"{_RUNNING}workers.append(({name!r}, {dict(data)!r}))\n")
 
 
 def _data(host: Host) -> dict[str, object]:
-    # Nobody listens on port 1.
+    # Nothing listens on port 1.
     return {**host.data, "ssh_hostname": "127.0.0.1", "ssh_port": 1}
 
 

@@ -1,24 +1,24 @@
-"""What the pretend machines of the histories answer, held against a docker host in the same state.
+"""Compare the answers of simulated machines (tests/simulation) with those of a docker host in the same state.
 
-Both answers go through the product's own parsers; what is compared is what decisions are made by, without names,
-addresses and sums, which cannot be the same.
+Both answers go through the product's own parsers. Only what decisions depend on is compared: names, addresses
+and checksums always differ.
 """
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from kubeadm_deploys import kube_packages
-from kubeadm_deploys.facts.answers import Reading
-from kubeadm_deploys.facts.api_endpoint import ApiEndpoint, ApiEndpointState
 from kubeadm_deploys.facts.cluster_health import InitRemainder
 from kubeadm_deploys.facts.cluster_members import ClusterMembers, ClusterMembersState
+from kubeadm_deploys.facts.endpoint_name import ApiEndpoint, ApiEndpointState
 from kubeadm_deploys.facts.etcd import EtcdHealth, EtcdMember, EtcdMembers
-from kubeadm_deploys.facts.framing import framed_lines
-from kubeadm_deploys.facts.kube_packages import KubePackages, KubePackagesState
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState, node_state
 from kubeadm_deploys.facts.machine import Machine, MachineState
-from kubeadm_deploys.facts.reading import Questions
+from kubeadm_deploys.remote.answers import Reading
+from kubeadm_deploys.remote.framing import framed_lines
+from kubeadm_deploys.remote.reading import Questions
+from kubeadm_deploys.sections import kube_packages
+from kubeadm_deploys.sections.kube_packages import KubePackages, KubePackagesState
 from tests.e2e.conftest import Cluster
 from tests.simulation import machine as pretend
 from tests.simulation.beginning import begin
@@ -30,15 +30,15 @@ from tests.simulation.world import Failed, World
 _PORTS = (2379, 2380, 6443, 10250, 10257, 10259)
 
 LEARNER_ADDED, LEARNER_STARTED = 7, 9
-"""After how many of its steps a control plane's join has a member of etcd without a vote, and one whose etcd runs."""
+"""Steps of a control plane's join after which etcd has a new learner, and after which that learner runs."""
 
 FAILED = "fails"
-"""What stands in the place of an answer when the command fails, or nobody can understand what it prints."""
+"""Stands for an answer when the command fails or its output cannot be parsed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Question:
-    """A reading, and what decisions look at of its answer."""
+    """A reading, and a function that keeps the parts of its answer that decisions use."""
 
     reading: Reading[Any]
     look: Callable[[Any], Any]
@@ -55,64 +55,64 @@ class _Question:
         try:
             return self.look(self.reading.fact().process(lines))
         except ValueError:
-            # As when etcdctl has nobody to ask, whose failure is left to the parser.
+            # For example when etcdctl has no endpoint: only the parser notices.
             return FAILED
 
 
-def _kubeadm(found: KubeadmNodeState) -> dict[str, Any]:
+def _kubeadm(state: KubeadmNodeState) -> dict[str, Any]:
     return {
-        "state": node_state(found).value,
-        "files": sorted(found.files),
-        "backups": sorted(found.backups),
-        "rotating": found.rotating,
-        "ca": bool(found.ca_certificate),
-        "client": bool(found.client_certificate),
-        "server": bool(found.server),
-        "named": bool(found.cluster_name),
-        "admin": "certificate-authority-data" in found.admin,
-        # What a server that does not answer says of it is curl's affair.
-        "api": found.api if found.api in ("", "ok") else "not ready",
-        "identified": bool(found.machine_id),
-        "local proxy": found.local_proxy,
-        "kubeadm runs": found.kubeadm_runs,
-        "saved etcd": found.saved_etcd,
+        "state": node_state(state).value,
+        "files": sorted(state.files),
+        "backups": sorted(state.backups),
+        "rotating": state.rotating,
+        "ca": bool(state.ca_certificate),
+        "client": bool(state.client_certificate),
+        "server": bool(state.server),
+        "named": bool(state.cluster_name),
+        "admin": "certificate-authority-data" in state.admin,
+        # The reason why a server does not answer is curl's wording.
+        "api": state.api if state.api in ("", "ok") else "not ready",
+        "identified": bool(state.machine_id),
+        "units": sorted(state.units),
+        "kubeadm runs": state.kubeadm_runs,
+        "saved etcd": state.saved_etcd,
     }
 
 
-def _machine(found: MachineState) -> dict[str, Any]:
+def _machine(state: MachineState) -> dict[str, Any]:
     return {
-        "etcd": sorted(found.etcd_entries),
-        "docker": found.docker,
-        "kubelet": bool(found.kubelet),
-        "api server": bool(found.api_server),
-        "listeners": sorted({port for port, _ in found.listeners if port in _PORTS}),
-        "systemd": found.systemd,
+        "etcd": sorted(state.etcd_entries),
+        "docker": state.docker,
+        "kubelet": bool(state.kubelet),
+        "api server": bool(state.api_server),
+        "listeners": sorted({port for port, _ in state.listeners if port in _PORTS}),
+        "systemd": state.systemd,
     }
 
 
-def _packages(found: KubePackagesState) -> dict[str, Any]:
-    # Any of the others may be there before us.
-    ours = set(kube_packages.HELD_PACKAGES)
+def _packages(state: KubePackagesState) -> dict[str, Any]:
+    # Other packages may have been installed before.
+    held_packages = set(kube_packages.HELD_PACKAGES)
     return {
-        "packages": sorted(ours & found.versions.keys()),
-        "held": sorted(found.held & ours),
-        "kubelet": sorted(found.kubelet),
+        "packages": sorted(held_packages & state.versions.keys()),
+        "held": sorted(state.held & held_packages),
+        "kubelet": sorted(state.kubelet),
     }
 
 
-def _endpoint(found: ApiEndpointState) -> dict[str, Any]:
-    return {"joined": found.joined, "serves": found.serves_api, "hosts files": sorted(found.hosts_files)}
+def _endpoint(state: ApiEndpointState) -> dict[str, Any]:
+    return {"joined": state.joined, "serves": state.serves_api, "hosts files": sorted(state.hosts_files)}
 
 
-def _members(found: tuple[EtcdMember, ...]) -> list[tuple[bool, bool]]:
-    return sorted((bool(member.name), member.learner) for member in found)
+def _members(members: tuple[EtcdMember, ...]) -> list[tuple[bool, bool]]:
+    return sorted((bool(member.name), member.learner) for member in members)
 
 
-def _cluster(found: ClusterMembersState) -> dict[str, Any]:
+def _cluster(state: ClusterMembersState) -> dict[str, Any]:
     return {
-        "etcd": _members(found.etcd),
-        "nodes": sorted((node.control_plane, node.ready) for node in found.nodes.values()),
-        "tokens": len(found.tokens),
+        "etcd": _members(state.etcd),
+        "nodes": sorted((node.control_plane, node.ready) for node in state.nodes.values()),
+        "tokens": len(state.tokens),
     }
 
 
@@ -155,17 +155,18 @@ def assert_answers_as(
     of_cluster: bool = False,
     change: Callable[[World, pretend.Machine], object] = lambda world, machine: None,
 ) -> None:
-    """A docker host answers as the machine ``name`` does in a world that begins with ``hosts`` and is then changed.
+    """Assert that a docker host answers like the simulated machine ``name``.
 
-    It is asked about itself, and about its cluster too if that is wanted, or ``only`` these facts.
+    The machine's world begins with ``hosts`` and is then changed by ``change``. The facts compared are those
+    of the machine, with ``of_cluster`` also those of its cluster, or ``only`` these.
     """
     world = begin(hosts)
     change(world, world.machines[name])
     world.settle()
     questions = [
-        each
-        for each in _questions()
-        if (each.name in only if only else of_cluster or not each.reading.of_cluster)
+        question
+        for question in _questions()
+        if (question.name in only if only else of_cluster or not question.reading.of_cluster)
     ]
-    real = {each.name: _real(cluster, container, each) for each in questions}
-    assert {each.name: _pretended(world, name, each) for each in questions} == real
+    real = {question.name: _real(cluster, container, question) for question in questions}
+    assert {question.name: _pretended(world, name, question) for question in questions} == real

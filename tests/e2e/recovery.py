@@ -1,17 +1,18 @@
-"""Runs in the background that something happens to: they are killed, or the machines are."""
+"""Runs in the background that are killed, or whose machines are."""
 
 import json
 import os
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.e2e.conftest import PYINFRA, ROOT, Cluster
+from tests.e2e.conftest import LONGEST_RUN, PYINFRA, ROOT, Cluster
 from tests.lab import containers, hosts
 
 CORE = "test_nodes or test_control_plane or test_workers or test_dns or test_services or test_pod_network"
-"""The verification suites that a cluster which only looks whole does not pass."""
+"""The verification suites that a broken cluster fails even if its nodes look fine."""
 
 _SECONDS = 180
 
@@ -20,9 +21,9 @@ _SECONDS = 180
 def start(
     cluster: Cluster, *arguments: str, program: tuple[str, ...] = (PYINFRA,)
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run cluster.py by a program, pyinfra's unless another one is named; kill it in the end if it goes on.
+    """Run cluster.py in the background, with pyinfra unless another program is given; kill it at the end.
 
-    It writes into a file: what it leaves running on the hosts would keep a pipe open.
+    Its output goes to a file: processes that it leaves running on the hosts would keep a pipe open.
     """
     with (cluster.folder / "output").open("w") as file:
         run = subprocess.Popen(
@@ -41,26 +42,37 @@ def start(
 
 
 def output(cluster: Cluster) -> str:
-    """What the last run of ``start`` printed."""
+    """Return the output of the last run of ``start``."""
     return (cluster.folder / "output").read_text()
 
 
+def ended(run: "subprocess.Popen[bytes]") -> int:
+    """Wait at most ``LONGEST_RUN`` seconds for a run to end, and return its exit code."""
+    return run.wait(timeout=LONGEST_RUN)
+
+
 def await_on(cluster: Cluster, host: str, run: "subprocess.Popen[bytes]", *, what: str, reached: str) -> None:
-    """Wait until a shell command succeeds on a host, while a run goes on."""
-    deadline = time.monotonic() + _SECONDS
-    while subprocess.run(["docker", "exec", host, "sh", "-c", reached], capture_output=True).returncode != 0:
-        assert run.poll() is None, f"ended before {what}: {output(cluster)}"
-        assert time.monotonic() < deadline, f"no {what} in {_SECONDS} s: {output(cluster)}"
+    """Wait until the shell command ``reached`` succeeds on a host, while a run goes on."""
+    # The loop runs on the host: a command per look from here would miss short states.
+    look = f"timeout {_SECONDS} sh -c {shlex.quote(f'until {{ {reached}; }} > /dev/null 2>&1; do sleep 0.05; done')}"
+    with subprocess.Popen(["docker", "exec", host, "sh", "-c", look]) as looking:
+        try:
+            while looking.poll() is None:
+                assert run.poll() is None, f"ended before {what}: {output(cluster)}"
+                time.sleep(0.02)
+        finally:
+            looking.kill()
+    assert looking.returncode == 0, f"no {what} in {_SECONDS} s: {output(cluster)}"
 
 
 def power_cut(cluster: Cluster, host: str) -> None:
-    """Kill a machine with all that runs on it, and start it again."""
+    """Kill a machine with everything that runs on it, and start it again."""
     containers.kill(host)
     hosts.up(cluster=cluster.name, control_planes=0, workers=0)
 
 
 def reboot(cluster: Cluster, host: hosts.Host) -> None:
-    """Restart one machine, and wait until its kubelet speaks to the API again."""
+    """Restart one machine, and wait until its kubelet reports to the API again."""
     before = renewals(cluster)
     containers.restart(host.name)
     containers.await_boot(host)
@@ -68,14 +80,14 @@ def reboot(cluster: Cluster, host: hosts.Host) -> None:
 
 
 def reboot_all(cluster: Cluster) -> None:
-    """Restart all machines at once, and wait until every kubelet speaks to the API again."""
+    """Restart all machines at once, and wait until every kubelet reports to the API again."""
     before = renewals(cluster)
     hosts.restart(cluster=cluster.name)
     await_kubelets(cluster, list(before), after=before)
 
 
 def renewals(cluster: Cluster) -> dict[str, str]:
-    """When each kubelet was last heard of: a node stays Ready for a while without it."""
+    """Return when each kubelet last renewed its lease: a node without a kubelet stays Ready for a while."""
     leases = json.loads(
         cluster.kubectl(
             "get", "leases", "--namespace=kube-node-lease", "--output=json", "--request-timeout=5s"
@@ -85,7 +97,7 @@ def renewals(cluster: Cluster) -> dict[str, str]:
 
 
 def await_kubelets(cluster: Cluster, names: list[str], *, after: dict[str, str]) -> None:
-    """Wait until each of these kubelets was heard of again, through whichever API server answers."""
+    """Wait until each of these kubelets has renewed its lease again, on any API server that answers."""
     deadline = time.monotonic() + _SECONDS
     while True:
         try:
@@ -95,5 +107,5 @@ def await_kubelets(cluster: Cluster, names: list[str], *, after: dict[str, str])
             silent = [str(error)]
         if not silent:
             return
-        assert time.monotonic() < deadline, f"not there again after {_SECONDS} s: {silent}"
+        assert time.monotonic() < deadline, f"no renewed lease after {_SECONDS} s: {silent}"
         time.sleep(1)

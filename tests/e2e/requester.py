@@ -1,4 +1,4 @@
-"""A web application that is spread over workers, and a client that asks it all the time."""
+"""A web application with replicas on several workers, and a client that requests it all the time."""
 
 import itertools
 import time
@@ -15,7 +15,7 @@ from tests.lab.docker import docker
 APPLICATION = "web"
 REPLICAS = 2
 
-_SECONDS = 30
+_SECONDS = 120
 
 _SCRIPT = """
 while :; do
@@ -27,17 +27,17 @@ done
 
 @dataclass(frozen=True)
 class Requester:
-    """A client that runs; ``lines`` is what it has printed so far, one line a request."""
+    """A running client; ``lines`` returns its output so far, one line per request."""
 
     lines: Callable[[], list[str]]
 
     def failures(self) -> list[str]:
-        """What was said of each request that failed since the first one was answered: until then the Service is new."""
+        """Return the lines of failed requests after the first answer: before it, the Service may be new."""
         lines = itertools.dropwhile(lambda line: not line.startswith("ok"), self.lines())
         return [line for line in lines if line.startswith("failed")]
 
     def works_on(self, *, times: int = 10) -> None:
-        """Wait until a number of requests have been answered from now on."""
+        """Wait until this many more requests have been answered."""
         before, deadline = self._answered(), time.monotonic() + _SECONDS
         while self._answered() < before + times:
             assert time.monotonic() < deadline, (
@@ -50,7 +50,7 @@ class Requester:
 
 
 def deploy(cluster: Cluster) -> None:
-    """Run the application, which goes on answering while it is told to end until nobody asks it any more."""
+    """Run the application; a pod that is terminated still answers until no traffic is sent to it any more."""
     labels = {"app": APPLICATION}
     container = {
         "name": APPLICATION,
@@ -91,7 +91,7 @@ def demand(cluster: Cluster, *, available: int) -> None:
 
 @contextmanager
 def requester(cluster: Cluster, *, through: str) -> Iterator[Requester]:
-    """Ask the application all the time through the NodePort of a host."""
+    """Request the application all the time through the NodePort of a host."""
     port = cluster.kubectl("get", "service", APPLICATION, "--output=jsonpath={.spec.ports[0].nodePort}")
     address = next(host.address for host in cluster.hosts if host.name == through)
     environment = {"URL": f"http://{address}:{port}/hostname"}

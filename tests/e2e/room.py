@@ -1,7 +1,7 @@
-"""Room for clusters on one machine, shared by all pytest processes.
+"""Limit how many clusters run on one machine at a time, over all pytest processes.
 
-What runs out are inotify instances (root has 128 on most machines, and `hosts up` warns when they become few), and
-processors: two are busy with three control planes, beside which a virtual machine took 25 minutes instead of three.
+The limits are inotify instances, if the tests could not raise that limit (tests/lab/inotify.py), and
+processors.
 """
 
 import fcntl
@@ -11,25 +11,27 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tests.e2e import stopwatch
 from tests.lab import layout
 from tests.lab.host import INOTIFY_INSTANCES
 
 _LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
-_PER_PROCESSOR = 3.5
-"""Places for which a processor is fast enough: three control planes and a worker take two processors."""
+_PER_PROCESSOR = 4.5
+"""Places per processor. With six, 80 to 98 processes waited for two processors, and a test failed."""
 
 
 def places(*, control_planes: int, workers: int) -> int:
-    """How much room a cluster takes: a worker one place, a control plane two. A host that stays bare takes none."""
+    """Return the room of a cluster: a worker takes one place, a control plane two, a bare host none."""
     return 2 * control_planes + workers
 
 
 @contextmanager
 def room(wanted: int, *, available: int | None = None) -> Iterator[None]:
-    """Wait until so many places are free, first come first served, and keep them for a while.
+    """Wait until this many places are free, first come first served, and hold them until the context ends.
 
-    Nobody may ask for more who has some: one who waits is not overtaken, and may be waiting for those. A place is the
-    lock on a file, so that a process that was killed keeps none. Who wants none never waits.
+    A caller that holds places must not ask for more: a waiter is never overtaken, and may wait for exactly
+    these. A place is the lock on a file, so that a killed process holds none. A caller that wants no place
+    never waits.
     """
     if not wanted:
         yield
@@ -38,10 +40,10 @@ def room(wanted: int, *, available: int | None = None) -> Iterator[None]:
     folder = layout.cache_folder() / "room"
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as taken:
-        with (folder / "queue").open("w") as queue:
+        with stopwatch.counted(stopwatch.ROOM), (folder / "queue").open("w") as queue:
             fcntl.flock(queue, fcntl.LOCK_EX)
             free = [folder / str(number) for number in range(available)]
-            # More than there is means all of it: the lab warns, and the tests have to be tried to know.
+            # Wanting more than exists means everything: the lab warns, and the tests may still pass.
             for _ in range(min(wanted, available)):
                 free.remove(_take_one(free, taken))
         yield

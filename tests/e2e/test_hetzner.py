@@ -1,6 +1,6 @@
-"""From an API token to a verified cluster over SSH, and back to nothing, by the command lines of the README.
+"""From an API token to a verified cluster over SSH, and to its removal, with the README's command lines.
 
-The tests stand in the order of a cluster's life and share it.
+The tests run in the order of a cluster's life and share it.
 """
 
 import json
@@ -27,7 +27,7 @@ NEW_WORKER = f"{NAME}-worker-2"
 API_PORT = 8443
 
 PORTS = (22, 80, 179, 2379, 2380, 6443, 10248, 10249, 10250, 10256, 10257, 10259, 30000, 32767)
-"""What a node listens on, and some that it does not."""
+"""Ports on which a node listens, and some on which it does not."""
 
 CONTROL_PLANE_TAINT = {"effect": "NoSchedule", "key": "node-role.kubernetes.io/control-plane"}
 
@@ -36,7 +36,7 @@ KINDS = ("servers", "networks", "firewalls", "load_balancers", "placement_groups
 
 @pytest.fixture(scope="module")
 def project(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """An empty project folder, and a project of Hetzner's with nothing in it."""
+    """Make an empty project folder, and an empty Hetzner project."""
     ensure_network()
     backend = DockerBackend(api_port=API_PORT)
     with (
@@ -56,7 +56,7 @@ def project(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pro
 
 @pytest.fixture(scope="module")
 def made(project: Project) -> Run:
-    """The run that turned the servers into a cluster."""
+    """Make the servers, and return the run that made them a cluster."""
     run = project.servers("-y")
     assert run.exit_code == 0, run.output
     return project.converge()
@@ -71,11 +71,13 @@ def test_the_plan_and_its_cost_are_printed_and_a_dry_run_writes_nothing(project:
     assert run.exit_code == 0, run.output
     for name in (CONTROL_PLANE, WORKER):
         assert name in run.output
-    assert "a month" in run.output
+    assert "per month" in run.output
     assert writes(project) == []
 
 
-def test_an_inventory_without_servers_is_an_error_that_says_how_to_make_them(project: Project) -> None:
+def test_the_error_for_an_inventory_without_servers_names_the_deploy_that_makes_them(
+    project: Project,
+) -> None:
     run = project.cluster("-y")
     assert run.exit_code == 1
     assert "deploys/servers.py" in run.output
@@ -88,7 +90,7 @@ def test_servers_become_a_cluster(project: Project, made: Run) -> None:
     assert sorted(nodes) == [CONTROL_PLANE, WORKER]
     for name, node in nodes.items():
         server = project.server(name)
-        addresses = {each["type"]: each["address"] for each in node["status"]["addresses"]}
+        addresses = {address["type"]: address["address"] for address in node["status"]["addresses"]}
         assert node["spec"]["providerID"] == f"hcloud://{server.id}"
         assert [addresses["InternalIP"]] == [private.ip for private in server.private_net or []]
         assert node["spec"].get("taints", []) == ([CONTROL_PLANE_TAINT] if name == CONTROL_PLANE else [])
@@ -104,7 +106,8 @@ def test_the_verification_suites_pass_over_ssh(project: Project, made: Run) -> N
     run = project.verify("-rs")
     assert run.exit_code == 0, run.output
     skipped = [line for line in run.output.splitlines() if line.startswith("SKIPPED")]
-    # Of the other suites some checks do not apply here, as to swap; without any the next line would say nothing.
+    # Some other checks do not apply here, such as swap; if none was skipped, the next line would prove
+    # nothing.
     assert skipped
     assert [line for line in skipped if "cloud_controller" in line or "load_balancers" in line] == []
 
@@ -118,14 +121,29 @@ def test_a_second_run_of_both_writes_nothing_and_changes_no_host(project: Projec
     assert writes(project) == []
 
 
+def test_administrator_rights_from_an_older_cloud_controller_manifest_are_revoked(
+    project: Project, made: Run
+) -> None:
+    name = "system:hcloud-cloud-controller-manager"
+    account = "--serviceaccount=kube-system:hcloud-cloud-controller-manager"
+    kubectl(project, "create", "clusterrolebinding", name, "--clusterrole=cluster-admin", account)
+    removed = "Remove cluster-admin rights from the cloud controller"
+    assert [operation.rpartition(" | ")[2] for operation in project.converge().changed] == [removed]
+    bindings = kubectl(project, "get", "clusterrolebindings")["items"]
+    assert [binding["roleRef"]["name"] for binding in bindings if name in binding["metadata"]["name"]] == [
+        name
+    ]
+    assert project.converge().changed == []
+
+
 def test_only_the_allowed_ports_answer_from_outside(project: Project, made: Run) -> None:
     assert open_ports(project.address(CONTROL_PLANE)) == {22, 6443}
-    # The firewall is one for all servers, and a worker has no API server.
+    # All servers share one firewall; a worker has no API server.
     assert open_ports(project.address(WORKER)) == {22}
 
 
 def open_ports(address: str) -> set[int]:
-    """The ports that a container outside the servers' private network can connect to."""
+    """Return the ports that a container outside the servers' private network can connect to."""
     attempts = " ".join(f"try {port} &" for port in PORTS)
     script = (
         f"try() {{ timeout 3 bash -c ': < /dev/tcp/{address}/'$1 2> /dev/null && echo $1; }}; {attempts} wait"
@@ -137,19 +155,19 @@ def open_ports(address: str) -> set[int]:
     return {int(port) for port in listed.split()}
 
 
-def test_one_more_worker_touches_it_and_one_control_plane(project: Project, made: Run) -> None:
+def test_adding_a_worker_changes_only_it_and_one_control_plane(project: Project, made: Run) -> None:
     project.describe(worker_pools={"worker": {"count": 2}})
     project.api.calls.clear()
     run = project.servers("-y")
     assert run.exit_code == 0, run.output
     assert writes(project) == ["POST /servers"]
     joined = project.converge()
-    touched = {host for operation in joined.operations for host in operation["success"]}
-    assert touched == {NEW_WORKER, CONTROL_PLANE}
+    changed_hosts = {host for operation in joined.operations for host in operation["success"]}
+    assert changed_hosts == {NEW_WORKER, CONTROL_PLANE}
     assert project.converge().changed == []
 
 
-def test_a_smaller_count_only_names_what_to_remove_and_how(project: Project, made: Run) -> None:
+def test_a_smaller_count_only_prints_what_to_remove_and_how(project: Project, made: Run) -> None:
     project.describe(worker_pools={"worker": {"count": 1}})
     project.api.calls.clear()
     run = project.servers("-y")
@@ -168,7 +186,7 @@ def _holds_token(project: Project, path: Path) -> bool:
     return project.api.token.encode() in path.read_bytes()
 
 
-def test_destroy_wants_the_name_and_then_leaves_nothing(project: Project, made: Run) -> None:
+def test_destroy_requires_the_clusters_name_and_leaves_nothing(project: Project, made: Run) -> None:
     project.api.calls.clear()
     refused = project.destroy()
     assert refused.exit_code == 1

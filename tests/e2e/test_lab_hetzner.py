@@ -1,4 +1,4 @@
-"""The double's data centre in docker behaves like Hetzner's, seen from inside and outside of its servers."""
+"""The double's data centre in docker behaves like Hetzner's, seen from inside and outside its servers."""
 
 import http.server
 import json
@@ -63,26 +63,26 @@ class Site:
     public: dict[int, str]
     macs: dict[int, str]
     metadata_clients: list[str]
-    """Who has asked for metadata."""
+    """Addresses of the servers that requested metadata."""
 
     def ssh(self, server: int, command: str, *, timeout: float = 60) -> str:
-        """Run a command on a server and return what it prints."""
+        """Run a command on a server and return its output."""
         done = self._ssh(server, command, timeout=timeout)
         assert done.returncode == 0, f"{command!r} on {server}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
 
     def await_ssh(self, server: int) -> None:
-        """Wait until cloud-init has let us in."""
+        """Wait until cloud-init has set up SSH access."""
         until(lambda: self._ssh(server, "true", timeout=10).returncode == 0, what=f"ssh to {server}")
 
     def connects(self, server: int, address: str, port: int) -> bool:
-        """Whether a server opens a TCP connection, asked on the machine so that no firewall is in the way."""
+        """Return whether a server can open a TCP connection; not over SSH, which a firewall may block."""
         script = f"exec 3<>/dev/tcp/{address}/{port}"
         command = ("docker", "exec", f"kubeadm-deploys-hcloud-{server}", "timeout", "1", "bash", "-c", script)
         return subprocess.run(command, capture_output=True).returncode == 0
 
     def allow(self, *rules: dict[str, Any]) -> None:
-        """Put the first server behind a firewall with these rules besides SSH."""
+        """Put the first server behind a firewall that allows SSH and these rules."""
         self.backend.apply_firewall(server_id=FIRST, rules=[rule(port="22"), *rules])
 
     def _ssh(self, server: int, command: str, *, timeout: float) -> subprocess.CompletedProcess[str]:
@@ -113,15 +113,15 @@ def rule(
 
 
 def until(read: Callable[[], object], *, wanted: object = True, what: str) -> None:
-    """Wait until something is as it should be; the deadline is for a machine that is busy with other things."""
+    """Wait until ``read`` returns ``wanted``; the deadline allows for a busy machine."""
     deadline = time.monotonic() + 60
     while (seen := read()) != wanted:
-        assert time.monotonic() < deadline, f"{what}: {seen!r} for a minute and not {wanted!r}"
+        assert time.monotonic() < deadline, f"{what}: still {seen!r} after a minute, not {wanted!r}"
         time.sleep(0.1)
 
 
 def is_open(address: str, port: int) -> bool:
-    """Whether the operator's machine, which is outside, opens a TCP connection."""
+    """Return whether the operator's machine, which is outside, can open a TCP connection."""
     try:
         with socket.create_connection((address, port), timeout=1):
             return True
@@ -130,7 +130,7 @@ def is_open(address: str, port: int) -> bool:
 
 
 def get(address: str, port: int) -> str:
-    """The last line that a web server answers; through a load balancer the connection is a new one each time."""
+    """Return the last line of a web server's answer; every call opens a new connection."""
     with socket.create_connection((address, port), timeout=5) as connection:
         connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
         answer = b""
@@ -141,7 +141,7 @@ def get(address: str, port: int) -> str:
 
 @pytest.fixture(scope="module")
 def metadata_clients() -> Iterator[tuple[int, list[str]]]:
-    """A service on the machine in the place of the API: its port, and the addresses of those who asked it."""
+    """Run a web server instead of the API; yield its port, and the addresses of its clients."""
     clients: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -152,7 +152,7 @@ def metadata_clients() -> Iterator[tuple[int, list[str]]]:
             self.wfile.write(self.path.encode())
 
         def log_message(self, *arguments: object) -> None:
-            """Say nothing."""
+            """Print nothing."""
 
     with http.server.ThreadingHTTPServer((layout.GATEWAY, 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -162,7 +162,7 @@ def metadata_clients() -> Iterator[tuple[int, list[str]]]:
 
 @pytest.fixture(scope="module")
 def space(lab: None) -> Iterator[None]:
-    """Nothing large beside it: images are made, and servers boot through the whole of cloud-init."""
+    """Reserve room: images are made, and servers boot through all of cloud-init."""
     with room(places(control_planes=1, workers=2)):
         yield
 
@@ -196,37 +196,37 @@ def site(
             )
 
         with ThreadPoolExecutor() as pool:
-            made = [
+            futures = [
                 pool.submit(make, FIRST, name="demo-control-plane-1", image="debian-13"),
                 pool.submit(make, SECOND, name="demo-worker-1", image="debian-12"),
             ]
-            for each in made:
-                each.result()
-        here = Site(backend=backend, key=key, public=public, macs=macs, metadata_clients=clients)
+            for future in futures:
+                future.result()
+        site = Site(backend=backend, key=key, public=public, macs=macs, metadata_clients=clients)
         for server in (FIRST, SECOND):
-            here.await_ssh(server)
-            here.ssh(server, "cloud-init status --wait")
-        yield here
+            site.await_ssh(server)
+            site.ssh(server, "cloud-init status --wait")
+        yield site
     finally:
         backend.close()
         assert not left_behind(backend.owner)
 
 
 def is_booted(container: str) -> bool:
-    """Whether systemd has started everything."""
+    """Return whether systemd has started everything."""
     command = ("docker", "exec", container, "systemctl", "is-system-running")
     return subprocess.run(command, capture_output=True, text=True).stdout.strip() == "running"
 
 
 def left_behind(owner: str) -> list[str]:
-    """Everything in docker that belongs to a backend."""
+    """Return everything in docker that belongs to a backend."""
     label = f"--filter=label={OWNER_LABEL}={owner}"
     listings = (("ps", "--all"), ("network", "ls"), ("volume", "ls"))
     return [name for listing in listings for name in docker(*listing, "--quiet", label).split()]
 
 
 @pytest.mark.parametrize(("server", "name"), [(FIRST, "demo-control-plane-1"), (SECOND, "demo-worker-1")])
-def test_cloud_init_has_done_its_work(site: Site, server: int, name: str) -> None:
+def test_cloud_init_configures_a_server(site: Site, server: int, name: str) -> None:
     assert site.ssh(server, "cloud-init status --wait").endswith("status: done")
     assert site.ssh(server, "hostname; hostname --fqdn").split() == [name, name]
     assert site.ssh(server, "systemctl is-system-running --wait") == "running"
@@ -234,7 +234,7 @@ def test_cloud_init_has_done_its_work(site: Site, server: int, name: str) -> Non
     assert site.ssh(server, "cat /srv/index.html") == "served"
 
 
-def test_every_server_has_host_keys_of_its_own(site: Site) -> None:
+def test_every_server_has_its_own_host_keys(site: Site) -> None:
     keys = {
         site.ssh(server, "cat /etc/ssh/ssh_host_ed25519_key.pub").split()[1] for server in (FIRST, SECOND)
     }
@@ -242,14 +242,14 @@ def test_every_server_has_host_keys_of_its_own(site: Site) -> None:
     assert len(keys) == 2
 
 
-def test_the_private_interface_is_as_reported(site: Site) -> None:
+def test_the_private_interface_matches_the_api(site: Site) -> None:
     links = {link["address"]: link for link in json.loads(site.ssh(FIRST, "ip -json address"))}
 
     private = links[site.macs[FIRST]]
     assert private["mtu"] == 1450
     assert [address["local"] for address in private["addr_info"]] == [PRIVATE[FIRST]]
     assert site.ssh(FIRST, "ip route show default") == f"default via {layout.GATEWAY} dev eth0"
-    # 1450 bytes with their headers, and not to be divided.
+    # 1450 bytes with headers, which must not be fragmented.
     site.ssh(FIRST, f"ping -c 1 -W 2 -M do -s 1422 {PRIVATE[SECOND]}")
 
 
@@ -258,7 +258,7 @@ def test_only_members_reach_a_private_network(site: Site) -> None:
     assert not is_open(PRIVATE[SECOND], WEB)
 
 
-def test_metadata_are_asked_of_the_api_by_the_server_itself(site: Site) -> None:
+def test_metadata_requests_reach_the_api_with_the_servers_address(site: Site) -> None:
     path = "/hetzner/v1/metadata"
 
     assert site.ssh(SECOND, f"curl --silent http://169.254.169.254{path}") == path
@@ -267,7 +267,7 @@ def test_metadata_are_asked_of_the_api_by_the_server_itself(site: Site) -> None:
 
 @pytest.fixture
 def node_port(site: Site) -> Iterator[str]:
-    """A port of the first server that leads to the second one's web server, as kube-proxy does it."""
+    """Forward a port of the first server to the second one's web server, as kube-proxy does."""
     rules = (
         "table ip node-port {",
         "chain prerouting {\ntype nat hook prerouting priority dstnat;",
@@ -283,7 +283,7 @@ def node_port(site: Site) -> Iterator[str]:
 
 @pytest.fixture
 def unprotected(site: Site) -> Iterator[None]:
-    """No firewall afterwards."""
+    """Remove the firewall after the test."""
     yield
     site.backend.apply_firewall(server_id=FIRST, rules=None)
 
@@ -312,7 +312,7 @@ def test_a_firewall_lets_answers_and_the_private_network_through(
     assert site.connects(SECOND, PRIVATE[FIRST], NODE_PORT)
 
 
-def test_a_rule_is_for_its_sources_and_protocol(site: Site, node_port: str, unprotected: None) -> None:
+def test_a_rule_only_allows_its_sources_and_protocol(site: Site, node_port: str, unprotected: None) -> None:
     ping = ("ping", "-c", "1", "-W", "1", site.public[FIRST])
     site.allow(
         rule(port=f"{NODE_PORT}-{NODE_PORT + 1}"), rule(port=str(WEB), source_ips=[f"{layout.GATEWAY}/32"])
@@ -328,7 +328,7 @@ def test_a_rule_is_for_its_sources_and_protocol(site: Site, node_port: str, unpr
     assert _from_outside(*ping) == 0
 
 
-def test_outbound_rules_close_the_rest(site: Site, unprotected: None) -> None:
+def test_outbound_rules_block_everything_else(site: Site, unprotected: None) -> None:
     allowed = {**rule(port="80"), "direction": "out", "destination_ips": [f"{layout.MIRROR_ADDRESS}/32"]}
     site.allow(allowed)
 
@@ -340,7 +340,7 @@ def test_outbound_rules_close_the_rest(site: Site, unprotected: None) -> None:
 
 @pytest.fixture(scope="module")
 def balancer(site: Site) -> str:
-    """Public address of a load balancer for both web servers, whose health is that of their HTTPS port."""
+    """Make a load balancer for both web servers that checks their HTTPS port; return its public address."""
     site.backend.create_load_balancer(
         load_balancer_id=BALANCER, name="demo", public_ipv4=site.public[BALANCER]
     )
@@ -370,7 +370,7 @@ def healthy(site: Site) -> set[str]:
     return {target for (target, port), passes in health.items() if passes and port == 80}
 
 
-def test_a_load_balancer_leaves_out_what_fails_its_check(site: Site, balancer: str) -> None:
+def test_a_load_balancer_skips_targets_that_fail_its_check(site: Site, balancer: str) -> None:
     for server, text in ((FIRST, "first"), (SECOND, "second")):
         site.ssh(server, f"echo {text} > /srv/index.html")
     both = {PRIVATE[FIRST], PRIVATE[SECOND]}
@@ -381,7 +381,7 @@ def test_a_load_balancer_leaves_out_what_fails_its_check(site: Site, balancer: s
 
     until(lambda: healthy(site), wanted={PRIVATE[SECOND]}, what="healthy targets")
     assert {get(balancer, 80) for _ in range(4)} == {"second"}
-    # What has been found out outlives a change of the configuration.
+    # A new configuration keeps the known health.
     balance(site, targets=(FIRST, SECOND))
     assert {get(balancer, 80) for _ in range(4)} == {"second"}
 
@@ -419,7 +419,7 @@ def test_a_load_balancer_may_be_private(site: Site) -> None:
     site.backend.delete_load_balancer(load_balancer_id=PRIVATE_BALANCER)
 
 
-def test_a_restart_keeps_everything(site: Site, unprotected: None) -> None:
+def test_a_reboot_keeps_everything(site: Site, unprotected: None) -> None:
     seen = (
         'ip -json address | grep --only-matching \'"address":"[^"]*"\'; ip route show default; '
         "ip -brief -4 address | tr -s ' @' ' '| cut -d' ' -f1,4-; cat /etc/ssh/*.pub /etc/machine-id; hostname"
@@ -445,13 +445,13 @@ def test_a_server_that_is_off_keeps_its_address(site: Site) -> None:
     site.await_ssh(SECOND)
 
 
-def test_servers_are_no_docker_hosts_of_a_cluster(site: Site) -> None:
+def test_servers_are_not_listed_as_docker_hosts_of_a_cluster(site: Site) -> None:
     assert not {host.address for host in hosts.list_hosts()} & set(site.public.values())
 
 
 @pytest.fixture
 def other() -> Iterator[DockerBackend]:
-    """Another backend, with one server of which nothing special is wanted."""
+    """Make another backend with one server that has no special settings."""
     backend = DockerBackend()
     try:
         backend.create_network(network_id=921, ip_range="10.98.0.0/16")
@@ -470,14 +470,14 @@ def other() -> Iterator[DockerBackend]:
         backend.close()
 
 
-def test_cloud_init_is_content_without_user_data(other: DockerBackend) -> None:
+def test_cloud_init_succeeds_without_user_data(other: DockerBackend) -> None:
     container = f"kubeadm-deploys-hcloud-{PLAIN}"
 
     until(lambda: is_booted(container), what="the end of the boot")
     assert docker("exec", container, "cloud-init", "status", "--wait").strip().endswith("status: done")
 
 
-def test_close_leaves_nothing_and_touches_nothing_else(site: Site, other: DockerBackend) -> None:
+def test_close_removes_everything_of_its_backend_and_nothing_else(site: Site, other: DockerBackend) -> None:
     assert len(left_behind(other.owner)) > 2
 
     other.close()
@@ -486,7 +486,7 @@ def test_close_leaves_nothing_and_touches_nothing_else(site: Site, other: Docker
     assert left_behind(site.backend.owner)
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next(site: Site) -> None:
+def test_leftovers_of_a_killed_process_are_removed_by_the_next(site: Site) -> None:
     script = (
         "import os; from tests.lab.hetzner.docker_backend import DockerBackend; backend = DockerBackend();"
         "backend.create_network(network_id=922, ip_range='10.97.0.0/16'); print(backend.owner, flush=True);"
@@ -511,7 +511,7 @@ def _nft(server: int, *arguments: str, input: str | None = None) -> None:
 
 
 def _from_outside(*command: str) -> int:
-    """Exit code of a command in a container on the public network."""
+    """Run a command in a container on the public network, and return its exit code."""
     (program, *arguments) = command
     image = docker_images.server_image(name="debian-13")
     return subprocess.run(

@@ -1,5 +1,6 @@
-"""Single sections on bare hosts, used the way another project uses the package: from its wheel."""
+"""Single sections on bare hosts, used as another project uses the package: from its wheel."""
 
+import json
 import subprocess
 import sys
 import venv
@@ -8,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from kubeadm_deploys.model.artifacts import KUBERNETES_VERSION
 from tests.e2e.conftest import ROOT, Cluster, Run, docker_hosts, run_command
+from tests.e2e.registry import PASSWORD, USER, private_registry
+from tests.lab.docker import docker
 
 KEY = "kubernetes_apt_key_fingerprint"
 
@@ -16,11 +20,11 @@ PROJECT = {
     "inventory.py": """
 servers = [("@docker/{host}", {{"role": "runtime"}})]
 """,
-    # Its own folder "deploys", as the product's project has one too.
+    # It also has a folder "deploys", like the product's own project.
     "deploys/machine.py": """
 from pyinfra import host
 from kubeadm_deploys import ClusterOptions, configure_bridged_traffic, install_container_runtime
-from kubeadm_deploys.entry import read_checksums
+from kubeadm_deploys.inventory.data import read_checksums
 from pathlib import Path
 
 options = ClusterOptions(
@@ -29,6 +33,7 @@ options = ClusterOptions(
     mirror=host.data.get("mirror", {mirror!r}),
     checksums=read_checksums(Path(host.data.get("sums", {checksums!r}))) if {checksums!r} else {{}},
     containerd_restrict_oom_score_adj=True,
+    registries=host.data.get("registries", {{}}),
 )
 configure_bridged_traffic()
 install_container_runtime(options=options)
@@ -47,7 +52,7 @@ disable_swap(options=ClusterOptions(swap="off"))
 
 
 class Project:
-    """A pyinfra project of somebody else, with the package installed from its wheel."""
+    """Another project that uses pyinfra, with the package installed from its wheel."""
 
     def __init__(self, *, folder: Path, environment: Path, host: str, cluster: Cluster) -> None:
         self.folder, self.environment, self.host, self.cluster = folder, environment, host, cluster
@@ -82,7 +87,7 @@ class Project:
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh virtual environment with nothing but the wheel and what it depends on."""
+    """Make a virtual environment with only the wheel and its dependencies."""
     folder = tmp_path_factory.mktemp("wheel")
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)],
@@ -123,7 +128,9 @@ def test_two_sections_are_imported_from_the_wheel_and_verified(project: Project)
     assert verified.exit_code == 0, verified.output
 
 
-def test_a_wrong_checksum_stops_the_host_and_leaves_what_was_there(project: Project, tmp_path: Path) -> None:
+def test_a_wrong_checksum_stops_the_host_and_keeps_the_installed_file(
+    project: Project, tmp_path: Path
+) -> None:
     url = "https://github.com/opencontainers/runc/releases/download/v1.4.3/runc.amd64"
     sums = tmp_path / "sums"
     sums.write_text(f"{'0' * 64}  {url}\n")
@@ -134,7 +141,7 @@ def test_a_wrong_checksum_stops_the_host_and_leaves_what_was_there(project: Proj
     assert project.shell("sha256sum /usr/local/sbin/runc; ls -A /usr/local/sbin") == before
 
 
-def test_a_mirror_that_does_not_answer_is_named_with_its_url(project: Project) -> None:
+def test_the_url_of_a_mirror_that_does_not_answer_is_reported(project: Project) -> None:
     run = project.run("deploys/machine.py", "--data=runc=1.4.3", "--data=mirror=http://127.0.0.1:9")
     assert run.exit_code == 1
     assert (
@@ -149,30 +156,45 @@ def test_another_release_replaces_the_installed_one(project: Project) -> None:
     assert "runc version 1.4.3" in project.shell("runc --version")
 
 
-# Holds a lock as apt does (fcntl), for as many seconds as its second argument says.
+# Holds a lock as apt does (fcntl); arguments: the file and the seconds.
 HOLD_LOCK = (
     """perl -e '$lock = pack("s s x4 q q i x4", 1, 0, 0, 0, 0); open F, ">>", $ARGV[0]; """
     """fcntl(F, 6, $lock) or die "not locked: $!"; sleep $ARGV[1]'"""
 )
 
 
-@pytest.mark.parametrize("lock", ["/var/lib/apt/lists/lock", "/var/lib/dpkg/lock-frontend"])
-def test_apts_locks_are_waited_for(project: Project, lock: str) -> None:
+# Ends when a process waits for the lock: our script between two tries, or an apt-get that has run no dpkg for
+# three seconds.
+AWAITED = {
+    "/var/lib/apt/lists/lock": "until pgrep -fx 'sleep 2' > /dev/null; do sleep 0.1; done",
+    "/var/lib/dpkg/lock-frontend": (
+        "seen=0; until [ $seen -ge 30 ]; do sleep 0.1; seen=$((seen + 1)); "
+        "if ! pgrep -f '[a]pt-get .* install' > /dev/null || pgrep -x dpkg > /dev/null; then seen=0; fi; done"
+    ),
+}
+_TERMINATED = 128 + 15
+"""Exit code of docker exec when SIGTERM ends the program."""
+
+
+@pytest.mark.parametrize("lock", AWAITED)
+def test_a_run_waits_for_apts_locks(project: Project, lock: str) -> None:
     project.shell(
         "if [ -x /usr/bin/kubectl ]; then apt-mark unhold kubectl && apt-get --yes --quiet=2 purge kubectl; fi"
     )
-    holder = subprocess.Popen(["docker", "exec", project.host, "sh", "-c", f"{HOLD_LOCK} {lock} 15"])
+    holder = subprocess.Popen(["docker", "exec", project.host, "sh", "-c", f"{HOLD_LOCK} {lock} 600"])
+    docker("exec", "--detach", project.host, "sh", "-c", f"{AWAITED[lock]}; pkill -TERM perl")
     run = project.run("deploys/packages.py")
-    assert holder.poll() == 0, "the lock was still held, or never"
+    assert holder.wait(timeout=60) == _TERMINATED, "no process was seen waiting for the lock"
     assert run.exit_code == 0, run.output
-    assert "Kubernetes packages | Install kubelet, kubeadm and kubectl 1.36.3" in run.changed
+    assert f"Kubernetes packages | Install kubelet, kubeadm and kubectl {KUBERNETES_VERSION}" in run.changed
     assert project.run("deploys/packages.py").changed == []
     verified = project.verify("test_kube_packages")
     assert verified.exit_code == 0, verified.output
 
 
-# What a dpkg leaves that is killed before the dependencies of a package have come, while it unpacks a package, and just
-# after: a moment too short to be met on purpose, so that dpkg's own words for it are put there.
+# The states that a killed dpkg leaves: before a package's dependencies are unpacked, while it unpacks a
+# package, and just after. The last two are too short to hit on purpose, so they are written into dpkg's
+# status file.
 LEFT_BEHIND = """
 set -e
 apt-mark unhold kubelet kubeadm kubectl
@@ -187,7 +209,7 @@ state netbase 'install reinstreq unpacked'
 STATES = "dpkg-query --show --showformat '${Package} ${db:Status-Abbrev}\\n' ethtool iptables netbase"
 
 
-def test_what_a_killed_dpkg_has_left_is_finished(project: Project) -> None:
+def test_a_run_finishes_what_a_killed_dpkg_left(project: Project) -> None:
     project.shell(LEFT_BEHIND)
     assert project.shell(STATES).split() == ["ethtool", "iHR", "iptables", "iU", "netbase", "iUR"]
     run = project.run("deploys/packages.py")
@@ -197,7 +219,7 @@ def test_what_a_killed_dpkg_has_left_is_finished(project: Project) -> None:
     assert project.run("deploys/packages.py").changed == []
 
 
-# A package whose dependency no repository has: apt's own cure for it is to remove the package.
+# A package whose dependency is in no repository: apt's own fix is to remove the package.
 THEIRS = """
 set -e
 apt-mark unhold kubectl
@@ -216,7 +238,7 @@ dpkg --unpack /tmp/theirs.deb
 """
 
 
-def test_somebody_elses_broken_package_is_named_and_not_removed(project: Project) -> None:
+def test_a_foreign_broken_package_is_reported_and_not_removed(project: Project) -> None:
     project.shell(THEIRS)
     run = project.run("deploys/packages.py")
     assert run.exit_code == 1
@@ -224,6 +246,43 @@ def test_somebody_elses_broken_package_is_named_and_not_removed(project: Project
     assert project.shell("dpkg-query --show --showformat '${db:Status-Abbrev}' theirs") == "iU"
     project.shell("dpkg --purge theirs")
     assert project.run("deploys/packages.py").exit_code == 0
+
+
+@pytest.mark.parametrize("containerd", ["2.2.3", "2.3.4"])
+def test_a_registry_that_wants_a_password_is_used(
+    project: Project, containerd: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("E2E_REGISTRY_PASSWORD", PASSWORD)
+    project.shell("command -v crictl")
+    with private_registry() as registry:
+        address = registry.address
+        entry = {"mirrors": [f"http://{address}"], "username": USER, "password_env": "E2E_REGISTRY_PASSWORD"}
+        run = project.run(
+            "deploys/machine.py",
+            f"--data=containerd={containerd}",
+            f"--data=registries={json.dumps({address: entry})}",
+        )
+        assert run.exit_code == 0, run.output
+        assert PASSWORD not in run.output
+        assert f"v{containerd}" in project.shell("containerd --version").split()
+        endpoint = "--runtime-endpoint unix:///run/containerd/containerd.sock"
+        project.shell(f"crictl {endpoint} --timeout 60s pull {address}/team/image:1")
+        # The blobs may be there from the other release; the manifest is asked for again.
+        assert "manifests" in {path.split("/")[-2] for path in registry.served}
+
+
+def test_containerd_is_not_restarted_with_a_broken_drop_in(project: Project) -> None:
+    file = "/etc/containerd/conf.d/theirs.toml"
+    started = "systemctl show containerd --property=MainPID --property=ActiveState"
+    project.shell(f"mkdir -p $(dirname {file}) && printf 'version = [\\n' > {file}")
+    before = project.shell(started)
+    run = project.run("deploys/machine.py")
+    assert run.exit_code == 1
+    assert f"{file}: failed to unmarshal TOML at row 1" in run.output
+    assert "correct the file or move it away; containerd was not restarted" in run.output
+    assert project.shell(started) == before
+    project.shell(f"rm -r $(dirname {file})")
+    assert project.run("deploys/machine.py").exit_code == 0
 
 
 @pytest.mark.skipif(

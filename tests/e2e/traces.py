@@ -1,4 +1,4 @@
-"""What a cluster leaves on a machine, looked for with the machine's own means."""
+"""Find what a cluster leaves on a machine, with the machine's own programs."""
 
 from tests.e2e.conftest import Cluster
 
@@ -10,15 +10,15 @@ _FOLDERS = (
 # The tests' own kubectl keeps its cache in root's home.
 _LISTED = f"find {' '.join(_FOLDERS)} -path /root/.kube/cache -prune -o ! -type d -print 2> /dev/null | sort"
 
-# What dpkg knows comes from packages, and the reference CNI plugins from their release.
+# Leaves out files of packages and the reference CNI plugins, which are not the cluster's.
 _OF_THE_CLUSTER = (
     f"{_LISTED} | while read -r path; do "
     "case $path in /opt/cni/bin/calico*) echo $path ;; /opt/cni/bin/*) ;; "
     "*) dpkg --search $path > /dev/null 2>&1 || echo $path ;; esac; done"
 )
 
-# Chains of the tables themselves, empty and with the policy ACCEPT, are there as soon as anybody has looked; docker's
-# own rules are only seen once there is iptables to look with.
+# Left out: built-in chains with the policy ACCEPT, which appear as soon as a table is listed, and docker's
+# own rules, which are only visible once iptables is installed.
 _RULES = (
     "for save in iptables-save ip6tables-save; do "
     "if command -v $save > /dev/null; then $save | grep -v -e '^#' -e '^[*]' -e '^COMMIT' -e '^:[A-Z]* ACCEPT' -e DOCKER_; fi; "
@@ -27,11 +27,11 @@ _RULES = (
 
 
 Traces = dict[str, frozenset[str]]
-"""Lines by what they are of."""
+"""Lines by kind of trace."""
 
 
 def traces(cluster: Cluster, host: str) -> Traces:
-    """What there is on a host now of all that a cluster puts there beside its packages."""
+    """Return everything on a host that a cluster may have put there, except packages."""
     commands = {
         "interfaces": "ls /sys/class/net",
         "routes": "cut -f 1,2,3,8 /proc/net/route",
@@ -45,6 +45,6 @@ def traces(cluster: Cluster, host: str) -> Traces:
 
 
 def differences(before: Traces, after: Traces) -> Traces:
-    """What has come or gone."""
+    """Return the lines that were added or removed."""
     changed = {kind: after[kind] ^ before[kind] for kind in before}
     return {kind: lines for kind, lines in changed.items() if lines}

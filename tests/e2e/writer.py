@@ -1,4 +1,4 @@
-"""A client of the API that reads and writes all the time, and keeps count of what was acknowledged."""
+"""An API client that reads and writes all the time, and records which writes were acknowledged."""
 
 import itertools
 import json
@@ -13,10 +13,10 @@ from tests.e2e.conftest import Cluster
 from tests.lab.docker import docker
 
 AGNHOST = "registry.k8s.io/e2e-test-images/agnhost:2.63.0"
-_SECONDS = 60
-"""In which a client must have come back: more than etcd and every health check need together."""
+_SECONDS = 120
+"""Time within which a client must work again: more than etcd and every health check need together."""
 
-# A new key for each write, so that each one that was acknowledged can be looked for afterwards.
+# Each write has a new key, so that every acknowledged write can be checked afterwards.
 _SCRIPT = """
 ca=$(mktemp)
 printf %s "$CA" | base64 -d > "$ca"
@@ -36,47 +36,47 @@ done
 
 @dataclass(frozen=True)
 class Writer:
-    """A client that runs; ``lines`` is what it has printed so far."""
+    """A running client; ``lines`` returns its output so far."""
 
     name: str
     lines: Callable[[], list[str]]
 
     def acknowledged(self) -> set[str]:
-        """The keys of the writes that the API acknowledged."""
+        """Return the keys of the writes that the API acknowledged."""
         return {value for kind, value in self._events() if kind == "wrote"}
 
     def moments(self) -> list[float]:
-        """When a write had been read again, in seconds since the epoch."""
+        """Return when writes were read back, in seconds since the epoch."""
         return [float(value) for kind, value in self._events() if kind == "read"]
 
     def works_on(self, *, times: int = 5) -> None:
-        """Wait until it has written and read a number of times from now on."""
+        """Wait until the client has written and read this many more times."""
         since, deadline = time.time(), time.monotonic() + _SECONDS
         while sum(moment > since for moment in self.moments()) < times:
             assert time.monotonic() < deadline, f"{self.name} has not written again within {_SECONDS} s"
             time.sleep(0.5)
 
     def longest_gap(self, *, since: float) -> float:
-        """The longest time in seconds without a write and its reading, from a moment on that it had worked until."""
+        """Return the longest time in seconds, from ``since`` on, without a write that was read back."""
         moments = [moment for moment in self.moments() if moment > since]
         return max(later - earlier for earlier, later in itertools.pairwise([since, *moments]))
 
     def _events(self) -> list[tuple[str, str]]:
-        # The last line may not be whole yet.
+        # The last line may be incomplete.
         pairs = (line.split() for line in self.lines())
         return [(pair[0], pair[1]) for pair in pairs if len(pair) == 2]
 
 
 def lost_writes(cluster: Cluster, writer: Writer) -> set[str]:
-    """Writes that were acknowledged and are not there."""
+    """Return the acknowledged writes that are missing in the API."""
     acknowledged = writer.acknowledged()
-    found = json.loads(cluster.kubectl("get", "configmap", writer.name, "--output=json"))
-    return acknowledged - set(found["data"])
+    config_map = json.loads(cluster.kubectl("get", "configmap", writer.name, "--output=json"))
+    return acknowledged - set(config_map["data"])
 
 
 @contextmanager
 def outside(cluster: Cluster, *, name: str, network: str, address: str) -> Iterator[Writer]:
-    """A client in a container that is no node, in one of docker's networks, which finds the API at ``address``."""
+    """Run a client in a container that is not a node; it reaches the API at ``address``."""
     environment = _prepare(cluster, name=name)
     endpoint = urlsplit(environment["URL"])
     resolve = f"--resolve {endpoint.hostname}:{endpoint.port}:{address}"
@@ -88,7 +88,7 @@ def outside(cluster: Cluster, *, name: str, network: str, address: str) -> Itera
 
 @contextmanager
 def in_a_pod(cluster: Cluster, *, name: str, node: str) -> Iterator[Writer]:
-    """A client in a pod on a node's network, where the endpoint's name is known as the node knows it."""
+    """Run a client in a pod on a node's network, which resolves the endpoint's name as the node does."""
     environment = _prepare(cluster, name=name)
     container = {
         "name": "writer",
@@ -112,7 +112,7 @@ def in_a_pod(cluster: Cluster, *, name: str, node: str) -> Iterator[Writer]:
 
 
 def _prepare(cluster: Cluster, *, name: str) -> dict[str, str]:
-    """Make the object that the client writes to, and what it needs for that; gives its environment."""
+    """Create the object that the client writes to, and its permissions; return the client's environment."""
     metadata = {"name": name, "namespace": "default"}
     subject = {"kind": "ServiceAccount", **metadata}
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"}

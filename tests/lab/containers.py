@@ -1,4 +1,4 @@
-"""The containers that docker hosts are."""
+"""The containers that act as docker hosts."""
 
 import io
 import sys
@@ -13,11 +13,11 @@ from tests.lab.host import CLUSTER_LABEL, Host
 from tests.lab.layout import LABEL
 from tests.lab.probe import Machine
 
-# Seconds that systemd may take. Two are enough, but not while something big is being built beside it.
+# Seconds for systemd to start. It usually takes two, but longer while a large build is running.
 _BOOT_TIMEOUT = 120
 
-# --privileged would do, but it asks for every capability, and a docker daemon that lacks one itself then refuses.
-# Left out on purpose: SYS_MODULE and SYS_TIME, because modules and clock are the machine's.
+# Not --privileged: it requests every capability, and a docker daemon that lacks one itself refuses that.
+# SYS_MODULE and SYS_TIME are omitted, because modules and clock belong to the machine.
 _CAPABILITIES = (
     *("AUDIT_CONTROL", "AUDIT_READ", "BLOCK_SUSPEND", "DAC_READ_SEARCH", "IPC_LOCK", "IPC_OWNER", "LEASE"),
     *("LINUX_IMMUTABLE", "MAC_ADMIN", "MAC_OVERRIDE", "NET_ADMIN", "NET_BROADCAST", "SYS_ADMIN", "SYS_BOOT"),
@@ -29,7 +29,7 @@ _VOLUMES = ("/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet")
 
 
 def create(*, host: Host, image: str, machine: Machine) -> None:
-    """Make and start a host's container."""
+    """Create and start a host's container."""
     launch(
         name=host.name,
         hostname=host.name,
@@ -52,14 +52,13 @@ def launch(
     machine: Machine,
     files: Mapping[str, str] | None = None,
 ) -> None:
-    """Make and start a container that is a machine of its own, with `files` in it by their paths.
+    """Create and start a container that acts as a machine; `files` maps paths in it to contents.
 
-    `owner` are those of the labels that the volumes have too, so that volumes of a container that somebody removed
-    without them are found again.
+    The volumes get the labels `owner`, so that they can be found if the container is removed without them.
     """
     volume_labels = ",".join(f"volume-label={key}={value}" for key, value in owner.items())
     docker(
-        # The terminal is for what systemd has to say: without it `docker logs` shows nothing.
+        # systemd prints to the terminal: without it `docker logs` shows nothing.
         *("create", "--tty", f"--name={name}", f"--hostname={hostname}"),
         *(f"--network={layout.NETWORK}", f"--ip={address}", "--cgroupns=private"),
         *(f"--cap-add={capability}" for capability in _CAPABILITIES),
@@ -74,7 +73,7 @@ def launch(
 
 
 def put(*, name: str, files: Mapping[str, str]) -> None:
-    """Write files, which only root may read, into a container that may not have started yet."""
+    """Write files that only root can read into a container, which need not be running."""
     if not files:
         return
     archive = io.BytesIO()
@@ -88,34 +87,34 @@ def put(*, name: str, files: Mapping[str, str]) -> None:
 
 
 def await_boot(host: Host) -> None:
-    """Wait until systemd has started everything; name the units that it could not start."""
+    """Wait until systemd has started all units; print the names of those that failed."""
     deadline = time.monotonic() + _BOOT_TIMEOUT
     while (state := _system_state(host)) not in ("running", "degraded"):
         if time.monotonic() > deadline:
             raise LabError(
-                f"{host.name}: systemd is not up after {_BOOT_TIMEOUT} s, last seen: {state}\n{_last_words(host)}"
+                f"{host.name}: systemd has not started after {_BOOT_TIMEOUT} s: {state}\n{_log_end(host)}"
             )
         time.sleep(0.1)
     if state == "degraded":
         failed = docker("exec", host.name, "systemctl", "list-units", "--failed", "--plain", "--no-legend")
         units = " ".join(line.split()[0] for line in failed.splitlines())
-        print(f"{host.name}: systemd is up but could not start {units}", file=sys.stderr)
+        print(f"{host.name}: systemd has started, but these units failed: {units}", file=sys.stderr)
 
 
 def kill(*names: str) -> None:
-    """Take the power from running containers: afterwards nothing in them runs, whatever they were doing."""
+    """Kill running containers, like a power cut."""
     _end("kill", names)
 
 
 def restart(name: str) -> None:
-    """Shut a container's system down, cut its power if that takes too long, and start it again."""
+    """Restart a container: shut its system down, and kill it if that takes too long."""
     _end("restart", [name])
-    # Only of use where docker could not end it itself.
+    # Needed only if docker failed to stop the container and `_end` had to thaw it.
     docker("start", name)
 
 
 def remove(*, labels: Mapping[str, str]) -> None:
-    """Remove the containers with these labels, and volumes with them."""
+    """Remove the containers and volumes with these labels."""
     if containers := labelled("ps", "--all", "--quiet", labels=labels):
         try:
             docker("rm", "--force", "--volumes", *containers)
@@ -138,10 +137,10 @@ def _end(command: str, containers: Sequence[str]) -> None:
 
 
 def _thaw(containers: Sequence[str]) -> bool:
-    """Thaw what is frozen in containers that are being killed; whether anything was.
+    """Thaw frozen cgroups in containers that are being killed; return whether any was frozen.
 
-    runc freezes the group of a container that it makes, for a moment. When it is killed just then, nobody thaws the
-    group, and on cgroup v1 a frozen process does not die: docker gives up after twelve seconds.
+    runc freezes the cgroup of a container briefly while it creates it. If runc is killed at that moment, the
+    cgroup stays frozen, and on cgroup v1 a frozen process does not die: docker gives up after twelve seconds.
     """
     frozen = [file for name in containers for file in _freezers(name) if file.read_text().strip() != "THAWED"]
     for file in frozen:
@@ -150,7 +149,7 @@ def _thaw(containers: Sequence[str]) -> bool:
 
 
 def _freezers(container: str) -> Iterator[Path]:
-    """The freezer states of a container's groups; none on cgroup v2, and none of a container that does not run."""
+    """Yield the freezer state files of a running container's cgroups; none on cgroup v2."""
     process = docker("container", "inspect", "--format={{.State.Pid}}", container).strip()
     groups = Path("/proc", process, "cgroup")
     for line in groups.read_text().splitlines() if groups.exists() else ():
@@ -160,7 +159,7 @@ def _freezers(container: str) -> Iterator[Path]:
 
 
 def _system_state(host: Host) -> str:
-    """What systemd says about itself, or why it cannot be asked."""
+    """Return systemd's system state, or the error if it cannot be read."""
     try:
         return docker("exec", host.name, "systemctl", "show", "--property=SystemState", "--value").strip()
     except LabError as error:
@@ -169,11 +168,11 @@ def _system_state(host: Host) -> str:
         ).split()
         if ended[0] == "false":
             raise LabError(
-                f"{host.name} ended at once with exit code {ended[1]}, "
-                f"its last words (`docker logs {host.name}`):\n{_last_words(host)}"
+                f"{host.name} exited with code {ended[1]}, "
+                f"end of its log (`docker logs {host.name}`):\n{_log_end(host)}"
             ) from None
         return str(error)
 
 
-def _last_words(host: Host) -> str:
+def _log_end(host: Host) -> str:
     return docker("logs", "--tail=5", host.name).strip()

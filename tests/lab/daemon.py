@@ -1,4 +1,4 @@
-"""A docker daemon for the lab: the one that answers, or one installed and started here.
+"""A docker daemon for the lab: an existing one, or one that is installed and started here.
 
 python -m tests.lab.daemon start | stop
 """
@@ -18,11 +18,11 @@ from tests.lab.layout import LABEL, cache_folder
 from tests.lab.machine import install
 
 _DEADLINE = 60
-"""Seconds that the daemon may take to answer or to end."""
+"""Seconds for the daemon to answer or to end."""
 
 
 def start() -> None:
-    """Have a docker daemon that answers; one that already does is left alone, wherever it runs."""
+    """Start a docker daemon unless one already answers, here or at DOCKER_HOST."""
     unreachable = silence()
     if not unreachable:
         return
@@ -30,7 +30,7 @@ def start() -> None:
         raise LabError(f"docker at DOCKER_HOST={os.environ['DOCKER_HOST']} does not answer: {unreachable}")
     if os.geteuid() != 0:
         raise LabError(
-            f"docker does not answer ({unreachable}): start it or get access to it, or run this as root"
+            f"docker does not answer ({unreachable}): start it, get access to it, or run this as root"
         )
     if not shutil.which("dockerd") or not shutil.which("docker"):
         _install()
@@ -39,7 +39,7 @@ def start() -> None:
         _systemctl_start()
         await_answer()
     elif _is_running(pid_file=run / "docker.pid", program="dockerd"):
-        # Debian's package starts it without systemd too, where it can, and does not wait for it.
+        # Debian's package also starts it without systemd, but does not wait until it answers.
         await_answer()
     else:
         remove_stale_pid_files(run=run)
@@ -47,14 +47,14 @@ def start() -> None:
 
 
 def stop() -> None:
-    """End the daemon that `start` started, unless it has come to serve others; no other daemon is touched."""
+    """Stop the daemon that `start` started, unless it runs other containers; never stop another daemon."""
     record = _record()
     if not record.exists():
         return
     pid, _, started = record.read_text().partition(" ")
     if started and started_at(pid=int(pid)) == started:
         if others := foreign_containers():
-            print(f"dockerd stays, because it also runs {', '.join(others)}", flush=True)
+            print(f"dockerd keeps running, because it also runs {', '.join(others)}", flush=True)
             return
         os.kill(int(pid), signal.SIGTERM)
         _await_end(pid=int(pid), started=started)
@@ -63,7 +63,7 @@ def stop() -> None:
 
 
 def silence() -> str:
-    """Why docker does not answer; nothing when it does."""
+    """Return why docker does not answer, or an empty string if it does."""
     try:
         docker("info", "--format={{.ServerVersion}}", timeout=20)
     except LabError as error:
@@ -72,15 +72,15 @@ def silence() -> str:
 
 
 def remove_stale_pid_files(*, run: Path) -> None:
-    """Remove the pid files of a daemon that was killed, with the machine or alone.
+    """Remove PID files of a daemon that was killed, alone or with the machine.
 
-    dockerd takes whatever process has such a number now for itself or for its containerd: it then refuses to start, or
-    waits for an answer that never comes.
+    dockerd takes any process that now has such a PID for itself or for its containerd: it then refuses to
+    start, or waits forever for an answer.
     """
     files = {"docker.pid": "dockerd", "docker/containerd/containerd.pid": "containerd"}
     for file, program in ((run / name, program) for name, program in files.items()):
         if file.exists() and not _is_running(pid_file=file, program=program):
-            print(f"removing {file}, which a killed {program} left", flush=True)
+            print(f"removing {file}, left by a killed {program}", flush=True)
             file.unlink()
 
 
@@ -92,7 +92,7 @@ def spawn(*, command: Sequence[str]) -> None:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/", start_new_session=True
         )
-    # With its start time, because the number alone may soon be somebody else's.
+    # With the start time, because the PID may be reused.
     _record().write_text(f"{process.pid} {started_at(pid=process.pid)}")
     try:
         await_answer(process=process)
@@ -103,7 +103,7 @@ def spawn(*, command: Sequence[str]) -> None:
 
 
 def await_answer(*, process: subprocess.Popen[bytes] | None = None) -> None:
-    """Wait until docker answers, or until the process that should answer has ended."""
+    """Wait until docker answers; fail if `process` ends."""
     deadline = time.monotonic() + _DEADLINE
     while unreachable := silence():
         if process and process.poll() is not None:
@@ -115,26 +115,26 @@ def await_answer(*, process: subprocess.Popen[bytes] | None = None) -> None:
 
 
 def started_at(*, pid: int) -> str:
-    """When a process was started, in clock ticks since the machine's start; nothing when it has ended."""
+    """Return when a process was started, in clock ticks since boot; an empty string if it has ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:
         return ""
-    # The program's name, in parentheses, may contain blanks and parentheses itself. Z is an ended process.
+    # The program's name is in parentheses and may itself contain spaces and parentheses. Z is a zombie.
     fields = stat.rpartition(")")[2].split()
     return "" if fields[0] == "Z" else fields[19]
 
 
 def foreign_containers() -> list[str]:
-    """Names of running containers that are not the lab's."""
+    """Return the names of running containers that do not belong to the lab."""
     listed = docker("ps", f'--format={{{{.Names}}}} {{{{.Label "{LABEL}"}}}}')
     return [line.strip() for line in listed.splitlines() if len(line.split()) == 1]
 
 
 def _install() -> None:
     if not shutil.which("apt-get"):
-        raise LabError("docker is not installed: install docker (see https://docs.docker.com/engine/install)")
-    # Since Debian 13 the client is a package of its own.
+        raise LabError("docker is not installed: install it (see https://docs.docker.com/engine/install)")
+    # Since Debian 13 the client is in a separate package.
     install("docker.io", where_known=("docker-cli",))
 
 
@@ -148,7 +148,7 @@ def _await_end(*, pid: int, started: str) -> None:
     deadline = time.monotonic() + _DEADLINE
     while started_at(pid=pid) == started:
         if time.monotonic() > deadline:
-            raise LabError(f"dockerd (process {pid}) does not end within {_DEADLINE} s of SIGTERM")
+            raise LabError(f"dockerd (PID {pid}) did not end within {_DEADLINE} s after SIGTERM")
         time.sleep(0.2)
 
 
@@ -160,12 +160,12 @@ def _is_running(*, pid_file: Path, program: str) -> bool:
 
 
 def _record() -> Path:
-    """File that names the daemon that was started here."""
+    """Return the file that records the daemon that `start` started."""
     return cache_folder() / "dockerd.pid"
 
 
 def main() -> None:
-    """Command line; what the user can cure is told in a sentence."""
+    """Run the command line; errors that the user can fix are printed as one sentence."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.lab.daemon", description="A docker daemon for the lab."
     )

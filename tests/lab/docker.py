@@ -1,4 +1,4 @@
-"""The docker command line, and the one network that everything in the lab shares."""
+"""The docker command line, and the one network that all containers of the lab share."""
 
 import json
 import subprocess
@@ -8,13 +8,18 @@ from tests.lab.layout import GATEWAY, LABEL, NETWORK, SUBNET
 
 
 class LabError(Exception):
-    """Something the user can cure; the message is one sentence that says what, where and how."""
+    """An error that the user can fix; the message is one sentence that says what, where and how."""
 
 
-def docker(*args: str, input: str | bytes | None = None, timeout: float | None = None) -> str:
+LONGEST = 900
+"""Seconds for any docker command, so that one that hangs fails with an error."""
+
+
+def docker(*args: str, input: str | bytes | None = None, timeout: float = LONGEST) -> str:
     """Run one docker command and return what it printed.
 
-    docker's own client is used and not its API, because it knows DOCKER_HOST, contexts and Docker Desktop.
+    It uses docker's client, not its API, because the client supports DOCKER_HOST, contexts and Docker
+    Desktop.
     """
     shown = " ".join(("docker", *args[:2]))
     data = input.encode() if isinstance(input, str) else input
@@ -35,18 +40,18 @@ def docker(*args: str, input: str | bytes | None = None, timeout: float | None =
 
 
 def labelled(*command: str, labels: Mapping[str, str]) -> list[str]:
-    """Names or ids that a docker listing (`ps -aq`, `volume ls -q` ...) prints for exactly these labels."""
+    """Return the names or IDs that a listing (`ps -aq`, `volume ls -q` ...) prints for these labels."""
     filters = [f"--filter=label={key}={value}" for key, value in labels.items()]
     return docker(*command, *filters).split()
 
 
 def image_exists(*, tag: str) -> bool:
-    """Whether the daemon has this image (asked by list, because inspect cannot tell absence from failure)."""
+    """Return whether the daemon has this image (by list: inspect fails alike on absence and errors)."""
     return bool(docker("image", "ls", "-q", tag).strip())
 
 
 def ensure_network() -> None:
-    """Make the lab's network unless it is there; refuse one of the same name that the lab did not make."""
+    """Create the lab's network if it is missing; refuse one of the same name that the lab did not create."""
     if not _network_names():
         try:
             docker(
@@ -54,7 +59,7 @@ def ensure_network() -> None:
                 *(f"--label={LABEL}=network", NETWORK),
             )
         except LabError:
-            # Another process of the lab may have made it in between; any other reason is the user's to see.
+            # Another process of the lab may have created it meanwhile; any other error is for the user.
             if not _network_names():
                 raise
     _check_network()

@@ -1,4 +1,4 @@
-"""What a docker host is, and which ones a cluster still lacks. Nothing here talks to docker."""
+"""Docker hosts as data, and which hosts a cluster lacks. Nothing here talks to docker."""
 
 import ipaddress
 import itertools
@@ -18,11 +18,11 @@ DATA_LABEL = f"{LABEL}.data"
 DEBIAN_LABEL = f"{LABEL}.debian"
 
 NAMES = {"control_plane": "control-plane", "workers": "worker"}
-"""What the hosts of each inventory group are called."""
+"""The word in the host names of each inventory group."""
 
 INOTIFY_INSTANCES = {"control_plane": 30, "workers": 17}
-"""How many a node has open with Kubernetes 1.36 and Calico (counted below /proc); most are the kubelet's, systemd's and
-on control planes those of two Kubernetes programs that watch their certificates."""
+"""Open inotify instances per node with Kubernetes 1.36 and Calico (counted in /proc): mostly of the kubelet
+and systemd, and on control planes of two Kubernetes programs that watch their certificates."""
 
 FIRST_ADDRESS = "10.213.0.10"
 
@@ -32,19 +32,19 @@ class Host:
     """One docker host, running or stopped."""
 
     name: str
-    """Of the container and of the machine in it."""
+    """Name of the container, and host name in it."""
     address: str
     cluster: str
     group: str
     """Inventory group: control_plane or workers."""
     debian: int
     data: Mapping[str, Any]
-    """Host data that the inventory gives pyinfra."""
+    """Host data for pyinfra."""
     running: bool = False
 
     @property
     def labels(self) -> dict[str, str]:
-        """What marks its container."""
+        """The labels of its container."""
         return {
             LABEL: "host",
             CLUSTER_LABEL: self.cluster,
@@ -55,11 +55,11 @@ class Host:
 
 
 def from_container(container: Mapping[str, Any]) -> Host:
-    """A host from what `docker inspect` says about its container."""
+    """Return the host that `docker inspect` describes."""
     labels = container["Config"]["Labels"]
     return Host(
         name=container["Name"].removeprefix("/"),
-        # The configured one: a stopped container has no other.
+        # The configured address: a stopped container has no other.
         address=container["NetworkSettings"]["Networks"][layout.NETWORK]["IPAMConfig"]["IPv4Address"],
         cluster=labels[CLUSTER_LABEL],
         group=labels[GROUP_LABEL],
@@ -70,29 +70,32 @@ def from_container(container: Mapping[str, Any]) -> Host:
 
 
 def order(host: Host) -> tuple[str, int, int]:
-    """Sort key: by cluster, control planes first, each group by number."""
+    """Return a sort key: by cluster, control planes first, then by number."""
     return host.cluster, list(NAMES).index(host.group), int(host.name.rpartition("-")[2])
 
 
 def lab_data(*, cluster: str, machine: Machine) -> dict[str, Any]:
-    """Settings, open to any user, that a host needs because it shares its kernel with a machine."""
+    """Return the options that a host needs because it shares its kernel with the machine."""
     data: dict[str, Any] = {
         "cluster_name": cluster,
-        # Swap is the whole machine's: switching it off in one host would switch it off for everybody.
+        # Swap belongs to the machine: disabling it in one host would disable it everywhere.
         "swap": "keep",
-        # nf_conntrack_max belongs to the machine as well, and kube-proxy fails when it cannot set it.
+        # nf_conntrack_max belongs to the machine, and kube-proxy fails if it cannot set it.
         "kube_proxy_configuration": {"conntrack": {"maxPerCore": 0, "min": 0}},
-        # Hosts are not given SYS_RESOURCE, without which nothing may lower its oom_score_adj below the host's own.
+        # Hosts lack SYS_RESOURCE, which is needed to lower oom_score_adj below that of the host.
         "containerd_restrict_oom_score_adj": True,
         "kubelet_configuration": {
-            # The disk is the machine's as well: what else is on it, and how full it is, is no reason to end pods.
+            # The disk belongs to the machine: pods must not be evicted because it is full of other files.
             "evictionHard": {"nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%"},
             "imageGCHighThresholdPercent": 100,
+            # After a reboot the API server starts before etcd and fails: restart it at once, not after 10, 20
+            # and 40 s, for which tests would wait most of their time.
+            "crashLoopBackOff": {"maxContainerRestartPeriod": "1s"},
         },
     }
     if machine.cgroup_v1:
         data["kubelet_configuration"]["failCgroupV1"] = False
-    # kubeadm refuses cgroup v1 whatever the kubelet's configuration says, and a kernel that does not tell its own.
+    # kubeadm refuses cgroup v1 regardless of the kubelet's configuration, and a kernel without config.gz.
     if machine.cgroup_v1 or not machine.kernel_config:
         data["ignore_preflight_errors"] = ["SystemVerification"]
     return data
@@ -105,9 +108,9 @@ def missing_hosts(
     debian: Sequence[int],
     everyone: Iterable[Host],
 ) -> list[Host]:
-    """The hosts that have to be made, with addresses that no other host has, be it running or stopped.
+    """Return the hosts to create, with addresses that no running or stopped host has.
 
-    Their data is what only they have.
+    Their data holds only what differs between hosts.
     """
     taken = {host.name: host.address for host in everyone}
     addresses = free_addresses(taken=set(taken.values()))
@@ -122,53 +125,53 @@ def missing_hosts(
             continue
         address = next(addresses, None)
         if address is None:
-            raise LabError(f"{layout.SUBNET} has no free address for {name}: remove other hosts first")
-        own = {"node_name": name, "node_ip": address}
+            raise LabError(f"{layout.SUBNET} has no free address for {name}: remove other hosts")
+        data = {"node_name": name, "node_ip": address}
         missing.append(
-            Host(name=name, address=address, cluster=cluster, group=group, debian=release, data=own)
+            Host(name=name, address=address, cluster=cluster, group=group, debian=release, data=data)
         )
     return missing
 
 
-def load_balancer_ranges(hosts: Iterable[Host]) -> dict[str, str]:
-    """The range of every cluster that has one, with the address to lead it to: that of its first control plane."""
+def service_load_balancer_cidrs(hosts: Iterable[Host]) -> dict[str, str]:
+    """Return each cluster's load balancer range, with the address of its first control plane."""
     return {
-        host.data["load_balancer_range"]: host.address
+        host.data["service_load_balancer_cidr"]: host.address
         for host in hosts
-        if host.data.get("load_balancer_range") and order(host)[1:] == (0, 1)
+        if host.data.get("service_load_balancer_cidr") and order(host)[1:] == (0, 1)
     }
 
 
 def free_addresses(*, taken: set[str]) -> Iterator[str]:
-    """Addresses for hosts, in order."""
-    every = map(str, ipaddress.ip_network(layout.SUBNET).hosts())
-    for_hosts = itertools.dropwhile(lambda address: address != FIRST_ADDRESS, every)
+    """Yield free host addresses in order."""
+    addresses = map(str, ipaddress.ip_network(layout.SUBNET).hosts())
+    for_hosts = itertools.dropwhile(lambda address: address != FIRST_ADDRESS, addresses)
     return (address for address in for_hosts if address not in taken)
 
 
 def refuse_other_data(*, hosts: Iterable[Host], data: Mapping[str, Any]) -> None:
-    """Labels cannot be changed, so that settings other than a host was made with would silently be ignored."""
+    """Refuse data that differs from an existing host's, because its labels cannot be changed."""
     for host in hosts:
         for key, value in data.items():
             if host.data.get(key) != value:
                 raise LabError(
-                    f"{host.name} was made with {key}={host.data.get(key)!r} and not {value!r}: remove the hosts first "
-                    f"(`python -m tests.lab.hosts down --cluster {host.cluster}`) or leave the setting as it was"
+                    f"{host.name} was created with {key}={host.data.get(key)!r}, not {value!r}: remove the "
+                    f"hosts (`python -m tests.lab.hosts down --cluster {host.cluster}`) or keep the old value"
                 )
 
 
 def inotify_instances(hosts: Iterable[Host]) -> int:
-    """How many clusters on all these hosts have open, about."""
+    """Return about how many inotify instances clusters on these hosts have open."""
     return sum(INOTIFY_INSTANCES[host.group] for host in hosts)
 
 
 def crowding(*, hosts: Iterable[Host], machine: Machine) -> str:
-    """What to tell the user when clusters on all these hosts need more than the machine allows; nothing otherwise."""
+    """Return a warning if clusters on these hosts need too many inotify instances, else an empty string."""
     needed = inotify_instances(hosts)
     if needed <= machine.inotify_instances:
         return ""
     return (
-        f"clusters on all hosts need about {needed} inotify instances and this machine allows "
-        f"{machine.inotify_instances}: some programs will fail with 'too many open files'; remove other hosts, "
-        "or set `sysctl fs.inotify.max_user_instances=1024` on the machine"
+        f"clusters on all hosts need about {needed} inotify instances, but this machine allows "
+        f"{machine.inotify_instances}: some programs will fail with 'too many open files'; remove other "
+        "hosts, or set `sysctl fs.inotify.max_user_instances=1024` on the machine"
     )

@@ -1,4 +1,4 @@
-"""Docker hosts: containers that run systemd and stand for the servers that a cluster is made of."""
+"""Docker hosts: containers that run systemd and replace servers in tests."""
 
 import argparse
 import fcntl
@@ -21,10 +21,10 @@ from tests.lab.host import (
     from_container,
     inotify_instances,
     lab_data,
-    load_balancer_ranges,
     missing_hosts,
     order,
     refuse_other_data,
+    service_load_balancer_cidrs,
 )
 from tests.lab.images import CODENAMES, host_image
 from tests.lab.layout import LABEL
@@ -34,7 +34,7 @@ from tests.lab.probe import Machine, probe
 __all__ = ["Host", "down", "down_all", "inotify_room", "list_hosts", "restart", "show", "up"]
 
 HCLOUD = "hcloud"
-"""Kind of the containers that the double of Hetzner's API makes, and of their volumes."""
+"""Label value of the containers that the double of Hetzner's API creates, and of their volumes."""
 
 _MACHINES = ("host", HCLOUD)
 
@@ -47,9 +47,9 @@ def up(
     debian: Sequence[int] = (12,),
     data: Mapping[str, Any] | None = None,
 ) -> list[Host]:
-    """Have a cluster's hosts running: make what is missing, start what is stopped, leave the rest alone.
+    """Create a cluster's missing hosts, start the stopped ones, and wait until all have booted.
 
-    The releases in `debian` take turns. `data` is host data for all hosts, on top of the lab's own.
+    Hosts get the releases in `debian` in turn. `data` is host data for all hosts, added to the lab's own.
     """
     with exclusive():
         everyone = list_hosts()
@@ -74,7 +74,7 @@ def up(
 
 
 def list_hosts(*, cluster: str | None = None) -> list[Host]:
-    """The lab's hosts, or those of one cluster: control planes first, each group by number."""
+    """Return the lab's hosts, or those of one cluster: control planes first, then by number."""
     labels = {LABEL: "host"} | ({CLUSTER_LABEL: cluster} if cluster else {})
     ids = labelled("ps", "--all", "--quiet", labels=labels)
     inspected = json.loads(docker("inspect", *ids)) if ids else []
@@ -82,9 +82,9 @@ def list_hosts(*, cluster: str | None = None) -> list[Host]:
 
 
 def inotify_room() -> int:
-    """How many inotify instances the machine has left when clusters are on all running hosts.
+    """Return how many inotify instances the machine has left if all running hosts are in clusters.
 
-    The image of hosts, from which the machine is seen, is made if it is not there.
+    Builds the host image if it is missing, because the machine is probed from a container.
     """
     key = None if mirror.official_hosts_reachable() else apt.public_key()
     machine = probe(image=host_image(debian=12, mirror_key=key))
@@ -93,20 +93,20 @@ def inotify_room() -> int:
 
 
 def down(*, cluster: str) -> None:
-    """Remove the hosts of one cluster with their volumes and routes, and all the lab's routes with the last host."""
+    """Remove a cluster's hosts with their volumes and routes; with the last host, all routes."""
     with exclusive():
-        ranges = load_balancer_ranges(list_hosts(cluster=cluster))
+        ranges = service_load_balancer_cidrs(list_hosts(cluster=cluster))
         containers.remove(labels={LABEL: "host", CLUSTER_LABEL: cluster})
         if not remove_unused_routes() and ranges:
             routes.remove_led(image=_any_image(), ranges=ranges)
 
 
 def down_all() -> None:
-    """Remove everything of the lab from docker and the machine; images and cache stay."""
+    """Remove everything of the lab from docker and the machine, except images and cache."""
     if not shutil.which("docker"):
-        return  # and so there has never been anything
+        return  # Without docker nothing was ever created.
     with exclusive():
-        for kind in (*_MACHINES, "load-balancer", "client", "mirror"):
+        for kind in (*_MACHINES, "load-balancer", "official-hosts", "proxy", "client", "mirror"):
             containers.remove(labels={LABEL: kind})
         _remove_routes()
         for network in labelled("network", "ls", "--quiet", labels={LABEL: "network"}):
@@ -114,7 +114,7 @@ def down_all() -> None:
 
 
 def restart(*, cluster: str) -> list[Host]:
-    """Restart all hosts of a cluster at once, as a power cut would, and wait until they are up."""
+    """Restart all hosts of a cluster at once, like a power cut, and wait until they have booted."""
     hosts = list_hosts(cluster=cluster)
     _each(lambda host: containers.restart(host.name), hosts)
     _each(containers.await_boot, hosts)
@@ -122,16 +122,16 @@ def restart(*, cluster: str) -> list[Host]:
 
 
 def show(*, cluster: str) -> str:
-    """The cluster's nodes, and how to use and remove it, for people."""
+    """Return a text with the cluster's nodes, and how to use and remove it."""
     hosts = list_hosts(cluster=cluster)
     if not hosts:
-        raise LabError(f"no docker host belongs to cluster {cluster!r}: make some with `make cluster`")
+        raise LabError(f"cluster {cluster!r} has no docker hosts: create some with `make cluster`")
     first = hosts[0]
     kubectl = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
     kubeconfig = first.data.get("kubeconfig") or f"{first.data['cluster_name']}.kubeconfig"
     return (
         docker("exec", first.name, *kubectl.split(), "get", "nodes", "--output=wide")
-        + f"\nkubeconfig:        {kubeconfig} (it gives all rights, and only you can read it)"
+        + f"\nkubeconfig:        {kubeconfig} (grants all rights; only you can read it)"
         + f"\nuse the cluster:   kubectl --kubeconfig {kubeconfig} get pods --all-namespaces"
         + f"\nwithout a kubectl: docker exec {first.name} {kubectl} get pods --all-namespaces"
         + "\nremove everything: make clean"
@@ -139,7 +139,7 @@ def show(*, cluster: str) -> str:
 
 
 def setting(text: str) -> tuple[str, Any]:
-    """KEY=VALUE of the command line; a value is JSON or else text, and a version such as 1.36 is text."""
+    """Parse KEY=VALUE; a value is JSON if possible, else text; a version such as 1.36 is text."""
     key, separator, value = text.partition("=")
     if not separator or not key.isidentifier():
         raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
@@ -150,10 +150,11 @@ def setting(text: str) -> tuple[str, Any]:
 
 
 def cluster_name(text: str) -> str:
-    """A name that host names can begin with (RFC 1123, with room for what comes after it)."""
+    """Check a cluster name, which is the start of host names (RFC 1123, with room for the rest)."""
     if not re.fullmatch(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?", text):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a cluster name: use up to 40 lower-case letters, digits and hyphens, a letter first"
+            f"{text!r} is not a cluster name: use up to 40 lower-case letters, digits and hyphens, "
+            "starting with a letter"
         )
     return text
 
@@ -174,7 +175,7 @@ def _bring_up(
     new = [replace(host, data={**common, **host.data}) for host in missing]
     ensure_network()
     routes.add(image=image)
-    if ranges := load_balancer_ranges([*stopped, *new]):
+    if ranges := service_load_balancer_cidrs([*stopped, *new]):
         routes.lead(image=image, ranges=ranges)
     _each(lambda host: containers.create(host=host, image=images[host.debian], machine=machine), new)
     _each(lambda host: docker("start", host.name), stopped)
@@ -189,7 +190,7 @@ def _images(*, releases: Sequence[int], mirror_key: str | None) -> dict[int, str
 
 
 def remove_unused_routes() -> bool:
-    """Remove the machine's routes unless something is still there that they serve; tell whether they were removed."""
+    """Remove the lab's routes if no host needs them; return whether they were removed."""
     if any(labelled("ps", "--all", "--quiet", labels={LABEL: kind}) for kind in _MACHINES):
         return False
     _remove_routes()
@@ -197,18 +198,18 @@ def remove_unused_routes() -> bool:
 
 
 def _remove_routes() -> None:
-    # Where there is no image, no host was ever up and no route was made.
+    # Without an image no host ever ran, so there are no routes.
     if image := _any_image():
         routes.remove(image=image)
 
 
 def _any_image() -> str:
-    """An image of the lab's hosts, whichever it is; empty where there is none."""
+    """Return any image of the lab's hosts, or an empty string."""
     return next(iter(labelled("image", "ls", "--quiet", f"{LABEL}/host", labels={LABEL: "image"})), "")
 
 
 def _each(action: Callable[[Host], object], hosts: Iterable[Host]) -> None:
-    """Do it to all hosts at once; the first failure is raised when all are done."""
+    """Run an action on all hosts in parallel; raise the first error when all are done."""
     with ThreadPoolExecutor(max_workers=8) as pool:
         for _ in pool.map(action, hosts):
             pass
@@ -216,7 +217,7 @@ def _each(action: Callable[[Host], object], hosts: Iterable[Host]) -> None:
 
 @contextmanager
 def exclusive() -> Iterator[None]:
-    """Keep two commands from choosing the same address, or one from removing the network that the other needs."""
+    """Lock out other commands, so that two do not choose the same address or remove a network in use."""
     layout.cache_folder().mkdir(parents=True, exist_ok=True)
     with (layout.cache_folder() / "hosts.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -234,7 +235,7 @@ def _print_table(hosts: Sequence[Host]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.lab.hosts", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("up", help="have the hosts of a cluster running")
+    command = commands.add_parser("up", help="create and start the hosts of a cluster")
     command.add_argument("--cluster", type=cluster_name, default="kubeadm")
     command.add_argument("--control-planes", type=int, default=1)
     command.add_argument("--workers", type=int, default=1)
@@ -242,14 +243,16 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--data", metavar="KEY=VALUE", type=setting, action="append", default=[])
     command = commands.add_parser("list", help="list hosts")
     command.add_argument("--cluster", type=cluster_name)
-    command = commands.add_parser("show", help="show a cluster's nodes, how to use it and how to remove it")
+    command = commands.add_parser("show", help="show a cluster's nodes, and how to use and remove it")
     command.add_argument("--cluster", type=cluster_name, default="kubeadm")
     command = commands.add_parser("restart", help="restart the hosts of a cluster")
     command.add_argument("--cluster", type=cluster_name, required=True)
     command = commands.add_parser("down", help="remove hosts")
     which = command.add_mutually_exclusive_group(required=True)
     which.add_argument("--cluster", type=cluster_name)
-    which.add_argument("--all", action="store_true", help="everything of the lab, the mirror's container too")
+    which.add_argument(
+        "--all", action="store_true", help="everything of the lab, also the mirror's container"
+    )
     return parser
 
 
@@ -277,7 +280,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Command line; what the user can cure is told in a sentence."""
+    """Run the command line; errors that the user can fix are printed as one sentence."""
     try:
         _run(_parser().parse_args())
     except LabError as error:

@@ -1,4 +1,4 @@
-"""The lab's images: minimal Debian machines, made once and found again by a hash of what goes into them."""
+"""The lab's images: minimal Debian machines, built once and tagged with a hash of their inputs."""
 
 import hashlib
 import subprocess
@@ -12,37 +12,37 @@ from tests.lab.layout import LABEL, MIRROR_URL, cache_folder
 from tests.lab.machine import debian_sources, require
 
 CODENAMES = {12: "bookworm", 13: "trixie"}
-"""Debian releases that hosts can have."""
+"""The Debian releases that hosts can run."""
 
 _HOST_RECIPE = Path(__file__).parent / "image"
 _PULL_TIMEOUT = 300
-"""Seconds; Docker Hub is asked once per release, and a network that swallows packets must not hold up the lab."""
+"""Seconds for one pull per release, so that a network that drops packets does not block the lab."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What an image is made from."""
+    """The inputs of an image."""
 
     kind: str
-    """What the image is for, and the target in the recipe's Dockerfile; with a mirror it is `<kind>-with-mirror`."""
+    """The image's purpose, and the target in the Dockerfile; with a mirror that is `<kind>-with-mirror`."""
     debian: int
     folder: Path = _HOST_RECIPE
     base: str = ""
-    """Tag of the image below it; a plain Debian unless it is given."""
+    """Tag of the base image; empty for a plain Debian."""
     mirror_key: str | None = None
-    """Armoured key of the lab's mirror: apt installs from it in the running machine. While the image is made, and
-    without a key ever after, apt installs from where the base does."""
+    """Armoured key of the lab's mirror, from which apt installs in the running machine. During the build, and
+    always if there is no key, apt uses the sources of the base image."""
 
     @property
     def tag(self) -> str:
-        """Kind, release and hash of everything besides a plain Debian that decides what the image is."""
+        """Kind, release and a hash of all inputs except the plain Debian."""
         digest = hashlib.sha256(self.base.encode())
         for name, content in sorted(self.context().items()):
             digest.update(f"{name}\0{len(content)}\0".encode() + content)
         return f"{LABEL}/{self.kind}:debian-{self.debian}-{digest.hexdigest()[:12]}"
 
     def context(self) -> dict[str, bytes]:
-        """The files that the image is built from."""
+        """Return the files of the build context."""
         files = {path.name: path.read_bytes() for path in self.folder.iterdir()}
         if self.mirror_key:
             files["mirror.asc"] = self.mirror_key.encode()
@@ -51,12 +51,12 @@ class Recipe:
 
 
 def host_image(*, debian: int, mirror_key: str | None = None) -> str:
-    """Tag of the image of a docker host with this Debian release, made if it is not there."""
+    """Return the tag of the docker host image for this Debian release; build it if it is missing."""
     return have(Recipe(kind="host", debian=debian, mirror_key=mirror_key))
 
 
 def have(recipe: Recipe) -> str:
-    """Tag of the recipe's image, made if it is not there."""
+    """Return the tag of the recipe's image; build it if it is missing."""
     if not image_exists(tag=recipe.tag):
         started = time.monotonic()
         print(f"building the Debian {recipe.debian} {recipe.kind} image, about 90 s", flush=True)
@@ -69,7 +69,7 @@ def have(recipe: Recipe) -> str:
 
 
 def mirror_source(*, codename: str) -> str:
-    """apt's entry for the Debian packages that the lab's mirror has (a flat repository, so no components)."""
+    """Return apt's source for the lab's mirror of Debian (a flat repository, so no components)."""
     return (
         "Types: deb\n"
         f"URIs: {MIRROR_URL}/debian/{codename}/\n"
@@ -88,7 +88,7 @@ def _build(recipe: Recipe) -> None:
             (Path(folder) / name).write_bytes(content)
             if content.startswith(b"#!"):
                 (Path(folder) / name).chmod(0o755)
-        # On docker's default build network the machine's apt source may be out of reach.
+        # The machine's apt source may be unreachable from docker's default build network.
         command = ("docker", "build", "--network=host", f"--target={target}", f"--build-arg=BASE={base}")
         built = subprocess.run(
             (*command, f"--label={LABEL}=image", f"--tag={recipe.tag}", folder),
@@ -99,12 +99,12 @@ def _build(recipe: Recipe) -> None:
     if built.returncode != 0:
         last = "\n".join(log.read_text().splitlines()[-15:])
         raise LabError(
-            f"building the Debian {recipe.debian} {recipe.kind} image failed (all of it in {log}):\n{last}"
+            f"building the Debian {recipe.debian} {recipe.kind} image failed (full log: {log}):\n{last}"
         )
 
 
 def base_image(*, debian: int) -> str:
-    """Docker Hub's Debian image, or where it cannot be pulled one made from the machine's own apt source."""
+    """Return the tag of Docker Hub's Debian image; if it cannot be pulled, build one with mmdebstrap."""
     official = f"debian:{debian}"
     made = f"{LABEL}/base:debian-{debian}"
     for tag in (official, made):
@@ -113,7 +113,7 @@ def base_image(*, debian: int) -> str:
     try:
         docker("pull", official, timeout=_PULL_TIMEOUT)
     except LabError as error:
-        print(f"{official} cannot be pulled, mmdebstrap makes it instead ({error})", flush=True)
+        print(f"{official} cannot be pulled, building it with mmdebstrap ({error})", flush=True)
         _make_base(codename=CODENAMES[debian], tag=made)
         return made
     return official
@@ -123,15 +123,15 @@ def _make_base(*, codename: str, tag: str) -> None:
     sources = debian_sources(codename=codename)
     if not sources:
         raise LabError(
-            f"no Debian {codename} to build a host image from: neither can Docker Hub be reached, "
-            "nor does this machine's apt know a Debian mirror (on Debian, try `apt-get update`)"
+            f"cannot get Debian {codename} for a host image: Docker Hub cannot be reached, and apt on this "
+            "machine has no Debian source (on Debian, try `apt-get update`)"
         )
     require(command="mmdebstrap", package="mmdebstrap")
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "base.tar"
         made = subprocess.run(
             (
-                # Syncing to disk after each package would only slow down a throw-away machine.
+                # Not syncing to disk after each package is faster, and safe for a throw-away image.
                 *("mmdebstrap", "--quiet", "--variant=minbase", "--dpkgopt=force-unsafe-io"),
                 *(codename, str(archive), *(source.line() for source in sources)),
             ),

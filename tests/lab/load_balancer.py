@@ -1,4 +1,4 @@
-"""haproxy in a container, as the load balancer before a cluster's API servers that somebody else runs."""
+"""haproxy in a container, as an external load balancer for a cluster's API servers."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ KIND = "load-balancer"
 _NAME = f"{LABEL}-{KIND}"
 _PORT = 6443
 
-# Noticed after two seconds, like the checks of a cloud that are set to be quick.
+# A failure is detected after two seconds, like with fast health checks of a cloud.
 _SERVICE = {
     "protocol": "tcp",
     "listen_port": _PORT,
@@ -32,9 +32,9 @@ _SERVICE = {
 
 @contextmanager
 def load_balancer(*, targets: Sequence[str]) -> Iterator[str]:
-    """A load balancer before the API servers at these addresses, for a while; gives its own address.
+    """Run a load balancer for the API servers at these addresses; yield its address.
 
-    There is one on a machine: one that a killed run left behind is removed.
+    Only one can run per machine: one that a killed run left behind is removed.
     """
     _remove()
     docker(

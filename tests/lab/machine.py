@@ -1,4 +1,4 @@
-"""The machine that the lab runs on: its apt, and packages that the lab cannot do without."""
+"""The machine that the lab runs on: its apt sources, and packages that the lab needs."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tests.lab.docker import LabError
 
 SEARCH_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
-"""Where programs are, with those for administrators that the path of other users leaves out."""
+"""PATH with the sbin folders, which it lacks for ordinary users."""
 
 
 @dataclass(frozen=True)
@@ -21,19 +21,20 @@ class Source:
     component: str = "main"
 
     def line(self) -> str:
-        """The one-line form of sources.list."""
+        """Return the one-line format of sources.list."""
         return f"deb {self.uri} {self.suite} {self.component}"
 
 
 def debian_sources(*, codename: str) -> list[Source]:
-    """Where this machine gets Debian from, turned to another release; empty if it is no Debian machine."""
+    """Return this machine's Debian sources for another release; empty if it is not a Debian machine."""
     return turned_to(codename=codename, targets=_index_targets())
 
 
 def turned_to(*, codename: str, targets: str) -> list[Source]:
-    """Sources for `codename` from apt's own list of what it reads: the release, its updates and its security fixes.
+    """Return sources of `codename` from apt's index targets: the release, its updates and security fixes.
 
-    `targets` has lines `origin codename-of-suite uri component`. Other suites (backports, testing) are left out.
+    `targets` has lines `origin codename-of-suite uri component`. Other suites (backports, testing) are left
+    out.
     """
     sources = []
     for row in (line.split() for line in targets.splitlines()):
@@ -46,7 +47,7 @@ def turned_to(*, codename: str, targets: str) -> list[Source]:
 
 
 def require(*, command: str, package: str) -> None:
-    """Have `command` on this machine: install its Debian package when that is possible, or say what to install."""
+    """Install the Debian package of `command` if it is missing, or fail with what to install."""
     if shutil.which(command, path=SEARCH_PATH):
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
@@ -57,7 +58,7 @@ def require(*, command: str, package: str) -> None:
 
 
 def install(*packages: str, where_known: Sequence[str] = ()) -> None:
-    """Install Debian packages on this machine; `where_known` are those that not every release has."""
+    """Install Debian packages on this machine; those in `where_known` only if the release has them."""
     print(f"installing {' '.join(packages)}", flush=True)
     _apt_get("update")
     known = [package for package in where_known if _is_known(package)]
@@ -86,7 +87,7 @@ def _is_known(package: str) -> bool:
 def _index_targets() -> str:
     if not shutil.which("apt-get"):
         return ""
-    # ORIGIN and CODENAME come from the repositories' signed Release files, so no mirror has to be known by name.
+    # ORIGIN and CODENAME come from signed Release files, so this works with any mirror.
     listed = subprocess.run(
         (
             "apt-get",

@@ -1,6 +1,6 @@
-"""What every docker host takes over from the machine that docker runs on, asked from inside a container.
+"""Properties of the machine that docker runs on, which all docker hosts share, read from inside a container.
 
-Asked there and not here: docker may run in a virtual machine (Docker Desktop) or elsewhere (DOCKER_HOST).
+Not read directly, because docker may run in a virtual machine (Docker Desktop) or remotely (DOCKER_HOST).
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,25 +18,25 @@ echo "inotify $(cat /proc/sys/fs/inotify/max_user_instances)"
 
 @dataclass(frozen=True)
 class Machine:
-    """The parts of a machine that containers share."""
+    """The properties of a machine that containers share."""
 
     cgroup_v1: bool
     kernel_config: bool
-    """Whether the kernel shows how it was built, which `kubeadm` wants to check."""
+    """Whether the kernel exposes its build configuration, which `kubeadm` checks."""
     inotify_instances: int
-    """How many root may have, which all containers together use up."""
+    """The limit for root, which all containers share."""
     nameservers: tuple[str, ...]
-    """Those that containers can reach: docker leaves out a resolver that listens on the machine's loopback only."""
+    """The nameservers that containers can reach: docker omits a resolver on the machine's loopback."""
 
 
 def probe(*, image: str) -> Machine:
-    """Look at the machine; refuse one whose kernel cannot carry a cluster."""
-    # Not the lab's own network: there docker answers for every name itself and hides the nameservers.
+    """Read the machine's properties; fail if its kernel cannot run a cluster."""
+    # Not in the lab's network, where docker's own DNS server hides the nameservers.
     seen = docker("run", "--rm", "--network=bridge", "--entrypoint=sh", image, "-c", _SCRIPT).splitlines()
     if "bridge-netfilter" not in seen:
         raise LabError(
             "the kernel module br_netfilter is not loaded on the machine that docker runs on, "
-            "and hosts may not load it: run `modprobe br_netfilter` there"
+            "and hosts cannot load it: run `modprobe br_netfilter` there"
         )
     return Machine(
         cgroup_v1=docker("info", "--format={{.CgroupVersion}}").strip() == "1",

@@ -1,8 +1,8 @@
-"""Routes on the machine that docker runs on, while hosts are up.
+"""Routes on the machine that docker runs on, while hosts exist.
 
-Blackholes for the clusters' own subnets: a packet for a pod or Service address that nobody owns would follow the
-machine's default route and leave it: a closed Service port then looks open, and traffic goes where it must not.
-And the route of each cluster's ``load_balancer_range`` to a node of it, which is the work of a user's router.
+Blackholes for the clusters' subnets: without them, packets to an unused pod or Service address follow the
+machine's default route and leave it, so that a closed Service port looks open.
+And a route from each cluster's ``service_load_balancer_cidr`` to one of its nodes, as a user's router has.
 """
 
 from collections.abc import Mapping
@@ -12,19 +12,19 @@ from tests.lab.docker import docker
 SUBNETS = ("10.244.0.0/16", "10.96.0.0/12")
 """kubeadm's usual pod subnet and its default service subnet."""
 
-# Routes carry the number of who made them: the kernel itself keeps the record of which are the lab's.
+# The protocol number marks the lab's routes in the kernel, so that no other record is needed.
 _PROTOCOL = 213
-# Of two routes to the same subnet the one with the lower metric counts, so that a route of the user's always wins.
+# The route with the lower metric wins, so a user's own route to the same subnet takes precedence.
 _METRIC = 2130000000
 
 
 def add(*, image: str) -> None:
-    """Have the blackholes; those that are there stay."""
+    """Add the blackholes that are missing."""
     _ip(image=image, commands=[f"route replace blackhole {subnet} {_mark()}" for subnet in SUBNETS])
 
 
 def lead(*, image: str, ranges: Mapping[str, str]) -> None:
-    """Have a route for each range, to the address of the node that it is mapped to."""
+    """Add or replace a route for each range, to the address of its node."""
     _ip(
         image=image,
         commands=[f"route replace {subnet} via {node} {_mark()}" for subnet, node in ranges.items()],
@@ -32,12 +32,12 @@ def lead(*, image: str, ranges: Mapping[str, str]) -> None:
 
 
 def remove_led(*, image: str, ranges: Mapping[str, str]) -> None:
-    """Remove what ``lead`` made."""
+    """Remove the routes that ``lead`` added."""
     _ip(image=image, commands=[f"route flush exact {subnet} proto {_PROTOCOL}" for subnet in ranges])
 
 
 def remove(*, image: str) -> None:
-    """Remove the lab's routes and no other."""
+    """Remove the lab's routes only."""
     _ip(image=image, commands=[f"route flush proto {_PROTOCOL}"])
 
 
@@ -46,7 +46,7 @@ def _mark() -> str:
 
 
 def _ip(*, image: str, commands: list[str]) -> None:
-    """Run ip in a container with the machine's network: needs no root here, and finds the machine of a remote docker."""
+    """Run ip in a container with the machine's network: needs no root, and works with a remote docker."""
     docker(
         *("run", "--rm", "--interactive", "--network=host", "--cap-add=NET_ADMIN", "--entrypoint=ip", image),
         *("-batch", "-"),

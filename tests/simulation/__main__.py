@@ -1,4 +1,4 @@
-"""Play histories: ``python -m tests.simulation --seed N --count M``, or one that is written down, from stdin."""
+"""Play random histories: ``python -m tests.simulation --seed N --count M``, or a written one from stdin."""
 
 import argparse
 import os
@@ -7,25 +7,22 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Play histories, print those in which something is broken, and exit with 1 if there are any."""
+    """Play histories and print those that break an invariant; exit with 1 if there are any."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("--seed", type=int, default=1, help="of the first history")
-    parser.add_argument("--count", type=int, default=1, help="how many, with the seeds that follow")
-    parser.add_argument("--written", action="store_true", help="play the history whose literal is on stdin")
-    parser.add_argument("--log", action="store_true", help="print what happened in each")
-    parser.add_argument("--output", action="store_true", help="print what each run printed")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the first history")
+    parser.add_argument("--count", type=int, default=1, help="number of histories, with consecutive seeds")
+    parser.add_argument("--written", action="store_true", help="play the history literal on stdin")
+    parser.add_argument("--log", action="store_true", help="print the log of each history")
+    parser.add_argument("--output", action="store_true", help="print the output of each run")
+    parser.add_argument("--keep", action="store_true", help="print broken histories without shortening them")
+    parser.add_argument("--broken", default="", help="play with a faulty product, named as in broken.py")
     parser.add_argument(
-        "--keep", action="store_true", help="print what was found as it is, without shortening it"
-    )
-    parser.add_argument(
-        "--broken", default="", help="play with a product that is broken, by a name of broken.py"
-    )
-    parser.add_argument(
-        "--first", action="store_true", help="end with the first history that breaks something"
+        "--first", action="store_true", help="stop at the first history that breaks an invariant"
     )
     arguments = parser.parse_args()
     root = Path(__file__).parents[2]
-    # Sets of texts are in another order in every process otherwise; and this checkout counts, whichever is installed.
+    # Without PYTHONHASHSEED, sets of strings have another order in every process. PYTHONPATH selects this
+    # checkout instead of an installed package.
     environment = {"PYTHONHASHSEED": "0", "PYTHONPATH": f"{root / 'deploys'}:{root}"}
     if not environment.items() <= os.environ.items():
         command = [sys.executable, "-m", "tests.simulation", *sys.argv[1:]]

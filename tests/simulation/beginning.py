@@ -1,48 +1,50 @@
-"""The world when a history begins: machines made into what the history says that they are."""
+"""Make the world at the beginning of a history: its machines in their initial states."""
 
 import json
 from typing import Any
 
-from kubeadm_deploys import bridged_traffic, container_runtime, hosts_file, kube_packages
-from kubeadm_deploys.images import node_images
-from kubeadm_deploys.kubeadm_documents import TOKEN_DESCRIPTION, init_document, join_document
-from kubeadm_deploys.nodes import Node, Topology
-from tests import cluster_settings
+from kubeadm_deploys.documents import hosts_file
+from kubeadm_deploys.documents.kubeadm_documents import TOKEN_DESCRIPTION, init_document, join_document
+from kubeadm_deploys.model import artifacts
+from kubeadm_deploys.model.nodes import Node, Topology
+from kubeadm_deploys.sections import bridged_traffic, container_runtime, kube_packages
+from kubeadm_deploys.sections.images import node_images
 from tests.simulation import kubeadm
 from tests.simulation.cluster import Cluster
 from tests.simulation.history import Host
 from tests.simulation.machine import HOSTS, KUBELET_CONF, PKI, ROTATING, EtcdData, Machine, manifest
 from tests.simulation.world import OPTIONS, RELEASES, World
+from tests.support import cluster_settings
 
 _TOKEN = "abcdef.0123456789abcdef"
 
 BACKUP = "/etc/kubernetes/tmp/kubeadm-backup-manifests-2026-11-28-10-00-00"
-"""Where kubeadm has moved a manifest that it was about to write anew."""
+"""Where kubeadm moved a manifest before rewriting it."""
 
 
 def begin(hosts: tuple[Host, ...]) -> World:
-    """A world with these machines, and with a cluster where one of them is a member of one."""
+    """Return a world with these machines, and with a cluster if one of them is a member."""
     world = World(machines={host.name: machine_of(host) for host in hosts})
     by_name = {host.name: host for host in hosts}
     members = [host for host in hosts if host.is_member]
-    ours = _cluster(world, members) if any(host.control_plane for host in members) else None
+    own_cluster = _cluster(world, members) if any(host.control_plane for host in members) else None
     for host in hosts:
         machine = world.machines[host.name]
         if host.begins != "bare":
             prepare(machine, control_plane=host.control_plane)
-        if ours and host.is_member:
-            _resolve(machine, ours, hosts)
-            kubeadm.make_member(world, ours, machine, control_plane=host.control_plane)
+        if own_cluster and host.is_member:
+            _resolve(machine, own_cluster, hosts)
+            kubeadm.make_member(world, own_cluster, machine, control_plane=host.control_plane)
     for host in hosts:
         _make_strange(world, world.machines[host.name], host)
     for name in dict.fromkeys(host.begins for host in hosts if host.begins.startswith("member of ")):
         _another_cluster(world, [host for host in hosts if host.begins == name])
     for host in hosts:
         if host.begins.startswith("half"):
-            _begin_half(world, world.machines[host.name], by_name[host.name], ours, hosts)
-    if ours:
-        ours.acknowledged = ours.revision = 1
-        world.write(ours)
+            _begin_half(world, world.machines[host.name], by_name[host.name], own_cluster, hosts)
+    if own_cluster:
+        own_cluster.acknowledged = own_cluster.revision = 1
+        world.write(own_cluster)
     for host in hosts:
         if host.is_member:
             _change_member(world, world.machines[host.name], host.begins.partition(", ")[2])
@@ -50,7 +52,7 @@ def begin(hosts: tuple[Host, ...]) -> World:
 
 
 def machine_of(host: Host) -> Machine:
-    """The machine of a host, with nothing on it."""
+    """Return the machine of a host, with nothing on it."""
     number = int(host.name.rpartition("-")[2])
     ip = f"10.0.{0 if host.control_plane else 1}.{number}"
     greeting = tuple(host.greeting.splitlines())
@@ -58,12 +60,12 @@ def machine_of(host: Host) -> Machine:
 
 
 def prepare(machine: Machine, *, control_plane: bool) -> None:
-    """Put on a machine what the sections before kubeadm put there."""
+    """Prepare a machine as the sections before kubeadm do."""
     machine.programs |= dict.fromkeys(
-        ("containerd", "containerd-shim-runc-v2", "ctr"), OPTIONS.containerd_version
+        ("containerd", "containerd-shim-runc-v2", "ctr"), OPTIONS.release("containerd")
     )
-    machine.programs |= {"runc": OPTIONS.runc_version}
-    machine.programs |= dict.fromkeys(container_runtime.CNI_PLUGINS, OPTIONS.cni_plugins_version)
+    machine.programs |= {"runc": OPTIONS.release("runc")}
+    machine.programs |= dict.fromkeys(artifacts.CNI_PLUGINS, OPTIONS.release("cni_plugins"))
     kubernetes = (*kube_packages.HELD_PACKAGES, *kube_packages.TOOLS)
     machine.packages |= dict.fromkeys(kubernetes, f"{OPTIONS.kubernetes_version}-1.1")
     machine.held |= set(kube_packages.HELD_PACKAGES)
@@ -84,7 +86,7 @@ def _cluster(world: World, members: list[Host]) -> Cluster:
 
 
 def _objects(*, name: str, endpoint: str) -> dict[str, Any]:
-    """What is in a cluster that was made with our defaults."""
+    """Return the objects of a cluster that was made with our defaults."""
     return {
         "kubeadm-config": {**cluster_settings.CLUSTER, "clusterName": name, "controlPlaneEndpoint": endpoint},
         "kubelet-config": cluster_settings.KUBELET,
@@ -98,7 +100,7 @@ def _objects(*, name: str, endpoint: str) -> dict[str, Any]:
 
 
 def _resolve(machine: Machine, cluster: Cluster, hosts: tuple[Host, ...]) -> None:
-    """Have a machine find the API: at its own address where it serves one, else at the first that does."""
+    """Resolve the endpoint to the machine itself if it serves the API, else to the first one that does."""
     first = next(host for host in hosts if host.control_plane and host.is_member)
     serves = machine.name.startswith("cp-") and any(h.name == machine.name and h.is_member for h in hosts)
     address = machine.ip if serves else machine_of(first).ip
@@ -124,14 +126,14 @@ def _make_strange(world: World, machine: Machine, host: Host) -> None:
 
 
 def _change_member(world: World, machine: Machine, what: str) -> None:
-    """Make a member one with something strange; see ``Host``."""
+    """Turn a member into one of the unusual members that ``Host`` lists."""
     verb, _, name = what.partition(" ")
     if what == "kubeconfig made anew":
         machine.files[KUBELET_CONF] = machine.files[KUBELET_CONF].replace(
             ROTATING, "client-certificate-data: AA"
         )
     elif what == "moved":
-        for member in (member for each in world.ours() for member in each.members.values()):
+        for member in (member for cluster in world.own_clusters() for member in cluster.members.values()):
             if member.ip == machine.ip:
                 member.ip = f"192.168.0.{machine.ip.rpartition('.')[2]}"
     elif verb in ("lacks", "renamed"):
@@ -139,11 +141,11 @@ def _change_member(world: World, machine: Machine, what: str) -> None:
         if verb == "renamed":
             machine.files[f"{BACKUP}/{name}.yaml"] = text
     else:
-        assert not what, f"nobody knows what a member is that is {what}"
+        assert not what, f"unknown kind of member: {what}"
 
 
 def _another_cluster(world: World, hosts: list[Host]) -> None:
-    """Make machines nodes of a cluster that has nothing to do with ours; see ``Host``."""
+    """Make machines nodes of a foreign cluster; see ``Host``."""
     name = hosts[0].begins.removeprefix("member of ")
     endpoint = f"api.{name}.internal"
     other = world.new_cluster(name=name, endpoint=f"{endpoint}:6443", foreign=True)
@@ -158,35 +160,39 @@ def _another_cluster(world: World, hosts: list[Host]) -> None:
 
 
 def _begin_half(
-    world: World, machine: Machine, host: Host, ours: Cluster | None, hosts: tuple[Host, ...]
+    world: World, machine: Machine, host: Host, own_cluster: Cluster | None, hosts: tuple[Host, ...]
 ) -> None:
-    """Have kubeadm do some of its steps on a machine, and end."""
+    """Run only the first steps of kubeadm on a machine."""
     topology = _topology(hosts)
-    node = next(each for each in topology.nodes if each.name == host.name)
+    node = next(node for node in topology.nodes if node.name == host.name)
     steps = int(host.begins.rpartition(" ")[2])
-    if ours is None:
+    if own_cluster is None:
         if not host.control_plane:
             return
         machine.files[HOSTS] = hosts_file.with_name(
             machine.files[HOSTS], name=OPTIONS.endpoint, address=machine.ip
         )
         text = init_document(options=OPTIONS, topology=topology, node=node, token=_TOKEN)
-        kubeadms = kubeadm.init(
+        kubeadm_steps = kubeadm.init(
             world,
             machine,
             documents=kubeadm.documents(text),
             ignored=frozenset({"DirAvailable--var-lib-etcd"}),
         )
     else:
-        _resolve(machine, ours, hosts)
-        ours.tokens[f"bootstrap-token-{_TOKEN.partition('.')[0]}"] = (_TOKEN, TOKEN_DESCRIPTION)
+        _resolve(machine, own_cluster, hosts)
+        own_cluster.tokens[f"bootstrap-token-{_TOKEN.partition('.')[0]}"] = (_TOKEN, TOKEN_DESCRIPTION)
         if host.control_plane:
-            _keys(machine, ours)
+            _keys(machine, own_cluster)
         text = join_document(
-            options=OPTIONS, node=node, control_plane=host.control_plane, token=_TOKEN, ca_certificate=ours.ca
+            options=OPTIONS,
+            node=node,
+            control_plane=host.control_plane,
+            token=_TOKEN,
+            ca_certificate=own_cluster.ca,
         )
-        kubeadms = kubeadm.join(world, machine, documents=kubeadm.documents(text), ignored=frozenset())
-    for _, _ in zip(range(steps), kubeadms, strict=False):
+        kubeadm_steps = kubeadm.join(world, machine, documents=kubeadm.documents(text), ignored=frozenset())
+    for _, _ in zip(range(steps), kubeadm_steps, strict=False):
         world.settle()
 
 

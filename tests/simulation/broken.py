@@ -1,4 +1,4 @@
-"""The product with behaviours that are wrong, to show that the search finds them: each is called in a run's process."""
+"""Faults for the product, to show that the search finds them; each function is called in a run's process."""
 
 import sys
 from collections.abc import Callable
@@ -6,24 +6,24 @@ from typing import Any
 
 
 def everywhere(name: str, make: Callable[[Any], Any]) -> None:
-    """Replace a function of the product in every module that knows it; ``make`` gets the one that is there."""
+    """Replace a product function in every module that has it; ``make`` gets the original."""
     modules = [module for path, module in sys.modules.items() if path.startswith("kubeadm_deploys")]
-    knowing = [module for module in modules if callable(vars(module).get(name))]
-    assert knowing, f"the product has no {name} any more"
-    replacement = make(vars(knowing[0])[name])
-    for module in knowing:
+    users = [module for module in modules if callable(vars(module).get(name))]
+    assert users, f"the product no longer has {name}"
+    replacement = make(vars(users[0])[name])
+    for module in users:
         setattr(module, name, replacement)
 
 
 def not_read_is_bare() -> None:
-    """A control plane that could not be read is taken for a machine with nothing on it."""
+    """Take a control plane that could not be read for a bare machine."""
     from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
-    from kubeadm_deploys.facts.reading import NotRead
+    from kubeadm_deploys.remote.reading import NotRead
 
     def make(read: Callable[..., Any]) -> Callable[..., Any]:
         def read_or_bare(*arguments: Any, **keywords: Any) -> Any:
-            found = read(*arguments, **keywords)
-            return KubeadmNodeState() if isinstance(found, NotRead) else found
+            state = read(*arguments, **keywords)
+            return KubeadmNodeState() if isinstance(state, NotRead) else state
 
         return read_or_bare
 
@@ -32,8 +32,8 @@ def not_read_is_bare() -> None:
 
 
 def without_fence() -> None:
-    """A run that has lost its lock goes on."""
-    from kubeadm_deploys.locking import RunLock
+    """Let a run continue after it has lost its lock."""
+    from kubeadm_deploys.run.locking import RunLock
 
     lock: Any = RunLock
     lock.fenced = lambda self, host, command, send: send(command)
@@ -41,17 +41,17 @@ def without_fence() -> None:
 
 
 def without_lock() -> None:
-    """A run does not stop when another one has the lock."""
-    from kubeadm_deploys.run_lock import Vote
+    """Let a run start although another one holds the lock."""
+    from kubeadm_deploys.run.run_lock import Vote
 
     everywhere("read_vote", lambda _: lambda output: Vote())
     without_fence()
 
 
 def lapsed_lock_counts() -> None:
-    """A run takes its lock again that has lapsed, although another one may have had it meanwhile."""
-    from kubeadm_deploys import run_lock
-    from kubeadm_deploys.locking import RunLock
+    """Let a run renew a lock that has expired, although another run may have held it meanwhile."""
+    from kubeadm_deploys.run import run_lock
+    from kubeadm_deploys.run.locking import RunLock
 
     renew = RunLock._renew
 
@@ -64,21 +64,22 @@ def lapsed_lock_counts() -> None:
 
 
 def files_decide() -> None:
-    """What a machine is in the cluster is decided by its files alone."""
+    """Decide a machine's membership by its files alone."""
     from kubeadm_deploys.facts.kubeadm_node import node_state
 
     everywhere(
-        "standing", lambda _: lambda found, *, cluster_ca, **__: node_state(found, cluster_ca=cluster_ca)
+        "membership_state",
+        lambda _: lambda found, *, cluster_ca, **__: node_state(found, cluster_ca=cluster_ca),
     )
 
 
 def majority_is_not_asked() -> None:
-    """etcd's majority is no reason to refuse anything."""
+    """Never refuse anything because of etcd's majority."""
     everywhere("quorum_refusal", lambda _: lambda *_, **__: "")
 
 
 def strangers_are_cleaned() -> None:
-    """Whose machine it is does not matter."""
+    """Ignore to which cluster a machine belongs."""
     everywhere("is_of_another_cluster", lambda _: lambda found, *, cluster_ca: False)
     for refusal in ("machine_refusal", "join_refusal"):
         everywhere(refusal, lambda _: lambda *_, **__: "")
@@ -87,13 +88,13 @@ def strangers_are_cleaned() -> None:
 
 
 def tokens_stay() -> None:
-    """Join tokens are not deleted."""
+    """Do not delete join tokens."""
     everywhere("_delete_tokens", lambda _: lambda *_: True)
 
 
 BEHAVIOURS: dict[str, Callable[[], None]] = {
-    each.__name__: each
-    for each in (
+    behaviour.__name__: behaviour
+    for behaviour in (
         not_read_is_bare,
         without_fence,
         without_lock,

@@ -1,4 +1,4 @@
-"""pyinfra with the same answers for less: it asks the stack, types and packages anew for each operation and host."""
+"""Make pyinfra cheaper with the same results: cache what it looks up again for each operation and host."""
 
 import functools
 import sys
@@ -14,9 +14,9 @@ real_operation_order = util.get_operation_order_from_stack
 
 
 def operation_order(state: State) -> list[int]:
-    """The line numbers by which pyinfra orders operations, from the stack's frames alone.
+    """Return the line numbers by which pyinfra orders operations, from the stack's frames alone.
 
-    ``inspect.stack`` looks for the source of each of them.
+    pyinfra uses ``inspect.stack``, which also looks up the source of each frame.
     """
     frames: list[FrameType] = []
     frame: FrameType | None = sys._getframe(1)
@@ -27,9 +27,9 @@ def operation_order(state: State) -> list[int]:
     first = 0
     if state.current_deploy_filename:
         names = [frame.f_code.co_filename for frame in frames]
-        # Without its file pyinfra begins with the last frame.
-        named = state.current_deploy_filename in names
-        first = names.index(state.current_deploy_filename) if named else len(names) - 1
+        # If the deploy's file is not in the stack, pyinfra begins with the last frame.
+        in_stack = state.current_deploy_filename in names
+        first = names.index(state.current_deploy_filename) if in_stack else len(names) - 1
     lines: list[int] = [state.current_op_file_number] if pyinfra.is_cli else []
     return lines + [
         frame.f_lineno
@@ -39,11 +39,11 @@ def operation_order(state: State) -> list[int]:
 
 
 def make_cheaper() -> None:
-    """Have pyinfra in this process remember what does not change."""
-    # pyinfra.api has a function of the module's name.
+    """Have pyinfra in this process cache what does not change."""
+    # pyinfra.api has a function with the module's name, so the module is only in sys.modules.
     vars(sys.modules["pyinfra.api.operation"])["get_operation_order_from_stack"] = operation_order
-    known: Any = functools.cache(connectors.get_all_connectors)
-    connectors.get_all_connectors = inventory.get_all_connectors = known
+    cached: Any = functools.cache(connectors.get_all_connectors)
+    connectors.get_all_connectors = inventory.get_all_connectors = cached
     arguments.all_global_arguments = functools.cache(lambda: tuple(real_arguments()))  # type: ignore[assignment]
     HostData.__getattr__ = _data  # type: ignore[method-assign]
     inventory.Inventory.get_groups_data = _groups_data  # type: ignore[method-assign]
@@ -54,7 +54,7 @@ _groups: dict[tuple[int, tuple[str, ...]], Any] = {}
 
 
 def _groups_data(self: inventory.Inventory, groups: list[str]) -> Any:
-    """The data of all of a host's groups, which a run does not change."""
+    """Return the cached data of a host's groups, which a run does not change."""
     key = id(self), tuple(groups)
     if key not in _groups:
         _groups[key] = real_groups_data(self, groups)
@@ -66,7 +66,7 @@ _real_data = HostData.__getattr__
 
 
 def _data(self: HostData, key: str) -> Any:
-    """What a host has for a key; the message of the error that it has none takes longer than the search."""
+    """Return a host's value for a key; for a missing key avoid pyinfra's expensive error message."""
     for data in self.datas:
         if key in (data() if callable(data) else data):
             return _real_data(self, key)

@@ -1,4 +1,4 @@
-"""What is checked of the simulation itself, in a process that gevent has patched: ``python -m tests.simulation.checks NAME``."""
+"""Check the simulation itself, in a process patched by gevent: ``python -m tests.simulation.checks NAME``."""
 
 import sys
 import tempfile
@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.fake_answers import ROOT
 from tests.simulation import cheaper, child
 from tests.simulation.beginning import begin
 from tests.simulation.course import Course, Written
@@ -14,50 +13,53 @@ from tests.simulation.door import Deploy, Done, run_deploys
 from tests.simulation.generate import generate
 from tests.simulation.history import Command, Fault, History, Host
 from tests.simulation.play import play
+from tests.support.fake_answers import ROOT
 
 ONE_AND_ONE = (Host(name="cp-1"), Host(name="worker-1"))
 
 
 def two_runs_share_nothing() -> None:
-    """What a run knows is gone with it: a second one of this process begins as in a new process."""
+    """A run leaves no state behind: the next run of this process begins like one of a new process."""
     import pyinfra
     from pyinfra.context import ctx_inventory, ctx_state
 
-    from kubeadm_deploys import cluster_settings, entry, preflight
+    from kubeadm_deploys.inventory import data as inventory_data
+    from kubeadm_deploys.preflight import check as preflight
+    from kubeadm_deploys.sections import cluster_options
 
     def state() -> object:
-        told = (set(preflight._told), set(cluster_settings._told), set(entry._warned))
-        return told, pyinfra.is_cli, list(sys.argv), ctx_state.isset(), ctx_inventory.isset()
+        printed = (set(preflight._reported), set(cluster_options._reported), set(inventory_data._warned))
+        return printed, pyinfra.is_cli, list(sys.argv), ctx_state.isset(), ctx_inventory.isset()
 
     before = state()
     cluster = _run((Host(name="cp-1"), Host(name="cp-2"), Host(name="worker-1")))
     assert cluster.exit_code == 0, cluster.output
-    assert "control_plane: 2 nodes survive no more losses than 1" in cluster.output
+    assert "control_plane: 2 nodes tolerate no more failures than 1" in cluster.output
     assert state() == before
-    # The same warning again, and nothing of the first world's cluster.
+    # It prints the same warning again, and knows nothing of the first world's cluster.
     refused = _run((Host(name="cp-1", begins="foreign worker"), Host(name="cp-2"), Host(name="worker-1")))
     assert refused.exit_code == 1, refused.output
-    assert "control_plane: 2 nodes survive no more losses than 1" in refused.output
+    assert "control_plane: 2 nodes tolerate no more failures than 1" in refused.output
     assert "@fake/cp-1: has the files of a cluster" in refused.output, refused.output
     assert state() == before
 
 
 def two_operators_are_two_processes() -> None:
-    """Of two runs that begin at once the lock lets one go on; the other one names its operator."""
+    """Of two runs that begin at once only one gets the lock; the other one names that run's operator."""
     with tempfile.TemporaryDirectory() as folder:
         course = Course(world=begin(ONE_AND_ONE), faults=Written(()))
-        done = run_deploys(
+        ended = run_deploys(
             course, [_deploy(Path(folder), course, run, name) for run, name in enumerate(("alice", "bob"))]
         )
-    codes = sorted(each.exit_code for each in done)
-    assert codes == [0, 1], [each.output for each in done]
-    loser = next(each for each in done if each.exit_code)
+    codes = sorted(done.exit_code for done in ended)
+    assert codes == [0, 1], [done.output for done in ended]
+    loser = next(done for done in ended if done.exit_code)
     assert "has been running cluster.py on this cluster since" in loser.output, loser.output
     assert ("alice" in loser.output) is not ("bob" in loser.output)
 
 
-def killed_means_killed() -> None:
-    """An operator that is killed gives no lock up: the next run of the same machine takes it over, one of another waits."""
+def a_killed_run_keeps_its_lock() -> None:
+    """A killed run leaves its lock: the next run of the same operator takes it over, another's is refused."""
     with tempfile.TemporaryDirectory() as folder:
         kill = Fault(run=0, machine="cp-1", what="kubeadm init", kind="killed before")
         course = Course(world=begin(ONE_AND_ONE), faults=Written((kill,)))
@@ -69,8 +71,8 @@ def killed_means_killed() -> None:
         assert same.exit_code == 0, same.output
 
 
-def the_order_is_pyinfras() -> None:
-    """The cheap way gives pyinfra's own order of operations, for every operation of a deploy."""
+def operations_keep_pyinfras_order() -> None:
+    """``cheaper.operation_order`` equals pyinfra's own order for every operation of a deploy."""
     with tempfile.TemporaryDirectory() as folder:
         course = Course(world=begin((*ONE_AND_ONE, Host(name="cp-2"))), faults=Written(()))
         seen = Path(folder) / "orders"
@@ -91,8 +93,8 @@ def the_order_is_pyinfras() -> None:
         assert len(orders) > 40 and len(set(orders)) > 20, (len(orders), len(set(orders)))
 
 
-def a_seed_has_one_course() -> None:
-    """The same seed has the same course, and what is written down of it has it too."""
+def a_seed_always_plays_the_same() -> None:
+    """The same seed always plays the same way, and so does the literal of its history."""
     for seed in (9, 12):
         history, dice = generate(seed)
         first = play(history, dice=dice)
@@ -106,7 +108,7 @@ def a_seed_has_one_course() -> None:
 
 
 def nothing_really_sleeps() -> None:
-    """A run that waits for minutes takes none, wherever the product has its ``sleep`` from."""
+    """A run that waits for minutes takes seconds, whichever ``sleep`` the product imports."""
     import time
 
     real = [
@@ -129,11 +131,11 @@ def nothing_really_sleeps() -> None:
     assert time.perf_counter() - began < 60
 
 
-def an_unknown_command_ends_everything() -> None:
-    """What the world does not know fails, with its text."""
+def an_unknown_command_fails() -> None:
+    """A command that the world does not know fails the history with the command's text."""
 
     def change() -> None:
-        from kubeadm_deploys import swap
+        from kubeadm_deploys.sections import swap
 
         swap.disable_swap = lambda options: _unheard_of()  # type: ignore[assignment]
 
@@ -151,7 +153,7 @@ def an_unknown_command_ends_everything() -> None:
     except AssertionError as error:
         assert "dd if=/dev/zero of=/dev/sda" in str(error), error
     else:
-        raise AssertionError("the world has taken a command that it does not know")
+        raise AssertionError("the world accepted an unknown command")
 
 
 def _run(hosts: tuple[Host, ...]) -> Done:
@@ -183,15 +185,15 @@ def _difference(one: list[str], other: list[str]) -> str:
 
 
 CHECKS: dict[str, Callable[[], object]] = {
-    each.__name__: each
-    for each in (
+    check.__name__: check
+    for check in (
         two_runs_share_nothing,
         two_operators_are_two_processes,
-        killed_means_killed,
-        the_order_is_pyinfras,
-        a_seed_has_one_course,
+        a_killed_run_keeps_its_lock,
+        operations_keep_pyinfras_order,
+        a_seed_always_plays_the_same,
         nothing_really_sleeps,
-        an_unknown_command_ends_everything,
+        an_unknown_command_fails,
     )
 }
 

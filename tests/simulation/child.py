@@ -1,19 +1,23 @@
-"""pyinfra's real command line in a process of its own, whose machines and whose time are in another one.
+"""Run pyinfra's real command line in its own process; its machines and its time are in another process.
 
-The process is forked from one that has imported everything, which makes it cheap, and shares nothing with other runs.
-Whenever nothing can go on in it, it asks for answers of machines, or for the time to pass: nothing really sleeps.
+The process is forked from one that has imported everything, which is cheap, and shares nothing with other
+runs. When it can do nothing more, it asks the world for the machines' answers or for time to pass: nothing
+really sleeps.
 """
 
 import atexit
 import datetime as real_datetime
 import heapq
+import io
 import logging
 import os
+import platform
 import signal
 import sys
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,14 +36,11 @@ from pyinfra_cli import cli
 from pyinfra_cli import main as command_line
 
 from tests.simulation.cheaper import make_cheaper
-from tests.simulation.messages import CONNECT, Answer, Idle, Request, receive, send
-
-BASE_TIME = 1_764_000_000
-"""The time when a history begins, in seconds since 1970."""
+from tests.simulation.messages import BASE_TIME, CONNECT, Answer, Idle, Request, receive, send
 
 
 class Link:
-    """The way from a run's process to the world's, and the run's clock, in seconds since the history began."""
+    """A run's connection to the world, and its clock in seconds since the history began."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -51,11 +52,11 @@ class Link:
         self._pumping = False
 
     def open(self, socket: int, *, now: float) -> None:
-        """Begin a run."""
+        """Connect a run to the world."""
         self._socket, self.now = socket, now
 
     def ask(self, machine: str, command: str, *, stdin: str = "", seconds: float = 0) -> Answer:
-        """Have a machine run a command."""
+        """Run a command on a machine, and return its answer."""
         waiter: Any = Waiter()
         self._count += 1
         self._requests.append(
@@ -67,7 +68,7 @@ class Link:
         return answer
 
     def sleep(self, seconds: float = 0, ref: bool = True) -> Any:
-        """What ``gevent.sleep`` and ``time.sleep`` are here."""
+        """Replace ``gevent.sleep`` and ``time.sleep``: wait until the history's time has passed."""
         if self._socket < 0:
             return _sleep_really(seconds, ref)
         waiter: Any = Waiter()
@@ -82,7 +83,7 @@ class Link:
             gevent.get_hub().loop.run_callback(self._pump)
 
     def _pump(self) -> None:
-        """Ask the world to go on once no greenlet of this process can."""
+        """Let the world continue once no greenlet of this process can."""
         loop: Any = gevent.get_hub().loop
         if len(loop._callbacks) > 0:
             loop.run_callback(self._pump)
@@ -106,11 +107,11 @@ _sleep_really = gevent.sleep
 
 
 class VirtualDatetime(real_datetime.datetime):
-    """A datetime whose now is the history's."""
+    """A datetime whose now is the history's time."""
 
     @classmethod
     def now(cls, tz: real_datetime.tzinfo | None = None) -> "VirtualDatetime":
-        """The history's time."""
+        """Return the history's time."""
         return cls.fromtimestamp(BASE_TIME + LINK.now, tz)
 
 
@@ -129,21 +130,40 @@ def _run_shell_command(
 ) -> tuple[bool, CommandOutput]:
     text = command if isinstance(command, str) else command.get_raw_value()
     stdin = arguments.get("_stdin") or ""
-    answer = LINK.ask(
+    answer = _answer(
         _machine_of(self),
         text,
         stdin=stdin if isinstance(stdin, str) else "\n".join(stdin),
         seconds=arguments.get("_timeout") or 0,
     )
+    lines = [OutputLine("stdout", line) for line in answer.stdout]
+    lines += [OutputLine("stderr", line) for line in answer.stderr]
+    return answer.done, CommandOutput(lines)
+
+
+def _answer(machine: str, command: str, **arguments: Any) -> Answer:
+    """Return a machine's answer, or raise what pyinfra's connectors raise without one."""
+    answer = LINK.ask(machine, command, **arguments)
     if answer.failure == "unreachable":
         raise ConnectError(answer.reason)
     if answer.failure == "lost":
         raise SSHException(answer.reason)
     if answer.failure == "late":
         raise TimeoutError
-    lines = [OutputLine("stdout", line) for line in answer.stdout]
-    lines += [OutputLine("stderr", line) for line in answer.stderr]
-    return answer.done, CommandOutput(lines)
+    return answer
+
+
+@contextmanager
+def _started(host: Host, command: str) -> Iterator[Any]:
+    """Replace a process whose output is read while it runs: here it has ended."""
+    from kubeadm_deploys.remote import streams
+
+    answer = _answer(host.name.removeprefix("@fake/"), command)
+    yield streams._Process(
+        output=io.BytesIO("\n".join(answer.stdout).encode()),
+        errors=io.BytesIO("\n".join(answer.stderr).encode()),
+        wait=lambda: 0 if answer.done else 1,
+    )
 
 
 def _machine_of(connector: BaseConnector) -> str:
@@ -152,15 +172,15 @@ def _machine_of(connector: BaseConnector) -> str:
 
 
 def prepare() -> None:
-    """Make this process one from which runs are forked: with virtual time, and everything imported that a run needs."""
-    _pretend_time()
-    _pretend_hosts()
+    """Prepare this process for forking runs: virtual time, simulated hosts, and all imports of a run."""
+    _simulate_time()
+    _simulate_hosts()
     make_cheaper()
     _import_everything()
 
 
 class NoTimeout:
-    """A ``gevent.Timeout`` that never ends anything: it counts real seconds, and machines say themselves when they are late."""
+    """A ``gevent.Timeout`` that never fires: the world decides on timeouts, not real seconds."""
 
     def __init__(self, seconds: float, exception: BaseException) -> None:
         pass
@@ -172,42 +192,51 @@ class NoTimeout:
         pass
 
 
-def _pretend_time() -> None:
-    everything: Any = gevent
-    everything.sleep = LINK.sleep
-    everything.Timeout = NoTimeout
-    everything = time
-    everything.sleep = LINK.sleep
+def _simulate_time() -> None:
+    module: Any = gevent
+    module.sleep = LINK.sleep
+    module.Timeout = NoTimeout
+    module = time
+    module.sleep = LINK.sleep
     time.time = time.monotonic = lambda: BASE_TIME + LINK.now
     time.clock_gettime = lambda clock: BASE_TIME + LINK.now
 
 
-def _pretend_hosts() -> None:
+def _simulate_hosts() -> None:
     FakeConnector.connect = _connect  # type: ignore[method-assign]
     FakeConnector.run_shell_command = _run_shell_command  # type: ignore[method-assign]
-    # pyinfra keeps hosts in sets: in the order of their addresses in memory no run would be the same as another one.
-    hosts: Any = Host
-    hosts.__hash__ = lambda self: zlib.crc32(self.name.encode())
+    from kubeadm_deploys.remote import streams
+
+    module: Any = streams
+    module._started = _started
+    module.make_unix_command_for_host = lambda state, host, command, **_: command
+    # pyinfra keeps hosts in sets, whose order by default depends on memory addresses and differs in every
+    # run.
+    host_class: Any = Host
+    host_class.__hash__ = lambda self: zlib.crc32(self.name.encode())
 
 
 def _import_everything() -> None:
     import kubeadm_deploys.facts.machine
-    import kubeadm_deploys.kube_packages
-    import kubeadm_deploys.locking
-    import kubeadm_deploys.removal
-    import kubeadm_deploys.reporting
-    import kubeadm_deploys.reset
+    import kubeadm_deploys.lifecycle.backup
+    import kubeadm_deploys.lifecycle.removal
+    import kubeadm_deploys.lifecycle.reset
+    import kubeadm_deploys.run.locking
+    import kubeadm_deploys.run.reporting
+    import kubeadm_deploys.sections.kube_packages
 
-    # Which key a keyring has is no question here.
-    kubeadm_deploys.kube_packages.key_is_right = lambda **_: True
-    # Names that modules have imported from others: also those that were imported before time was pretended.
-    pretended = ((real_datetime.datetime, VirtualDatetime), (_sleep_really, LINK.sleep))
+    # Its first call starts a program; a run that waits for it would let the history's time pass.
+    platform.platform()
+    # Simulated machines have no keyrings.
+    kubeadm_deploys.sections.kube_packages.key_is_right = lambda **_: True
+    # Also replace names that modules imported before time was simulated.
+    replacements = ((real_datetime.datetime, VirtualDatetime), (_sleep_really, LINK.sleep))
     for name, module in list(sys.modules.items()):
         if name.startswith("kubeadm_deploys"):
             for attribute, value in list(vars(module).items()):
-                for real, instead in pretended:
+                for real, replacement in replacements:
                     if value is real:
-                        setattr(module, attribute, instead)
+                        setattr(module, attribute, replacement)
 
 
 def run(
@@ -221,10 +250,10 @@ def run(
     prompt: float,
     change: Callable[[], None],
 ) -> NoReturn:
-    """Be pyinfra's command line with these arguments, in a process that was forked for it.
+    """Run pyinfra's command line with these arguments in this forked process, and exit.
 
-    ``operator`` is the name of the machine on which it runs, ``prompt`` are the seconds between the plan and the first
-    operation, and ``change`` is called first.
+    ``operator`` is the name of the operator's machine, ``prompt`` the seconds between the plan and the first
+    operation; ``change`` is called first.
     """
     atexit._clear()
     os.set_blocking(socket, True)
@@ -255,11 +284,11 @@ def run(
 def _be_operator(name: str) -> None:
     import socket
 
-    from kubeadm_deploys import run_lock
+    from kubeadm_deploys.run import run_lock
 
     run_lock._controller = lambda: name
-    machine: Any = socket
-    machine.gethostname = lambda: name
+    socket_module: Any = socket
+    socket_module.gethostname = lambda: name
 
 
 def _wait_at_prompt(seconds: float) -> None:

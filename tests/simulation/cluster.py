@@ -1,12 +1,12 @@
-"""A pretend cluster: etcd's members, and the objects that its API serves."""
+"""A simulated cluster: etcd's members, and the objects that its API serves."""
 
 import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from kubeadm_deploys.mark_checks import ROLE_PREFIX
-from kubeadm_deploys.marks import CONTROL_PLANE_TAINT, is_taint
-from kubeadm_deploys.nodes import EXCLUDED_FROM_LOAD_BALANCERS
+from kubeadm_deploys.model.label_checks import ROLE_PREFIX
+from kubeadm_deploys.model.labels_and_taints import CONTROL_PLANE_TAINT, is_taint
+from kubeadm_deploys.model.nodes import EXCLUDED_FROM_LOAD_BALANCERS
 from tests.simulation import pki
 
 CONTROL_PLANE_MARKS = {
@@ -18,7 +18,7 @@ CONTROL_PLANE_MARKS = {
 
 @dataclass(kw_only=True)
 class Member:
-    """A member of etcd; its ``name`` is empty until its etcd has started once, and a ``learner`` has no vote."""
+    """An etcd member; ``name`` is empty until its etcd has started once, and a ``learner`` has no vote."""
 
     id: int
     name: str
@@ -28,7 +28,7 @@ class Member:
 
 @dataclass(kw_only=True)
 class NodeObject:
-    """A Node object: the machine that its kubelet runs on, and what people and kubeadm put on it."""
+    """A Node object: its machine, its labels and taints (``marks``), and whether it is cordoned."""
 
     machine_id: str
     marks: dict[str, str] = field(default_factory=dict)
@@ -36,12 +36,12 @@ class NodeObject:
 
     @property
     def labels(self) -> dict[str, str]:
-        """The marks that are labels."""
+        """The labels among the marks."""
         return {mark: value for mark, value in self.marks.items() if not is_taint(mark)}
 
     @property
     def taints(self) -> list[dict[str, str]]:
-        """The marks that are taints, as objects have them."""
+        """The taints among the marks, as in a Node object."""
         return [
             {"key": mark.partition(":")[0], "effect": mark.partition(":")[2], "value": value}
             for mark, value in self.marks.items()
@@ -51,11 +51,12 @@ class NodeObject:
 
 @dataclass(kw_only=True)
 class Cluster:
-    """A cluster by its ``number``, with the CA of the number ``authority``. ``objects`` are ConfigMaps and workloads by name,
-    ``tokens`` are Secrets of join tokens with their description, ``acknowledged`` is how many writes of a user were.
+    """A cluster with the CA of the number ``authority``.
 
-    ``foreign`` is whether it is none of ours, ``given_up`` whether the operator has given it up as a whole,
-    ``revision`` how often anything was written.
+    ``objects`` are ConfigMaps and workloads by name, ``tokens`` Secrets of join tokens with their
+    description, ``acknowledged`` is the number of a user's acknowledged writes. ``foreign`` is whether it is
+    not the operator's, ``given_up`` whether the operator has given it up as a whole, ``revision`` the number
+    of writes.
     """
 
     number: int
@@ -73,17 +74,17 @@ class Cluster:
 
     @property
     def ca(self) -> str:
-        """Its CA certificate."""
+        """The CA certificate."""
         return pki.authority(self.authority).certificate
 
     @property
     def voters(self) -> list[Member]:
-        """The members with a vote."""
+        """The voting members."""
         return [member for member in self.members.values() if not member.learner]
 
     @property
     def members_json(self) -> str:
-        """What etcdctl prints of them: what is empty or false is left out."""
+        """The members as etcdctl prints them, without empty and false fields."""
         members = [
             {
                 "ID": member.id,
@@ -96,7 +97,7 @@ class Cluster:
         return json.dumps({"members": members})
 
     def node_marks(self) -> list[str]:
-        """What the reading NodeMarks prints."""
+        """Return what the reading NodeMarks prints."""
         lines = [
             f"node|{name}|{json.dumps(node.labels)}|{json.dumps(node.taints)}|"
             for name, node in self.nodes.items()

@@ -1,4 +1,4 @@
-"""What tests with pretend machines share."""
+"""Fixtures for tests with simulated machines."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,6 @@ from tests.simulation.scenarios import Player
 
 @pytest.fixture(scope="session")
 def player() -> Iterator[Player]:
-    """Plays histories, in one process for all tests of this one."""
+    """Start one process that plays the histories of all tests."""
     with Player() as player:
         yield player

@@ -1,4 +1,4 @@
-"""The course of a history: who answers for the machines, what goes wrong, and what must never happen."""
+"""The course of a history: answer for the machines, make faults happen, and check the invariants."""
 
 import random
 from collections import Counter
@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from kubeadm_deploys import run_lock
+from kubeadm_deploys.run import run_lock
 from tests.simulation import commands
-from tests.simulation.commands import READING, Part, Sent
+from tests.simulation.commands import Part, Sent
 from tests.simulation.door import Killed
 from tests.simulation.history import CHANGE_FAULTS, FAILS_ONE, FOR_GOOD, READING_FAULTS, STALE, Fault
 from tests.simulation.invariants import AT_EACH_STEP, Deed, Intent
 from tests.simulation.machine import LOCK, Machine
-from tests.simulation.messages import CONNECT, Answer, Request
-from tests.simulation.readings import BASE_TIME, Readings
+from tests.simulation.messages import BASE_TIME, CONNECT, Answer, Request
+from tests.simulation.readings import Readings
 from tests.simulation.scripts import CHANGES_NOTHING, SECONDS, Scripts
 from tests.simulation.world import Change, Failed, World
 
@@ -31,17 +31,19 @@ _DECISIVE = frozenset(
         *("write-pki", "wait-for-api", "make", "register", "label", "restore"),
     }
 )
-"""What decides over nodes, by the first word of what is done."""
+"""Changes that decide over nodes, by the first word of their label."""
 
 
 _SOMEWHERE = ("cut", "cut and lost", "reboot", "death", FAILS_ONE)
-"""What may happen at any step of a change, or to any reading of several."""
+"""Faults that may happen at any step of a change, or to any one of several readings."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Focus:
-    """How likely something goes wrong in a run with what is decisive, with other changes, with readings once it has the
-    lock, and with those before; of ``kinds``, or of all.
+    """Probabilities of a fault in a run; ``kinds`` limits the kinds of faults.
+
+    ``decisive`` is for changes that decide over nodes, ``change`` for other changes, ``locked`` for readings
+    once the run has its lock, ``reading`` for readings before that.
     """
 
     decisive: float
@@ -60,8 +62,10 @@ FOCUSES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """What a run is about to do on a machine; ``locked`` is whether it has taken the lock, and ``among`` are the readings
-    of several with how often each was asked before.
+    """An action that a run is about to do on a machine.
+
+    ``locked`` is whether the run has its lock. If the action has several readings, ``among`` has each of them
+    with the number of earlier times.
     """
 
     run: int
@@ -74,14 +78,14 @@ class Moment:
 
 
 class Faults(Protocol):
-    """Who says what goes wrong."""
+    """A source of faults."""
 
     def at(self, moment: Moment) -> Fault | None:
-        """What goes wrong at a moment."""
+        """Return the fault at a moment."""
 
 
 class Written:
-    """The faults of a history that is written down."""
+    """The faults of a written history."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self._faults: dict[tuple[int, str, str], list[Fault]] = {}
@@ -90,7 +94,7 @@ class Written:
         self.happened: list[Fault] = []
 
     def at(self, moment: Moment) -> Fault | None:
-        """What goes wrong at a moment."""
+        """Return the fault at a moment."""
         for what, nth in ((moment.what, moment.nth), *moment.among):
             for fault in self._faults.get((moment.run, moment.machine, what), ()):
                 if fault.nth == nth or (fault.again and fault.nth < nth):
@@ -101,7 +105,7 @@ class Written:
 
 
 class Rolled:
-    """Faults as dice have them; those that ``happened`` are remembered, to be written down."""
+    """Random faults; those that ``happened`` are recorded, so that the history can be written."""
 
     def __init__(self, dice: random.Random) -> None:
         self._dice = dice
@@ -110,17 +114,17 @@ class Rolled:
         self.happened: list[Fault] = []
 
     def allow(self, run: int, count: int) -> None:
-        """Let so many things go wrong in a run."""
+        """Allow this many faults in a run."""
         self._left[run] = count
         self._focus[run] = self._dice.choice(FOCUSES)
 
     def suspend(self, run: int) -> None:
-        """Let the operator's machine sleep in a run, at one of its changes, and nothing else go wrong."""
+        """Allow only one fault in a run: the operator's machine is suspended at one of its changes."""
         self._left[run] = 1
         self._focus[run] = Focus(decisive=0.4, change=0.1, locked=0, reading=0, kinds=("suspend",))
 
     def at(self, moment: Moment) -> Fault | None:
-        """What goes wrong at a moment."""
+        """Return the fault at a moment."""
         if not self._left.get(moment.run) or self._dice.random() > self._likely(moment):
             return None
         self._left[moment.run] -= 1
@@ -144,14 +148,15 @@ class Rolled:
 
 @dataclass(kw_only=True)
 class Course:
-    """Answers for the machines of a world to runs, which go on until they end: ``intents`` are theirs by number, and
-    ``locked`` when each was first granted the lock. ``later`` is what happens by itself, with its time.
+    """Answers runs for the machines of a world.
+
+    ``intents`` are the runs' by number, ``locked`` is when each run was first granted the lock, and ``later``
+    are events with their times.
     """
 
     world: World
     faults: Faults
     intents: dict[int, Intent] = field(default_factory=dict)
-    asked: Counter[int] = field(default_factory=Counter)
     log: list[str] = field(default_factory=list)
     locked: dict[int, float] = field(default_factory=dict)
     later: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
@@ -166,7 +171,7 @@ class Course:
 
     @property
     def now(self) -> float:
-        """The time."""
+        """The history's time in seconds."""
         return self.world.now
 
     @now.setter
@@ -174,26 +179,26 @@ class Course:
         self.world.now = now
 
     def passed(self) -> None:
-        """Have happen what happens by itself, and kubelets do what they do."""
+        """Let due events happen, and kubelets and etcd act."""
         due = [happen for time, happen in self.later if time <= self.now]
-        self.later = [each for each in self.later if each[0] > self.now]
+        self.later = [(time, happen) for time, happen in self.later if time > self.now]
         for happen in due:
             happen()
         self.world.settle()
 
     def upcoming(self) -> float:
-        """When the next thing happens by itself."""
+        """Return the time of the next event."""
         return min((time for time, _ in self.later), default=float("inf"))
 
     def asleep(self, run: int) -> float:
-        """Until when the operator's machine is suspended."""
+        """Return until when the operator's machine is suspended."""
         return self._asleep.get(run, 0)
 
     def answer(self, run: int, request: Request) -> tuple[Answer, float]:
-        """What a machine answers, and after how many seconds.
+        """Return a machine's answer, and the seconds until it comes.
 
         Raises:
-            Killed: the operator's process is killed at this moment.
+            Killed: the run's process is killed at this moment.
         """
         answer, seconds = self._answer(run, request)
         greeting = self.world.machines[request.machine].greeting
@@ -208,21 +213,20 @@ class Course:
             return Answer(failure="unreachable", reason="Could not connect (timed out)"), 10
         if request.command == CONNECT:
             return Answer(), 0.2
-        self.asked[run] += 1
         if lasting == "fails on":
             return Answer(done=False, stderr=(_CANNOT_FORK,)), 0.2
         fenced_by, text = commands.fence_of(request.command)
-        held = dict(line.partition(" ")[::2] for line in machine.files.get(LOCK, "").splitlines())
-        if fenced_by and held.get("run", fenced_by) != fenced_by:
-            return Answer(done=False, stderr=(f"{run_lock.REFUSED} ({held['who']})",)), 0.2
+        lock = dict(line.partition(" ")[::2] for line in machine.files.get(LOCK, "").splitlines())
+        if fenced_by and lock.get("run", fenced_by) != fenced_by:
+            return Answer(done=False, stderr=(f"{run_lock.REFUSED} ({lock['who']})",)), 0.2
         sent = commands.sent(machine.name, text)
         what = sent.label
-        change = not all(part.kind == READING or part.name in CHANGES_NOTHING for part in sent.parts)
+        change = not all(part.reading or part.name in CHANGES_NOTHING for part in sent.parts)
         nth = self._count(run, machine, what)
         among = tuple(
             (part.name, self._count(run, machine, part.name))
             for part in sent.parts
-            if part.kind == READING and part.name != what
+            if part.reading and part.name != what
         )
         moment = Moment(
             run=run,
@@ -235,8 +239,8 @@ class Course:
         )
         fault = None if what in ("fail", "true", "diagnose") else self.faults.at(moment)
         readings = f" ({', '.join(name for name, _ in among)})" if among else ""
-        wrong = f"  !! {fault.kind} {fault.at}" if fault else ""
-        self.log.append(f"{self.now:8.1f} run {run} {machine.name} {what}{readings}{wrong}")
+        fault_text = f"  !! {fault.kind} {fault.at}" if fault else ""
+        self.log.append(f"{self.now:8.1f} run {run} {machine.name} {what}{readings}{fault_text}")
         if fault:
             return self._with_fault(fault, machine, sent, request, change=change)
         answer, seconds = self._done(run, machine, sent, request.stdin)
@@ -245,7 +249,7 @@ class Course:
         return answer, seconds
 
     def _count(self, run: int, machine: Machine, what: str) -> int:
-        """How often a run has done something on a machine before."""
+        """Count an action of a run on a machine, and return how often it was done before."""
         self._counts[run, machine.name, what] += 1
         return self._counts[run, machine.name, what] - 1
 
@@ -260,17 +264,17 @@ class Course:
         fails: int | None = None,
         error: str = _CANNOT_FORK,
     ) -> tuple[Answer, float]:
-        """Do what a command says, or only so many of its steps; the reading of a number ``fails`` with an ``error``."""
+        """Run a command, or only its first ``steps``; the part number ``fails`` fails with ``error``."""
         stdout: list[str] = []
         stderr: list[str] = []
         seconds = 0.0
         if sent.lock:
             seconds = self._part(run, machine, sent.lock, stdin, steps)[1]
-            stdout += _framed(sent.lock, self.scripts.said)
-            if self.scripts.said[-1] != "taken":
+            stdout += _framed(sent.lock, self.scripts.printed)
+            if self.scripts.printed[-1] != "taken":
                 return Answer(stdout=tuple(stdout)), seconds
         for number, part in enumerate(sent.parts):
-            if part.name not in CHANGES_NOTHING and part.kind != READING:
+            if part.name not in CHANGES_NOTHING and not part.reading:
                 change = Change(
                     run=run, machine=machine.name, what=part.label, time=self.now, words=part.words
                 )
@@ -282,24 +286,24 @@ class Course:
                 stdout += _framed(part, lines)
                 seconds = max(seconds, took) if sent.beside else seconds + took
             except Failed as failed:
-                said = str(failed.args[0])
+                message = str(failed.args[0])
                 took = float(failed.args[1]) if len(failed.args) > 1 else 1.0
-                self.log.append(f"{'':8} {said}")
+                self.log.append(f"{'':8} {message}")
                 if sent.beside:
                     stdout += _framed(part, [])[:-1]
-                    stderr.append(f"{part.frame}: {said}")
+                    stderr.append(f"{part.frame}: {message}")
                     continue
-                stdout += _framed(part, []) if part.frame else self.scripts.said
-                return Answer(done=False, stdout=tuple(stdout), stderr=(said,)), seconds + took
+                stdout += _framed(part, []) if part.frame else self.scripts.printed
+                return Answer(done=False, stdout=tuple(stdout), stderr=(message,)), seconds + took
         if sent.beside:
-            clock = Part(kind=READING, name="Clock", frame="Clock")
+            clock = Part(reading=True, name="Clock", frame="Clock")
             stdout += _framed(clock, [f"{BASE_TIME + self.now:.9f}"])
         return Answer(stdout=tuple(stdout), stderr=tuple(stderr)), seconds
 
     def _part(
         self, run: int, machine: Machine, part: Part, stdin: str, steps: int | None
     ) -> tuple[list[str], float]:
-        if part.kind == READING:
+        if part.reading:
             return self.readings.answer(machine, part)
         seconds = SECONDS.get(part.name, 0.3)
         if part.name == "kubeadm":
@@ -312,12 +316,12 @@ class Course:
         for number, _ in enumerate(self.scripts.steps(machine, part, stdin), start=1):
             self.world.settle()
             if deed:
-                self._look(deed)
+                self._check(deed)
             if number == steps:
                 break
-        if "taken" in self.scripts.said:
+        if "taken" in self.scripts.printed:
             self.locked.setdefault(run, self.now)
-        return self.scripts.said, seconds
+        return self.scripts.printed, seconds
 
     def _with_fault(
         self, fault: Fault, machine: Machine, sent: Sent, request: Request, *, change: bool
@@ -366,9 +370,9 @@ class Course:
         self._asleep[run] = self.now + _SUSPENDED_SECONDS
         return answer, _SUSPENDED_SECONDS
 
-    # What must never happen.
+    # Invariants.
 
-    def _look(self, deed: Deed) -> None:
+    def _check(self, deed: Deed) -> None:
         for invariant in AT_EACH_STEP:
             problem = f"{invariant.__name__}: {invariant(deed)}"
             if not problem.endswith(": ") and problem not in self.world.broken:
@@ -376,10 +380,10 @@ class Course:
                 self.world.broken.append(problem)
 
     def _give_up(self, intent: Intent) -> None:
-        """A reset that is forced, or that names every machine with the cluster's data, gives it up as a whole."""
-        for cluster in self.world.ours():
+        """Mark clusters as given up if a reset is forced or names every machine with the cluster's data."""
+        for cluster in self.world.own_clusters():
             holders = [self.world.holder(cluster, member) for member in cluster.voters]
-            if intent.forced or all(each is None or each.name in intent.named for each in holders):
+            if intent.forced or all(holder is None or holder.name in intent.named for holder in holders):
                 cluster.given_up = True
 
 

@@ -1,7 +1,7 @@
-"""A search through every case of a decision: what it is, and how a violation is shown.
+"""Search every case of a decision for violated invariants, and report them.
 
-Product code decides; an invariant is a sentence about what must never be decided, made without the product's own
-functions from how the case was built.
+Product code decides. An invariant says what must hold for each decision; it uses only how the case was built,
+and none of the product's functions.
 """
 
 import re
@@ -16,7 +16,7 @@ Outcome = TypeVar("Outcome")
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What a search has found: how many cases it looked at, and by invariant the first case that violates it."""
+    """The result of a search: the number of cases, and for each violated invariant its first case."""
 
     cases: int
     violations: dict[str, str]
@@ -24,9 +24,9 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True)
 class Search(Generic[Case, Outcome]):
-    """All ``cases`` of a decision, how the product decides one, and what holds for each.
+    """All ``cases`` of a decision, the product's decision, and the invariants that hold for each case.
 
-    An invariant takes a case and its outcome and is true when it holds; its name and docstring are its sentence.
+    An invariant takes a case and its outcome, and returns whether it holds; its docstring is documentation.
     """
 
     cases: Callable[[], Iterator[Case]]
@@ -34,7 +34,7 @@ class Search(Generic[Case, Outcome]):
     invariants: tuple[Callable[[Case, Outcome], bool], ...]
 
     def run(self, *, stop: bool = False) -> Found:
-        """Decide every case; with ``stop`` only until the first violation, in an order that comes by all kinds soon."""
+        """Decide every case; with ``stop`` only until the first violation, in a mixed order."""
         violations: dict[str, str] = {}
         count = 0
         for case in _mixed(self.cases) if stop else self.cases():
@@ -56,11 +56,11 @@ def _mixed(cases: Callable[[], Iterator[Case]]) -> list[Case]:
 
 
 _STRIDE = 211
-"""A prime, so that it has nothing to do with how many values an input has."""
+"""A prime, so that it is unrelated to the number of values of any input."""
 
 
 def report(found: Found) -> str:
-    """Violations for a person, one paragraph each."""
+    """Return the violations as text, one paragraph each."""
     return "\n".join(
         f"{name}:\n    {_CERTIFICATE.sub('<CA>', words)}" for name, words in found.violations.items()
     )
@@ -70,10 +70,10 @@ _CERTIFICATE = re.compile(r"'-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-
 
 
 _DO = re.compile(
-    "(add|back|clean|correct|find|give|if|look|make|mount|name|put|remove|run|set|start|take|to|wait) "
+    "(add|back|check|clean|correct|find|give|if|look|make|mount|name|put|remove|restore|run|set|start|take|to|wait) "
 )
 
 
 def has_fix(words: str) -> bool:
-    """Whether a refusal tells its reader to do something, in one of its parts after the first."""
+    """Return whether a part of a refusal, after the first, says what to do."""
     return any(_DO.match(part) for part in words.split("; ")[1:])

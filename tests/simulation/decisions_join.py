@@ -1,4 +1,4 @@
-"""What becomes of a machine that is to be a node: all that may lie on it, times what the API and etcd say of it."""
+"""How a machine is joined, for everything that may lie on it, times what API and etcd report about it."""
 
 import dataclasses
 import itertools
@@ -8,25 +8,25 @@ from enum import Enum
 from functools import cache
 from typing import Any
 
-from kubeadm_deploys import kubeadm_steps, membership
-from kubeadm_deploys.election import Election
+from kubeadm_deploys.cluster import kubeadm_steps, membership
+from kubeadm_deploys.cluster.api_leader import ApiLeader
+from kubeadm_deploys.cluster.kubeadm_steps import JoinStep
 from kubeadm_deploys.facts import etcd as etcd_fact
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState, RegisteredNode
 from kubeadm_deploys.facts.etcd import EtcdMember
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
-from kubeadm_deploys.findings import Finding
-from kubeadm_deploys.kubeadm_steps import JoinStep
-from kubeadm_deploys.nodes import Node, Topology
-from tests.machines import A, B, C, W
+from kubeadm_deploys.model.findings import Finding
+from kubeadm_deploys.model.nodes import Node, Topology
 from tests.simulation.decisions import Search, has_fix
-from tests.simulation.decisions_machines import ENDPOINT, OURS, READ, Machine, Whose, by_traces
+from tests.simulation.decisions_machines import ENDPOINT, OURS, READ, InEtcd, Machine, Whose, by_traces
+from tests.support.machines import A, B, C, W
 
 ID = "m-own"
-"""The machine's ID, where it has one."""
+"""The machine's ID, if it has one."""
 
 
 class InApi(Enum):
-    """The Node objects that have to do with a machine."""
+    """The Node objects that concern a machine."""
 
     ABSENT = "no Node object"
     READY = "Ready"
@@ -36,17 +36,7 @@ class InApi(Enum):
     CLONE = "Ready, and another node has its machine ID"
 
 
-class InEtcd(Enum):
-    """What etcd says of a machine."""
-
-    ABSENT = "no member"
-    VOTER = "voter"
-    LEARNER = "learner"
-    NEVER_STARTED = "member that never started"
-    OTHER_ADDRESS = "voter of its name at another address"
-    OTHER_NAME = "voter of another name at its address"
-    NOT_READ = "etcd named no member at all"
-
+_IN_ETCD = [state for state in InEtcd if state is not InEtcd.TWO]
 
 _OTHERS: tuple[tuple[Node, ...], ...] = (
     (A, B),
@@ -56,18 +46,18 @@ _OTHERS: tuple[tuple[Node, ...], ...] = (
         for name, ip in (("zz", "10.0.0.200"), ("w2", "10.1.0.1"))
     ),
 )
-"""The other two control planes, which vote and are Ready: in their order, and by other names."""
+"""The other two control planes, which vote and are Ready: in both orders, and with other names."""
 
 _TOPOLOGIES = tuple(Topology(control_planes=(*others, C), workers=(W,)) for others in _OTHERS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JoinCase:
-    """A machine, the role that the inventory gives it, and what the cluster says of it.
+    """A machine, its role in the inventory, and what the cluster reports about it.
 
-    ``labelled`` is whether its Node object is labelled as a control plane's, ``has_id`` whether its machine ID could be
-    read. ``asked`` is whether the cluster's API answers, ``exists`` whether there is a cluster, ``leads`` whether the
-    run speaks through this machine.
+    ``labelled`` is whether its Node object has the control plane's label, ``has_id`` whether its machine ID
+    could be read. ``asked`` is whether the cluster's API answers, ``exists`` whether a cluster exists,
+    ``is_leader`` whether the run uses this machine's API server.
     """
 
     machine: Machine
@@ -78,60 +68,60 @@ class JoinCase:
     has_id: bool = True
     asked: bool = True
     exists: bool = True
-    leads: bool = False
+    is_leader: bool = False
 
     @property
     def node(self) -> Node:
-        """As which node the inventory has it."""
+        """The inventory's node for the machine."""
         return C if self.control_plane else W
 
     @property
     def votes(self) -> bool:
-        """Whether etcd counts the machine as a voter, by its name or by its address."""
+        """Whether etcd counts the machine as a voter, by its name or address."""
         return self.etcd in (InEtcd.VOTER, InEtcd.OTHER_ADDRESS, InEtcd.OTHER_NAME)
 
     @property
     def registered(self) -> bool:
-        """Whether a Node object stands for this machine, by its machine ID and whatever its name."""
+        """Whether a Node object of any name has this machine's ID."""
         return self.has_id and self.api not in (InApi.ABSENT, InApi.OTHERS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JoinOutcome:
-    """What preflight finds, and what is done with the machine when its turn has come (None without a cluster)."""
+    """Preflight's findings, and the later join step (None without a cluster)."""
 
     findings: tuple[Finding, ...]
     step: JoinStep | None
 
     @property
     def joins(self) -> bool:
-        """Whether kubeadm join runs there."""
+        """Whether kubeadm join runs on the machine."""
         return self.step is not None and not (self.step.refusal or self.step.member)
 
     @property
     def cleans(self) -> bool:
-        """Whether what is there is removed."""
+        """Whether the machine is cleaned."""
         return self.joins and self.step is not None and self.step.clean
 
     @property
     def changes(self) -> bool:
-        """Whether anything is done to the machine: a member may be completed too."""
+        """Whether the machine may be changed: the join of a member may be completed too."""
         return self.step is not None and not self.step.refusal
 
 
 def cases() -> Iterator[JoinCase]:
-    """Every machine by its traces, and those that are met."""
+    """Yield every combination of traces, and the machines that occur in practice."""
     everything = (*by_traces(), *READ)
-    for machine, control_plane, api, etcd in itertools.product(everything, (False, True), InApi, InEtcd):
+    for machine, control_plane, api, etcd in itertools.product(everything, (False, True), InApi, _IN_ETCD):
         yield JoinCase(machine=machine, control_plane=control_plane, api=api, etcd=etcd)
     for machine, control_plane in itertools.product(everything, (False, True)):
         yield JoinCase(machine=machine, control_plane=control_plane, asked=False)
         yield JoinCase(machine=machine, control_plane=control_plane, exists=False)
-    for machine, control_plane, api, etcd, (labelled, has_id, leads) in itertools.product(
+    for machine, control_plane, api, etcd, (labelled, has_id, is_leader) in itertools.product(
         READ,
         (False, True),
         InApi,
-        InEtcd,
+        _IN_ETCD,
         ((True, True, False), (False, False, False), (True, False, False), (False, True, True)),
     ):
         yield JoinCase(
@@ -141,7 +131,7 @@ def cases() -> Iterator[JoinCase]:
             etcd=etcd,
             labelled=labelled,
             has_id=has_id,
-            leads=leads and control_plane,
+            is_leader=is_leader and control_plane,
         )
 
 
@@ -150,7 +140,8 @@ def _members(
     node: Node, api: InApi, etcd: InEtcd, labelled: bool, has_id: bool, others: int
 ) -> ClusterMembersState:
     nodes = {
-        each.name: RegisteredNode(machine_id=f"m-{each.name}", control_plane=True) for each in _OTHERS[others]
+        other.name: RegisteredNode(machine_id=f"m-{other.name}", control_plane=True)
+        for other in _OTHERS[others]
     }
     own = RegisteredNode(
         machine_id=ID if has_id else "", ready=api is not InApi.NOT_READY, control_plane=labelled
@@ -169,16 +160,16 @@ def _members(
         InEtcd.OTHER_NAME: ("x-renamed", node.ip, False),
     }.get(etcd, ("", "", False))
     own_member = (EtcdMember(id="id-own", name=name, peer_ip=ip, learner=learner),) if ip else ()
-    voters = (EtcdMember(id=each.host, name=each.name, peer_ip=each.ip) for each in _OTHERS[others])
+    voters = (EtcdMember(id=other.host, name=other.name, peer_ip=other.ip) for other in _OTHERS[others])
     return ClusterMembersState(etcd=(*voters, *own_member), nodes=nodes)
 
 
-_NOBODY = ClusterMembersState()
+_NO_MEMBERS = ClusterMembersState()
 
 
 def decide(case: JoinCase, *, others: int = 0) -> JoinOutcome:
-    """What the product decides; ``others`` is how the other control planes are called, and their order."""
-    members: ClusterMembersState | None = _NOBODY
+    """Return the product's decision; ``others`` selects names and order of the other control planes."""
+    members: ClusterMembersState | None = _NO_MEMBERS
     if not case.asked:
         members = None
     elif case.exists:
@@ -187,13 +178,13 @@ def decide(case: JoinCase, *, others: int = 0) -> JoinOutcome:
             try:
                 members = dataclasses.replace(members, etcd=etcd_fact.parse_members('{"members": []}'))
             except ValueError:
-                # It is an answer that cannot be understood: the operation fails and nothing is decided.
+                # The answer cannot be parsed: the operation fails, and nothing is decided.
                 return JoinOutcome(findings=(), step=JoinStep(refusal="not read; run again"))
     found = case.machine.read(case.node, machine_id=ID if case.has_id else "")
     assert isinstance(found, KubeadmNodeState)
     leader = _OTHERS[others][0]
-    election = Election(
-        leader=case.node.host if case.leads else leader.host,
+    api_leader = ApiLeader(
+        leader=case.node.host if case.is_leader else leader.host,
         exists=case.exists,
         healthy=(leader,) if case.asked and case.exists else (),
         ca_certificate=OURS if case.exists else "",
@@ -201,7 +192,7 @@ def decide(case: JoinCase, *, others: int = 0) -> JoinOutcome:
     read: dict[str, Any] = {
         "node": case.node,
         "found": found,
-        "election": election,
+        "api_leader": api_leader,
         "members": members,
         "endpoint": ENDPOINT,
     }
@@ -213,32 +204,33 @@ def decide(case: JoinCase, *, others: int = 0) -> JoinOutcome:
 
 
 def another_clusters_machine_is_left_alone(case: JoinCase, outcome: JoinOutcome) -> bool:
-    """A machine with another cluster's CA or client certificate is not changed, and preflight says so."""
+    """A machine with another cluster's CA or client certificate is not changed, and preflight reports it."""
     if case.machine.whose is not Whose.OTHERS or not case.exists:
         return True
     return not outcome.changes and (bool(outcome.findings) or case.etcd is InEtcd.NOT_READ)
 
 
 def another_etcd_is_left_alone(case: JoinCase, outcome: JoinOutcome) -> bool:
-    """A machine with data of an etcd that kubeadm did not make is not changed."""
+    """A machine with data of an etcd that kubeadm did not create is not changed."""
     return not (case.machine.others_etcd and outcome.changes)
 
 
 def a_voter_is_not_joined(case: JoinCase, outcome: JoinOutcome) -> bool:
     """A machine that etcd counts as a voter, by name or by address, is neither cleaned nor joined.
 
-    Only a machine with nothing of kubeadm on it is joined in the place of its own vote: it was replaced. Whether etcd
-    can spare the vote, and whether its member is dead, is decided by what etcd allows.
+    Exception: a machine without any trace of kubeadm replaces its own vote. Whether etcd can lose that vote
+    is a separate decision; see "What etcd's majority allows".
     """
     replaced = case.machine.bare and case.etcd is InEtcd.VOTER
     return not (case.votes and outcome.joins) or replaced
 
 
 def a_registered_machine_is_not_joined(case: JoinCase, outcome: JoinOutcome) -> bool:
-    """A machine whose Node object is Ready, by its machine ID and under any name, is neither cleaned nor joined.
+    """A machine whose ID belongs to a Ready Node object of any name is neither cleaned nor joined.
 
-    A control plane needs a vote as well: without one its join ended between the kubelet and etcd. And a machine with
-    nothing of kubeadm, whose ID a node of another name has, is a clone: the check of machine IDs refuses it.
+    Exceptions: a control plane without a vote, whose join stopped between kubelet and etcd; and a machine
+    without any trace of kubeadm whose ID a node of another name has: it is a clone, which the check of
+    machine IDs refuses.
     """
     if not case.registered or case.api is InApi.NOT_READY or not outcome.joins:
         return True
@@ -247,8 +239,8 @@ def a_registered_machine_is_not_joined(case: JoinCase, outcome: JoinOutcome) -> 
     return case.control_plane and (case.machine.keys or not case.machine.kubelet)
 
 
-def a_silent_node_is_not_cleaned(case: JoinCase, outcome: JoinOutcome) -> bool:
-    """A machine whose Node object is not Ready is cleaned only when its join can be seen not to have finished."""
+def a_not_ready_node_is_not_cleaned(case: JoinCase, outcome: JoinOutcome) -> bool:
+    """A machine whose Node object is not Ready is cleaned only if its files show an unfinished join."""
     if not (case.registered and case.api is InApi.NOT_READY and outcome.cleans):
         return True
     return case.machine.unfinished or (case.control_plane and case.machine.keys)
@@ -259,89 +251,91 @@ def a_running_api_server_is_not_cleaned(case: JoinCase, outcome: JoinOutcome) ->
     return not (case.machine.serves and outcome.joins)
 
 
-def what_was_not_read_is_not_absent(case: JoinCase, outcome: JoinOutcome) -> bool:
-    """Nothing is cleaned or joined while the API does not answer, and no control plane while etcd has named nobody."""
+def unread_is_not_absent(case: JoinCase, outcome: JoinOutcome) -> bool:
+    """No machine is cleaned or joined if the API is silent, and no control plane if etcd lists no members."""
     unknown = not case.asked or (case.etcd is InEtcd.NOT_READ and case.machine.keys)
     return not (unknown and outcome.joins)
 
 
-def a_name_is_not_taken(case: JoinCase, outcome: JoinOutcome) -> bool:
-    """A name that another machine has in the cluster is not given to this one."""
+def a_used_name_is_not_given_again(case: JoinCase, outcome: JoinOutcome) -> bool:
+    """A machine does not get a name that another machine has in the cluster."""
     return not (case.api is InApi.OTHERS and case.exists and case.asked and outcome.changes)
 
 
-def a_vote_elsewhere_is_refused(case: JoinCase, outcome: JoinOutcome) -> bool:
-    """Nothing is done where etcd knows the name at another address, or the address under another name."""
+def a_conflicting_etcd_member_is_refused(case: JoinCase, outcome: JoinOutcome) -> bool:
+    """A machine is not changed if etcd has its name at another address, or its address under another name."""
     return not (case.etcd in (InEtcd.OTHER_ADDRESS, InEtcd.OTHER_NAME) and outcome.changes)
 
 
 def a_member_keeps_its_role(case: JoinCase, outcome: JoinOutcome) -> bool:
-    """What counts as a member in a role has it: no worker has a vote, and no control plane is without one."""
+    """A machine counts as a member only in its role: a worker has no vote, and a control plane has one."""
     if not (outcome.step and outcome.step.member):
         return True
     return case.control_plane is case.votes
 
 
-def what_is_joined_is_clean(case: JoinCase, outcome: JoinOutcome) -> bool:
-    """Only a machine with nothing of kubeadm on it is joined without being cleaned."""
+def only_a_clean_machine_is_joined(case: JoinCase, outcome: JoinOutcome) -> bool:
+    """Only a machine without any trace of kubeadm is joined without being cleaned."""
     return not outcome.joins or outcome.cleans or case.machine.bare
 
 
-def preflight_and_turn_agree(case: JoinCase, outcome: JoinOutcome) -> bool:
-    """What preflight refuses is refused when its turn has come, too."""
+def preflight_and_join_agree(case: JoinCase, outcome: JoinOutcome) -> bool:
+    """What preflight refuses, the join refuses too."""
     return not outcome.findings or outcome.step is None or bool(outcome.step.refusal)
 
 
 def refusals_say_what_to_do(case: JoinCase, outcome: JoinOutcome) -> bool:
-    """Every refusal says what was seen and what to do, and preflight's names the machine."""
-    if not all(each.host == case.node.host and each.found and each.cure for each in outcome.findings):
+    """Every refusal says what was found and what to do, and preflight's findings name the machine."""
+    if not all(
+        finding.host == case.node.host and finding.found and finding.fix for finding in outcome.findings
+    ):
         return False
     refusal = outcome.step.refusal if outcome.step else ""
     return not refusal or has_fix(refusal)
 
 
 def refusals_are_true(case: JoinCase, outcome: JoinOutcome) -> bool:
-    """What a refusal says is so."""
+    """Every statement in a refusal is true."""
     machine, api, etcd = case.machine, case.api, case.etcd
     words = " | ".join(
-        [*(each.found for each in outcome.findings), outcome.step.refusal if outcome.step else ""]
+        [*(finding.found for finding in outcome.findings), outcome.step.refusal if outcome.step else ""]
     )
     known = {
         "that kubeadm did not create": machine.others_etcd,
         "is a node of another cluster": machine.whose is Whose.OTHERS,
         "its kubelet belongs to the cluster at": machine.whose is Whose.OTHERS,
         "but none of the inventory's control planes has a cluster": not case.exists and not machine.bare,
-        "is in the cluster already, under another machine": api is InApi.OTHERS and case.has_id,
+        "already belongs to another machine in the cluster": api is InApi.OTHERS and case.has_id,
         "(same machine ID)": api is InApi.OTHER_NAME and case.has_id,
         "etcd has the member": etcd in (InEtcd.OTHER_ADDRESS, InEtcd.OTHER_NAME),
-        "no data of it in /var/lib/etcd": case.votes and not machine.data,
-        "it has an etcd of its own": machine.serves and not case.votes and etcd is not InEtcd.NOT_READ,
+        "no etcd data in /var/lib/etcd": case.votes and not machine.data,
+        "it has its own etcd": machine.serves and not case.votes and etcd is not InEtcd.NOT_READ,
         "is a worker of the cluster": not (machine.serves or case.votes),
         "is a control plane of the cluster": case.votes
         or case.labelled
         or machine.serves
         or (machine.keys and api in (InApi.ABSENT, InApi.OTHERS, InApi.OTHER_NAME)),
-        "leads the cluster, yet the cluster does not": case.leads and not case.votes,
-        "leads the cluster, yet nothing": case.leads and machine.bare,
+        "is the cluster's leader, but the cluster does not": case.is_leader and not case.votes,
+        "is the cluster's leader, but its kubeadm files": case.is_leader and machine.bare,
         "API does not answer": not case.asked,
         "has no machine ID": not case.has_id,
         "not read": etcd is InEtcd.NOT_READ,
-        "which is Ready, yet nothing of kubeadm": machine.bare and api in (InApi.READY, InApi.CLONE),
+        "which is Ready, but its kubeadm files": machine.bare and api in (InApi.READY, InApi.CLONE),
     }
-    said = [true for sentence, true in known.items() if sentence in words]
-    return all(said) and (bool(said) or words in ("", " | "))
+    stated = [true for sentence, true in known.items() if sentence in words]
+    return all(stated) and (bool(stated) or words in ("", " | "))
 
 
-def what_is_whole_goes_on(case: JoinCase, outcome: JoinOutcome) -> bool:
-    """What is well is not refused: a bare machine that nobody counts is joined, and a member in its role is one."""
-    if not (case.exists and case.asked and case.has_id) or case.leads or outcome.step is None:
+def healthy_machines_are_not_refused(case: JoinCase, outcome: JoinOutcome) -> bool:
+    """A bare machine unknown to the cluster is joined, and a healthy member in its role is accepted."""
+    if not (case.exists and case.asked and case.has_id) or case.is_leader or outcome.step is None:
         return True
     if case.machine.bare and (case.api, case.etcd) == (InApi.ABSENT, InEtcd.ABSENT):
         return outcome.joins
     role = {"control plane": True, "worker": False}.get(case.machine.words)
     right = InEtcd.VOTER if case.control_plane else InEtcd.ABSENT
-    well = role is case.control_plane and case.api is InApi.READY and case.etcd is right
-    return not well or (case.labelled and not case.control_plane) or outcome.step.member
+    healthy = role is case.control_plane and case.api is InApi.READY and case.etcd is right
+    return not healthy or (case.labelled and not case.control_plane) or outcome.step.member
 
 
 JOIN = Search(
@@ -352,30 +346,30 @@ JOIN = Search(
         another_etcd_is_left_alone,
         a_voter_is_not_joined,
         a_registered_machine_is_not_joined,
-        a_silent_node_is_not_cleaned,
+        a_not_ready_node_is_not_cleaned,
         a_running_api_server_is_not_cleaned,
-        what_was_not_read_is_not_absent,
-        a_name_is_not_taken,
-        a_vote_elsewhere_is_refused,
+        unread_is_not_absent,
+        a_used_name_is_not_given_again,
+        a_conflicting_etcd_member_is_refused,
         a_member_keeps_its_role,
-        what_is_joined_is_clean,
-        preflight_and_turn_agree,
+        only_a_clean_machine_is_joined,
+        preflight_and_join_agree,
         refusals_say_what_to_do,
         refusals_are_true,
-        what_is_whole_goes_on,
+        healthy_machines_are_not_refused,
     ),
 )
 
 
-def others_decide_something_else() -> Iterator[str]:
-    """Cases in which it matters how the other control planes are called, or in which order they stand."""
-    for machine, control_plane, api, etcd in itertools.product(READ, (False, True), InApi, InEtcd):
+def cases_that_depend_on_other_control_planes() -> Iterator[str]:
+    """Yield cases whose decision depends on the other control planes' names or order."""
+    for machine, control_plane, api, etcd in itertools.product(READ, (False, True), InApi, _IN_ETCD):
         case = JoinCase(machine=machine, control_plane=control_plane, api=api, etcd=etcd)
         plain = decide(case)
         for others in range(1, len(_OTHERS)):
             other = decide(case, others=others)
-            if (plain.step, [each.check for each in plain.findings]) != (
+            if (plain.step, [finding.check for finding in plain.findings]) != (
                 other.step,
-                [each.check for each in other.findings],
+                [finding.check for finding in other.findings],
             ):
                 yield f"{case}: {plain}, and {other} beside {_OTHERS[others]}"

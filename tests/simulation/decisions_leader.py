@@ -1,17 +1,16 @@
-"""Who leads, whether there is a cluster, and whether one is created: three control planes, in every combination."""
+"""Which of three control planes leads, whether a cluster exists, and whether one is created."""
 
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kubeadm_deploys import election, kubeadm_steps, membership
-from kubeadm_deploys.election import Election
+from kubeadm_deploys.cluster import api_leader, kubeadm_steps, membership
+from kubeadm_deploys.cluster.api_leader import ApiLeader
+from kubeadm_deploys.cluster.kubeadm_steps import InitStep
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
-from kubeadm_deploys.findings import Finding, Severity
-from kubeadm_deploys.kubeadm_steps import InitStep
-from kubeadm_deploys.nodes import Topology
-from tests.machines import A, B, C
+from kubeadm_deploys.model.findings import Finding, Severity
+from kubeadm_deploys.model.nodes import Topology
 from tests.simulation.decisions import Search, has_fix
 from tests.simulation.decisions_machines import (
     BARE,
@@ -27,6 +26,7 @@ from tests.simulation.decisions_machines import (
     Machine,
     Whose,
 )
+from tests.support.machines import A, B, C
 
 NODES = (A, B, C)
 TOPOLOGY = Topology(control_planes=NODES, workers=())
@@ -38,34 +38,34 @@ _READINGS = {
     for node in NODES
 }
 
-_NONE = Election(leader=A.host, exists=False)
-_OUR_CLUSTER = Election(leader=A.host, exists=True, healthy=(A,), ca_certificate=OURS)
-_ANOTHER = Election(leader=B.host, exists=True, healthy=(B,), ca_certificate=OTHERS)
+_NONE = ApiLeader(leader=A.host, exists=False)
+_OUR_CLUSTER = ApiLeader(leader=A.host, exists=True, healthy=(A,), ca_certificate=OURS)
+_ANOTHER = ApiLeader(leader=B.host, exists=True, healthy=(B,), ca_certificate=OTHERS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeaderCase:
-    """What is on the three control planes, hosts that can still be told to do something, and what the run knew."""
+    """The three control planes' machines, the hosts that have not failed, and the run's earlier decision."""
 
     machines: tuple[Machine, ...]
     able: frozenset[str] = _ALL
-    before: Election | None = None
+    before: ApiLeader | None = None
 
     @property
     def clusters(self) -> set[Whose]:
-        """Whose control planes there are."""
+        """Owners of the clusters on the control planes."""
         return {machine.whose for machine in self.machines if machine.cluster}
 
     def on(self, host: str) -> Machine:
-        """What is on a host."""
+        """Return the machine of a host."""
         return next(machine for node, machine in zip(NODES, self.machines, strict=True) if node.host == host)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeaderOutcome:
-    """What is decided: the election, what is found against the run, and what an init does (None: there is none)."""
+    """The leader, errors against the run, and the init step (None if there is no init)."""
 
-    election: Election
+    api_leader: ApiLeader
     refusals: tuple[Finding, ...]
     init: InitStep | None
 
@@ -76,79 +76,79 @@ class LeaderOutcome:
 
     @property
     def goes_on(self) -> bool:
-        """Whether the run works on a cluster that is there."""
-        return self.election.exists and not self.election.problem and not self.refusals
+        """Whether the run works on an existing cluster."""
+        return self.api_leader.exists and not self.api_leader.problem and not self.refusals
 
 
 def cases() -> Iterator[LeaderCase]:
-    """Three machines in any order; and in one order, with hosts that have failed and with what the run knew before."""
+    """Yield three machines in any order; and in one order, with failed hosts and with earlier decisions."""
     for machines in itertools.product(_MACHINES, repeat=3):
         yield LeaderCase(machines=machines)
-    unable = [frozenset(hosts) for hosts in (_ALL - {A.host}, {C.host}, ())]
+    able_hosts = [frozenset(hosts) for hosts in (_ALL - {A.host}, {C.host}, ())]
     for machines in itertools.combinations_with_replacement(_MACHINES, 3):
-        for able in unable:
+        for able in able_hosts:
             yield LeaderCase(machines=machines, able=able)
         for before in (_NONE, _OUR_CLUSTER, _ANOTHER):
             yield LeaderCase(machines=machines, before=before)
 
 
 def decide(case: LeaderCase) -> LeaderOutcome:
-    """What the product decides."""
+    """Return the product's decision."""
     found = {
         node.host: _READINGS[machine, node.host] for node, machine in zip(NODES, case.machines, strict=True)
     }
-    elected = election.elect(TOPOLOGY, found=found, able=case.able, before=case.before)
+    chosen = api_leader.choose_leader(TOPOLOGY, found=found, able=case.able, before=case.before)
     findings = membership.membership_findings(
         TOPOLOGY,
-        election=elected,
+        api_leader=chosen,
         found=found,
-        members=None if elected.exists else ClusterMembersState(),
+        members=None if chosen.exists else ClusterMembersState(),
     )
     joining = [
         finding
         for node in NODES
-        if not (elected.exists or elected.problem) and isinstance(state := found[node.host], KubeadmNodeState)
+        if not (chosen.exists or chosen.problem) and isinstance(state := found[node.host], KubeadmNodeState)
         for finding in membership.join_findings(
             TOPOLOGY,
             node=node,
             found=state,
-            election=elected,
+            api_leader=chosen,
             members=ClusterMembersState(),
             endpoint=ENDPOINT,
         )
     ]
-    leader = found[elected.leader]
+    leader = found[chosen.leader]
     return LeaderOutcome(
-        election=elected,
-        refusals=tuple(each for each in (*findings, *joining) if each.severity is Severity.DANGER),
+        api_leader=chosen,
+        refusals=tuple(finding for finding in (*findings, *joining) if finding.severity is Severity.ERROR),
         init=(
-            kubeadm_steps.init_step(leader, election=elected)
-            if isinstance(leader, KubeadmNodeState) and not elected.exists
+            kubeadm_steps.init_step(leader, api_leader=chosen)
+            if isinstance(leader, KubeadmNodeState) and not chosen.exists
             else None
         ),
     )
 
 
 def no_cluster_beside_another(case: LeaderCase, outcome: LeaderOutcome) -> bool:
-    """No cluster is created while a control plane holds one, or when the run has seen one before."""
+    """No cluster is created if a control plane has one, or if the run has seen one before."""
     existed = bool(case.before and case.before.exists)
     return not (outcome.creates and (existed or case.clusters))
 
 
-def no_cluster_beside_the_unknown(case: LeaderCase, outcome: LeaderOutcome) -> bool:
-    """No cluster is created while what is on any control plane is not known."""
+def no_cluster_while_a_machine_is_unread(case: LeaderCase, outcome: LeaderOutcome) -> bool:
+    """No cluster is created if any control plane could not be read."""
     return not outcome.creates or all(machine.reading for machine in case.machines)
 
 
-def init_asks_for_itself(case: LeaderCase, outcome: LeaderOutcome) -> bool:
-    """An init refuses by itself what is not known or exists, also where no preflight has."""
+def init_checks_on_its_own(case: LeaderCase, outcome: LeaderOutcome) -> bool:
+    """An init itself refuses unread control planes and existing clusters, even if preflight did not run."""
     known = all(machine.reading for machine in case.machines) and not case.clusters
     return known or outcome.init is None or bool(outcome.init.refusal)
 
 
-def no_node_becomes_a_cluster(case: LeaderCase, outcome: LeaderOutcome) -> bool:
-    """No cluster is created on a machine whose kubelet has joined one, or that has another etcd's data."""
-    leader = case.on(outcome.election.leader)
+def no_cluster_on_a_joined_machine(case: LeaderCase, outcome: LeaderOutcome) -> bool:
+    """No cluster is created on a machine whose kubelet has joined one, or that has a foreign etcd's data."""
+    leader = case.on(outcome.api_leader.leader)
     joined = leader.kubelet and leader.words != _RUNS_NO_KUBELET
     return not (outcome.creates and (joined or leader.others_etcd))
 
@@ -156,69 +156,69 @@ def no_node_becomes_a_cluster(case: LeaderCase, outcome: LeaderOutcome) -> bool:
 _RUNS_NO_KUBELET = "init that ended before its kubelet ran"
 
 
-def a_cluster_is_seen(case: LeaderCase, outcome: LeaderOutcome) -> bool:
-    """There is a cluster exactly when a control plane holds one, or one was there before in this run."""
+def an_existing_cluster_is_recognised(case: LeaderCase, outcome: LeaderOutcome) -> bool:
+    """A cluster exists if and only if a control plane has one, or the run has seen one before."""
     existed = bool(case.before and case.before.exists)
-    return outcome.election.exists is (existed or bool(case.clusters))
+    return outcome.api_leader.exists is (existed or bool(case.clusters))
 
 
-def leader_answers(case: LeaderCase, outcome: LeaderOutcome) -> bool:
-    """A run works only through a control plane whose API server answers."""
-    return not outcome.goes_on or case.on(outcome.election.leader).serves
+def the_leader_answers(case: LeaderCase, outcome: LeaderOutcome) -> bool:
+    """A run uses only a control plane whose API server answers."""
+    return not outcome.goes_on or case.on(outcome.api_leader.leader).serves
 
 
-def only_what_answers_is_healthy(case: LeaderCase, outcome: LeaderOutcome) -> bool:
-    """No control plane counts as healthy whose API server does not answer, and none is left out of a run that goes on."""
+def healthy_means_the_api_answers(case: LeaderCase, outcome: LeaderOutcome) -> bool:
+    """Only control planes whose API servers answer count as healthy; if the run continues, all of them do."""
     serving = tuple(node for node, machine in zip(NODES, case.machines, strict=True) if machine.serves)
-    healthy = outcome.election.healthy
+    healthy = outcome.api_leader.healthy
     return set(healthy) <= set(serving) and (not outcome.goes_on or healthy == serving)
 
 
-def two_clusters_are_never_one(case: LeaderCase, outcome: LeaderOutcome) -> bool:
-    """A run does not go on while control planes of different clusters are in the inventory."""
+def two_clusters_are_never_mixed(case: LeaderCase, outcome: LeaderOutcome) -> bool:
+    """A run does not continue if the inventory has control planes of different clusters."""
     return not (outcome.goes_on and len(case.clusters) > 1)
 
 
 def the_cluster_stays_the_same(case: LeaderCase, outcome: LeaderOutcome) -> bool:
-    """The cluster with which a run began is the one on which it works."""
+    """A run works on the cluster with which it began."""
     if not (case.before and case.before.exists and outcome.goes_on):
         return True
     whose = Whose.OURS if case.before.ca_certificate == OURS else Whose.OTHERS
-    return case.on(outcome.election.leader).whose is whose
+    return case.on(outcome.api_leader.leader).whose is whose
 
 
 def the_ca_is_known(case: LeaderCase, outcome: LeaderOutcome) -> bool:
-    """No run goes on without the cluster's CA certificate: nothing would then show which machines are another's."""
-    return not outcome.goes_on or bool(outcome.election.ca_certificate)
+    """No run continues without the cluster's CA certificate, which identifies foreign machines."""
+    return not outcome.goes_on or bool(outcome.api_leader.ca_certificate)
 
 
 def the_leader_can_act(case: LeaderCase, outcome: LeaderOutcome) -> bool:
-    """A host that has failed in this run leads only where no other can whose API server answers."""
+    """A host that failed in this run leads only if no other control plane's API server answers."""
     able = [
         node
         for node, machine in zip(NODES, case.machines, strict=True)
         if machine.serves and node.host in case.able
     ]
-    return not (outcome.goes_on and able) or outcome.election.leader in case.able
+    return not (outcome.goes_on and able) or outcome.api_leader.leader in case.able
 
 
 def refusals_say_what_to_do(case: LeaderCase, outcome: LeaderOutcome) -> bool:
-    """Every refusal names a machine, says what was seen on it, and what to do."""
-    sentences = [each.sentence for each in outcome.refusals]
-    if outcome.election.problem:
-        sentences.append(outcome.election.problem)
+    """Every refusal names a machine, and says what was found on it and what to do."""
+    sentences = [finding.sentence for finding in outcome.refusals]
+    if outcome.api_leader.problem:
+        sentences.append(outcome.api_leader.problem)
     return all(
         has_fix(words) and any(f" {node.name} " in f" {words}" or node.host in words for node in NODES)
         for words in sentences
-    ) and all(each.found and each.cure for each in outcome.refusals)
+    ) and all(finding.found and finding.fix for finding in outcome.refusals)
 
 
 def refusals_are_true(case: LeaderCase, outcome: LeaderOutcome) -> bool:
-    """What a refusal says of a machine is so."""
-    words = " | ".join(["", outcome.election.problem, *(each.found for each in outcome.refusals)])
+    """Every statement in a refusal is true."""
+    words = " | ".join(["", outcome.api_leader.problem, *(finding.found for finding in outcome.refusals)])
     for node, machine in zip(NODES, case.machines, strict=True):
         state = machine.reading
-        for said, true in (
+        for statement, true in (
             ("cannot be reached", state is None and not machine.reached),
             ("could not be read", state is None and machine.reached),
             ("has none", state is not None and not machine.cluster and not state.api),
@@ -227,22 +227,22 @@ def refusals_are_true(case: LeaderCase, outcome: LeaderOutcome) -> bool:
             ("has etcd data and no kubelet.conf", machine.data and not machine.kubelet),
             ("has no CA certificate", state is not None and not state.ca_certificate),
         ):
-            if not true and f" {node.name} {said}" in words:
+            if not true and f" {node.name} {statement}" in words:
                 return False
     existed = bool(case.before and case.before.exists)
     return all(
         true
-        for said, true in (
+        for statement, true in (
             ("different clusters", len(case.clusters) > 1),
             ("no API server answers", not any(machine.serves for machine in case.machines)),
-            ("cannot be found any more", existed and not case.clusters),
+            ("can no longer be found", existed and not case.clusters),
             ("no control plane that answers has a cluster", not case.clusters),
             (
-                "another CA certificate than at the beginning",
+                "a different CA certificate than when this run began",
                 existed and len(case.clusters - {_before(case)}) > 0,
             ),
         )
-        if said in words
+        if statement in words
     )
 
 
@@ -250,9 +250,11 @@ def _before(case: LeaderCase) -> Whose:
     return Whose.OURS if case.before and case.before.ca_certificate == OURS else Whose.OTHERS
 
 
-def what_is_whole_goes_on(case: LeaderCase, outcome: LeaderOutcome) -> bool:
-    """What is well is not refused: control planes of one cluster one of which answers, beside bare machines; and a first
-    init on bare machines, or where one ended early.
+def healthy_machines_are_not_refused(case: LeaderCase, outcome: LeaderOutcome) -> bool:
+    """A run continues on a healthy cluster, and creates one on bare machines.
+
+    Bare, failed or unreachable control planes beside the cluster do not matter, nor does an init that ended
+    early.
     """
     machines = set(case.machines)
     if case.before or case.able != _ALL:
@@ -267,30 +269,30 @@ LEADER = Search(
     decide=decide,
     invariants=(
         no_cluster_beside_another,
-        no_cluster_beside_the_unknown,
-        init_asks_for_itself,
-        no_node_becomes_a_cluster,
-        a_cluster_is_seen,
-        leader_answers,
-        only_what_answers_is_healthy,
-        two_clusters_are_never_one,
+        no_cluster_while_a_machine_is_unread,
+        init_checks_on_its_own,
+        no_cluster_on_a_joined_machine,
+        an_existing_cluster_is_recognised,
+        the_leader_answers,
+        healthy_means_the_api_answers,
+        two_clusters_are_never_mixed,
         the_cluster_stays_the_same,
         the_ca_is_known,
         the_leader_can_act,
         refusals_say_what_to_do,
         refusals_are_true,
-        what_is_whole_goes_on,
+        healthy_machines_are_not_refused,
     ),
 )
 
 
-def order_decides_something_else() -> Iterator[str]:
-    """Cases in which the order of the control planes decides more than who leads among equals."""
+def cases_that_depend_on_order() -> Iterator[str]:
+    """Yield cases in which the order decides more than which of several equal control planes leads."""
     for machines in itertools.combinations_with_replacement(_MACHINES, 3):
-        seen = {}
+        results = {}
         for order in set(itertools.permutations(machines)):
             outcome = decide(LeaderCase(machines=order))
-            elected = outcome.election
-            seen[elected.exists, elected.healthy == (), outcome.goes_on, outcome.creates] = order
-        if len(seen) > 1:
-            yield f"{machines}: {seen}"
+            chosen = outcome.api_leader
+            results[chosen.exists, chosen.healthy == (), outcome.goes_on, outcome.creates] = order
+        if len(results) > 1:
+            yield f"{machines}: {results}"

@@ -1,6 +1,4 @@
-"""Whether a run has the lock, and most control planes: those of the cluster, those of the inventory, and what these
-answer.
-"""
+"""Whether a run has the lock, and whether the inventory has most of the cluster's control planes."""
 
 import itertools
 from collections.abc import Iterator
@@ -8,22 +6,23 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 
-from kubeadm_deploys import membership, run_lock
-from kubeadm_deploys.election import Election
+from kubeadm_deploys.cluster import membership
+from kubeadm_deploys.cluster.api_leader import ApiLeader
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState, RegisteredNode
 from kubeadm_deploys.facts.etcd import EtcdMember
-from kubeadm_deploys.findings import Finding, Severity
-from kubeadm_deploys.nodes import Topology
-from kubeadm_deploys.run_lock import Held, Holder, Vote, Voters
-from tests.machines import A, B, C
+from kubeadm_deploys.model.findings import Finding, Severity
+from kubeadm_deploys.model.nodes import Topology
+from kubeadm_deploys.run import run_lock
+from kubeadm_deploys.run.run_lock import Held, Holder, Vote, Voters
 from tests.simulation.decisions import Search
 from tests.simulation.decisions_machines import MEMBER, OURS
+from tests.support.machines import A, B, C
 
 NODES = (A, B, C)
 
 
 class Plane(Enum):
-    """What the cluster has of a control plane."""
+    """A control plane's state in the cluster."""
 
     VOTER = "votes in etcd"
     RENAMED = "votes under another name"
@@ -32,7 +31,7 @@ class Plane(Enum):
 
 
 class Answer(Enum):
-    """What a control plane answers that is asked for the lock."""
+    """A control plane's answer to a request for the lock."""
 
     GRANTED = "granted"
     HELD = "another run has it"
@@ -50,8 +49,10 @@ _VOTES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LockCase:
-    """Three control planes and ``strangers`` that vote and that no inventory has; which of the three this one has, and
-    what these answer. ``known`` is whether somebody could say who belongs to the cluster.
+    """Three control planes, those of them that are ``listed`` in the inventory, and their ``answers``.
+
+    ``strangers`` is the number of further voters, which are in no inventory. ``known`` is whether the
+    cluster's members could be read.
     """
 
     planes: tuple[Plane, ...]
@@ -62,20 +63,20 @@ class LockCase:
 
     @property
     def control_planes(self) -> int:
-        """How many control planes the cluster has."""
+        """The number of the cluster's control planes."""
         return self.strangers + sum(plane is not Plane.ABSENT for plane in self.planes)
 
     def answering(self, answer: Answer) -> int:
-        """How many control planes of the cluster answer so."""
+        """Return how many control planes of the cluster give this answer."""
         return sum(
-            given is answer and (self.planes[position] is not Plane.ABSENT or not self.known)
-            for position, given in zip(self.listed, self.answers, strict=True)
+            listed_answer is answer and (self.planes[position] is not Plane.ABSENT or not self.known)
+            for position, listed_answer in zip(self.listed, self.answers, strict=True)
         )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LockOutcome:
-    """Whose lock counts, what is decided, and what preflight finds in the inventory."""
+    """The control planes whose locks count, the decision, and preflight's findings."""
 
     voters: Voters
     majority: bool
@@ -85,7 +86,7 @@ class LockOutcome:
 
 
 def cases() -> Iterator[LockCase]:
-    """Every cluster of up to five control planes, under every inventory of up to three of them."""
+    """Yield every cluster of up to five control planes with every inventory of up to three of them."""
     inventories = [listed for count in (1, 2, 3) for listed in itertools.combinations(range(3), count)]
     for planes, strangers, listed in itertools.product(
         itertools.product(Plane, repeat=3), (0, 1, 2), inventories
@@ -117,19 +118,19 @@ def _members(planes: tuple[Plane, ...], strangers: int) -> ClusterMembersState:
 
 
 def decide(case: LockCase) -> LockOutcome:
-    """What the product decides."""
+    """Return the product's decision."""
     listed = tuple(NODES[position] for position in case.listed)
     serving = [node for node in listed if case.planes[NODES.index(node)] in (Plane.VOTER, Plane.RENAMED)]
     topology = Topology(control_planes=listed, workers=())
-    elected = Election(
+    leader = ApiLeader(
         leader=serving[0].host, exists=True, healthy=tuple(serving) if case.known else (), ca_certificate=OURS
     )
     members = _members(case.planes, case.strangers) if case.known else None
-    voters = run_lock.lock_voters(topology, election=elected, members=members)
+    voters = run_lock.lock_voters(topology, api_leader=leader, members=members)
     votes = {node.host: _VOTES[answer] for node, answer in zip(listed, case.answers, strict=True)}
     findings = membership.membership_findings(
         topology,
-        election=elected,
+        api_leader=leader,
         found={node.host: MEMBER.read(node, machine_id="m") for node in listed},
         members=members,
     )
@@ -142,54 +143,54 @@ def decide(case: LockCase) -> LockOutcome:
     )
 
 
-def most_control_planes_are_listed(case: LockCase, outcome: LockOutcome) -> bool:
-    """An inventory without most of the control planes that vote is refused, and each one that it lacks is named."""
+def an_inventory_lists_most_voters(case: LockCase, outcome: LockOutcome) -> bool:
+    """An inventory that lacks most of the voting control planes is refused, and each missing one is named."""
     voting = {f"stranger-{number}" for number in range(case.strangers)}
-    lacking = voting | {
+    missing = voting | {
         f"{'old-' if plane is Plane.RENAMED else ''}{NODES[position].name}"
         for position, plane in enumerate(case.planes)
         if plane in (Plane.VOTER, Plane.RENAMED) and position not in case.listed
     }
     count = case.strangers + sum(plane in (Plane.VOTER, Plane.RENAMED) for plane in case.planes)
-    refused = any(each.severity is Severity.DANGER for each in outcome.findings)
-    named = all(any(name in each.found for each in outcome.findings) for name in lacking)
-    return not case.known or (refused is (len(lacking) * 2 > count) and named)
+    refused = any(finding.severity is Severity.ERROR for finding in outcome.findings)
+    named = all(any(name in finding.found for finding in outcome.findings) for name in missing)
+    return not case.known or (refused is (len(missing) * 2 > count) and named)
 
 
-def two_runs_cannot_both(case: LockCase, outcome: LockOutcome) -> bool:
-    """A run with the majority has the lock of more than half of the cluster's control planes, so no other run has."""
+def two_runs_never_both_hold_the_lock(case: LockCase, outcome: LockOutcome) -> bool:
+    """A run with the majority holds the locks of more than half of the control planes; no other run can."""
     return not (case.known and outcome.majority) or (case.answering(Answer.GRANTED) * 2 > case.control_planes)
 
 
-def each_counts_once(case: LockCase, outcome: LockOutcome) -> bool:
-    """Every control plane of the cluster counts once, whether or not the inventory has it and whatever its name."""
+def each_control_plane_counts_once(case: LockCase, outcome: LockOutcome) -> bool:
+    """Every control plane of the cluster counts once, whatever its name, in the inventory or not."""
     return not case.known or outcome.voters.count == case.control_planes
 
 
-def unknown_is_not_absent(case: LockCase, outcome: LockOutcome) -> bool:
-    """While nobody can say who belongs to the cluster, every control plane of the inventory counts."""
+def unknown_members_count(case: LockCase, outcome: LockOutcome) -> bool:
+    """While the cluster's members cannot be read, every control plane of the inventory counts."""
     return case.known or len(outcome.voters.listed) == len(case.listed)
 
 
-def most_is_enough(case: LockCase, outcome: LockOutcome) -> bool:
-    """A run whose lock most control planes have granted has it."""
+def a_majority_is_enough(case: LockCase, outcome: LockOutcome) -> bool:
+    """A run has the lock if most control planes have granted it."""
     return case.answering(Answer.GRANTED) * 2 <= case.control_planes or outcome.majority
 
 
-def nobody_is_passed_over(case: LockCase, outcome: LockOutcome) -> bool:
-    """Who repairs a majority that is lost has the lock of every control plane that answers."""
+def no_answering_control_plane_is_skipped(case: LockCase, outcome: LockOutcome) -> bool:
+    """A run that repairs a lost majority holds the lock of every control plane that answers."""
     unwilling = case.answering(Answer.HELD) + case.answering(Answer.REFUSED)
     return not (outcome.all_that_answer and unwilling)
 
 
-def nothing_granted_is_no_majority(case: LockCase, outcome: LockOutcome) -> bool:
-    """A control plane that answers something else, or nothing, has granted no lock."""
+def a_majority_needs_grants(case: LockCase, outcome: LockOutcome) -> bool:
+    """A control plane grants its lock only if it says so."""
     granted = case.answering(Answer.GRANTED)
     return bool(granted) or not outcome.majority
 
 
-def every_missing_lock_is_named(case: LockCase, outcome: LockOutcome) -> bool:
-    """Every control plane that has not granted the lock is named with its reason, also one that cannot be asked."""
+def every_missing_lock_is_reported(case: LockCase, outcome: LockOutcome) -> bool:
+    """Every control plane that has not granted its lock is named with the reason, including unlisted ones."""
     names = [
         f"{NODES[position].name}: "
         for position, answer in zip(case.listed, case.answers, strict=True)
@@ -204,13 +205,13 @@ LOCK = Search(
     cases=cases,
     decide=decide,
     invariants=(
-        most_control_planes_are_listed,
-        two_runs_cannot_both,
-        each_counts_once,
-        unknown_is_not_absent,
-        most_is_enough,
-        nobody_is_passed_over,
-        nothing_granted_is_no_majority,
-        every_missing_lock_is_named,
+        an_inventory_lists_most_voters,
+        two_runs_never_both_hold_the_lock,
+        each_control_plane_counts_once,
+        unknown_members_count,
+        a_majority_is_enough,
+        no_answering_control_plane_is_skipped,
+        a_majority_needs_grants,
+        every_missing_lock_is_reported,
     ),
 )

@@ -1,6 +1,6 @@
-"""Machines as a search meets them: what is true of one, in words of its own, and what is read on it.
+"""Machines for the searches: what is true of each, and what is read on it.
 
-What is true is written down here for each machine. The product has to find it out from what was read.
+The truth is written here for each machine; the product has to derive it from the reading.
 """
 
 import dataclasses
@@ -11,16 +11,16 @@ from enum import Enum
 from functools import cache
 
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
-from kubeadm_deploys.facts.reading import NotRead
-from kubeadm_deploys.nodes import Node
-from tests.certificates import Authority
-from tests.machines import STATIC_PODS
+from kubeadm_deploys.model.nodes import Node
+from kubeadm_deploys.remote.reading import NotRead
+from tests.support.certificates import Authority
+from tests.support.machines import STATIC_PODS
 
 ENDPOINT = "api.kubernetes.internal"
 
 _OURS, _OTHERS = Authority(), Authority()
 OURS, OTHERS = _OURS.certificate, _OTHERS.certificate
-"""CA certificates of the cluster that the operator means, and of another one."""
+"""CA certificates of the operator's cluster, and of another one."""
 
 _OUR_CLIENT, _OTHERS_CLIENT = _OURS.issue("system:node:x"), _OTHERS.issue("system:node:x")
 
@@ -38,16 +38,29 @@ class Whose(Enum):
     UNSHOWN = "not shown"
 
 
-# Compared by identity: each is made once.
+class InEtcd(Enum):
+    """A machine's state in etcd; some decisions only meet some of these."""
+
+    ABSENT = "no member"
+    VOTER = "voter"
+    LEARNER = "learner"
+    NEVER_STARTED = "member that never started"
+    OTHER_ADDRESS = "voter of its name at another address"
+    OTHER_NAME = "voter of another name at its address"
+    TWO = "voters of its name at its address and at another one"
+    NOT_READ = "etcd named no member at all"
+
+
+# Compared by identity: each machine is made once.
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Machine:
-    """A machine in ``words``, what is read on it (None: it gave no answer), and what is true of it.
+    """A machine described in ``words``, its ``reading`` (None: it did not answer), and what is true of it.
 
-    ``reached`` is whether it could be reached at all. ``cluster`` is whether a control plane of a cluster is there
-    whose data would be lost, ``serves`` whether its API server answers, ``data`` whether it has data of etcd,
-    ``kubelet`` whether its kubelet is set up for a cluster, ``unfinished`` whether a join can be seen not to have come to
-    its end, ``keys`` whether it has files that only control planes have, ``others_etcd`` whether the data are of an
-    etcd that kubeadm knows nothing about.
+    ``reached`` is whether it could be reached, ``cluster`` whether it is a control plane whose cluster data
+    could be lost, ``serves`` whether its API server answers, ``data`` whether it has data of etcd,
+    ``kubelet`` whether its kubelet is configured for a cluster, ``unfinished`` whether its files show that a
+    join did not finish, ``keys`` whether it has files that only control planes have, ``others_etcd`` whether
+    the data is of an etcd that kubeadm did not create.
     """
 
     words: str
@@ -67,16 +80,16 @@ class Machine:
 
     @property
     def mixed(self) -> bool:
-        """Whether its CA and its kubelet's certificate are of different clusters."""
+        """Whether the CA and the kubelet's certificate are of different clusters."""
         return self.reading is not None and self.whose is Whose.OTHERS and self.reading.ca_certificate == OURS
 
     @property
     def bare(self) -> bool:
-        """Whether there is nothing of kubeadm on it."""
+        """Whether the machine has no trace of kubeadm."""
         return self.reading is not None and self.whose is Whose.NOBODYS and not self.others_etcd
 
     def read(self, node: Node, *, machine_id: str) -> KubeadmNodeState | NotRead:
-        """What is read when this is the machine of a node."""
+        """Return what is read if this is the machine of a node."""
         return _read(self, node.host, machine_id)
 
 
@@ -126,10 +139,10 @@ DOWN = dataclasses.replace(
 )
 
 
-def _made_anew(machine: Machine) -> Machine:
+def _regenerated(machine: Machine) -> Machine:
     assert machine.reading
     reading = dataclasses.replace(machine.reading, rotating=False)
-    return dataclasses.replace(machine, words=f"{machine.words}, kubelet.conf made anew", reading=reading)
+    return dataclasses.replace(machine, words=f"{machine.words}, kubelet.conf regenerated", reading=reading)
 
 
 def _lacking(machine: Machine, *files: str, api: str = "", words: str) -> Machine:
@@ -155,7 +168,7 @@ BEGAN = Machine(
 
 
 def _others(machine: Machine) -> Machine:
-    """The same, but of another cluster."""
+    """Return the same machine, but of another cluster."""
     assert machine.reading
     reading = dataclasses.replace(
         machine.reading,
@@ -172,8 +185,8 @@ NOT_READ = (UNREACHABLE, UNREADABLE)
 _CONTROL_PLANES = (
     MEMBER,
     DOWN,
-    _made_anew(MEMBER),
-    _made_anew(DOWN),
+    _regenerated(MEMBER),
+    _regenerated(DOWN),
     _lacking(
         MEMBER, "manifests/kube-apiserver.yaml", words="control plane without the API server's manifest"
     ),
@@ -188,7 +201,7 @@ _CONTROL_PLANES = (
 )
 _WORKERS = (
     WORKER,
-    _made_anew(WORKER),
+    _regenerated(WORKER),
     Machine(
         words="worker whose kubelet asks for its certificate",
         reading=_state(_KUBELET | {"bootstrap-kubelet.conf"}),
@@ -207,7 +220,7 @@ _WORKERS = (
         words="worker with copied files of a control plane",
         reading=_member(_KUBELET | {"admin.conf", "pki/etcd/ca.crt"}, api=""),
         keys=True,
-        # By its files alone it may be a control plane that has lost its data.
+        # Its files alone may be those of a control plane that has lost its data.
         cluster=True,
     ),
     _without_ca(WORKER),
@@ -235,8 +248,8 @@ _PARTS = (
     ),
 )
 _STRANGERS = (
-    *(_others(each) for each in (MEMBER, DOWN, _made_anew(MEMBER), _CONTROL_PLANES[6])),
-    *(_others(each) for each in (WORKER, _made_anew(WORKER), _PARTS[0], BEGAN)),
+    *(_others(machine) for machine in (MEMBER, DOWN, _regenerated(MEMBER), _CONTROL_PLANES[6])),
+    *(_others(machine) for machine in (WORKER, _regenerated(WORKER), _PARTS[0], BEGAN)),
     dataclasses.replace(
         WORKER,
         words="worker whose kubelet has another cluster's certificate",
@@ -257,11 +270,11 @@ _STRANGERS = (
     ),
 )
 READ = (BARE, *_CONTROL_PLANES, *_WORKERS, *_PARTS, *_STRANGERS)
-"""Every machine that can be met and answers."""
+"""Every machine that occurs in practice and answers."""
 
 
 def by_traces() -> Iterator[Machine]:
-    """Every combination of the traces that decide, also those that nobody has met."""
+    """Yield every combination of the traces that matter, also unlikely ones."""
     for kubelet, rotating, bootstrap, keys, data, pods in itertools.product((False, True), repeat=6):
         files = frozenset(
             {

@@ -1,64 +1,58 @@
-"""What etcd's majority allows: three control planes, each in every state that etcd can have it in."""
+"""What etcd's majority allows, with three control planes, each in every state in etcd."""
 
 import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum
 
-from kubeadm_deploys import quorum
+from kubeadm_deploys.cluster import quorum
 from kubeadm_deploys.facts.etcd import EtcdMember
-from kubeadm_deploys.nodes import Topology
-from tests.machines import A, B, C
+from kubeadm_deploys.model.nodes import Topology
 from tests.simulation.decisions import Search, has_fix
+from tests.simulation.decisions_machines import InEtcd
+from tests.support.machines import A, B, C
 
 NODES = (A, B, C)
 TOPOLOGY = Topology(control_planes=NODES, workers=())
 _ELSEWHERE = "192.168.0.9"
-
-
-class InEtcd(Enum):
-    """What etcd has of a control plane."""
-
-    ABSENT = "no member"
-    VOTER = "voter"
-    LEARNER = "learner"
-    NEVER_STARTED = "member that never started"
-    OTHER_ADDRESS = "voter at another address"
-    OTHER_NAME = "voter of another name"
+_IN_ETCD = [state for state in InEtcd if state not in (InEtcd.TWO, InEtcd.NOT_READ)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plane:
-    """A control plane: what etcd has of it, whether that answers, and whether the machine can be reached."""
+    """A control plane's state in etcd; whether its member answers and its machine is reached and has data."""
 
     etcd: InEtcd
     answers: bool
     reached: bool
+    data: bool
 
     @property
     def votes(self) -> bool:
-        """Whether it counts for the majority."""
+        """Whether the member counts for the majority."""
         return self.etcd in (InEtcd.VOTER, InEtcd.OTHER_ADDRESS, InEtcd.OTHER_NAME)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuorumCase:
-    """Three control planes, the last of which is to be joined; ``has_data`` is whether data of etcd are on it."""
+    """Three control planes, of which the last is joined; ``has_data`` is whether it has data of etcd."""
 
     planes: tuple[Plane, ...]
     has_data: bool
 
     @property
     def voters(self) -> list[Plane]:
-        """Those that vote."""
+        """The voting control planes."""
         return [plane for plane in self.planes if plane.votes]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuorumOutcome:
-    """Why etcd has lost its majority, which members make room for the join or why none does, and why etcd is not yet
-    ready for another member when they have gone.
+    """The decisions about etcd.
+
+    ``lost`` is why etcd has lost its majority. ``gone`` are the members that a join removes, ``refusal`` is
+    why it may not. ``unready`` is why etcd may not get another member after that, and ``may_leave`` is why
+    each control plane may not leave.
     """
 
     lost: str
@@ -69,15 +63,22 @@ class QuorumOutcome:
 
 
 PLANES = tuple(
-    Plane(etcd=etcd, answers=answers, reached=reached)
-    for etcd, answers, reached in itertools.product(InEtcd, (False, True), (False, True))
-    # What does not vote yet answers nobody, and what cannot be reached does not either.
+    Plane(etcd=etcd, answers=answers, reached=reached, data=data)
+    for etcd, answers, reached, data in itertools.product(
+        _IN_ETCD, (False, True), (False, True), (False, True)
+    )
+    # A member that never started, an unreachable one and one without data do not answer. The data of an
+    # unreachable machine cannot be seen, and that of a machine without a vote does not matter.
     if not (answers and (etcd in (InEtcd.ABSENT, InEtcd.NEVER_STARTED) or not reached))
+    and (
+        data
+        or (reached and not answers and etcd not in (InEtcd.ABSENT, InEtcd.NEVER_STARTED, InEtcd.LEARNER))
+    )
 )
 
 
 def cases() -> Iterator[QuorumCase]:
-    """All of them; in any order, since the last one is to be joined."""
+    """Yield all combinations, in any order, since the last control plane is joined."""
     for planes in itertools.product(PLANES, repeat=3):
         for has_data in (False, True):
             yield QuorumCase(planes=planes, has_data=has_data)
@@ -96,22 +97,23 @@ def _member(position: int, plane: Plane) -> EtcdMember | None:
 
 
 def decide(case: QuorumCase) -> QuorumOutcome:
-    """What the product decides."""
+    """Return the product's decision."""
     pairs = [(_member(position, plane), plane) for position, plane in enumerate(case.planes)]
     etcd = tuple(member for member, _ in pairs if member)
     healthy = frozenset(member.peer_ip for member, plane in pairs if member and plane.answers)
-    there = {
-        member.peer_ip if member else node.ip
+    reached = {
+        member.peer_ip if member else node.ip: plane
         for node, (member, plane) in zip(NODES, pairs, strict=True)
         if plane.reached
     }
+    with_data = {ip for ip, plane in reached.items() if plane.data}
     orphans = quorum.orphan_members(etcd, node=C, topology=TOPOLOGY, has_data=case.has_data)
     refusal = quorum.orphan_refusal(orphans, etcd=etcd, healthy=healthy)
     gone = () if refusal else tuple(orphans)
     remaining = tuple(member for member in etcd if member not in gone)
     a, b, c = (quorum.quorum_refusal(etcd, name=node.name, ip=node.ip, healthy=healthy) for node in NODES)
     return QuorumOutcome(
-        lost=quorum.quorum_lost(members=etcd, there=there),
+        lost=quorum.quorum_lost(members=etcd, reached=reached, with_data=with_data),
         gone=gone,
         refusal=refusal,
         unready=tuple(quorum.unready_members(remaining, healthy=healthy)),
@@ -119,25 +121,25 @@ def decide(case: QuorumCase) -> QuorumOutcome:
     )
 
 
-def lost_is_lost(case: QuorumCase, outcome: QuorumOutcome) -> bool:
-    """etcd is said to have lost its majority exactly when at most half of its voters can be reached."""
-    reached = sum(plane.reached for plane in case.voters)
-    return bool(outcome.lost) is (bool(case.voters) and reached * 2 <= len(case.voters))
+def quorum_loss_is_recognised(case: QuorumCase, outcome: QuorumOutcome) -> bool:
+    """etcd has lost its majority if and only if at most half of its voters are reached and have its data."""
+    left = sum(plane.reached and plane.data for plane in case.voters)
+    return bool(outcome.lost) is (bool(case.voters) and left * 2 <= len(case.voters))
 
 
-def a_majority_stays(case: QuorumCase, outcome: QuorumOutcome) -> bool:
-    """A control plane may leave exactly when it has no vote, or most of the votes that stay answer."""
+def a_removal_keeps_a_majority(case: QuorumCase, outcome: QuorumOutcome) -> bool:
+    """A control plane may leave if and only if it has no vote or most of the remaining voters answer."""
     for position, (plane, refusal) in enumerate(zip(case.planes, outcome.may_leave, strict=True)):
         others = (*case.planes[:position], *case.planes[position + 1 :])
-        rest = [each for each in others if each.votes]
-        answering = sum(each.answers for each in rest)
+        rest = [other for other in others if other.votes]
+        answering = sum(other.answers for other in rest)
         if bool(refusal) is not (plane.votes and answering * 2 <= len(rest)):
             return False
     return True
 
 
-def no_live_vote_makes_room(case: QuorumCase, outcome: QuorumOutcome) -> bool:
-    """A join takes no vote out of etcd but that of the machine itself: without data of etcd, and not answering."""
+def a_join_removes_no_live_vote(case: QuorumCase, outcome: QuorumOutcome) -> bool:
+    """A join removes only the machine's own vote, and only if it has no etcd data and its member is down."""
     for plane, name in zip(case.planes, ("id-a", "id-b", "id-c"), strict=True):
         if not plane.votes or name not in {member.id for member in outcome.gone}:
             continue
@@ -146,8 +148,8 @@ def no_live_vote_makes_room(case: QuorumCase, outcome: QuorumOutcome) -> bool:
     return True
 
 
-def room_keeps_a_majority(case: QuorumCase, outcome: QuorumOutcome) -> bool:
-    """When a join takes a vote out of etcd, most of the votes that stay answer."""
+def a_join_keeps_a_majority(case: QuorumCase, outcome: QuorumOutcome) -> bool:
+    """If a join removes a vote, most of the remaining voters answer."""
     gone = {member.id for member in outcome.gone}
     if not any(
         plane.votes and f"id-{node.name}" in gone for node, plane in zip(NODES, case.planes, strict=True)
@@ -161,8 +163,8 @@ def room_keeps_a_majority(case: QuorumCase, outcome: QuorumOutcome) -> bool:
     return sum(plane.answers for plane in rest) * 2 > len(rest)
 
 
-def only_a_whole_etcd_grows(case: QuorumCase, outcome: QuorumOutcome) -> bool:
-    """etcd takes another member only when every one that stays votes and answers."""
+def only_a_healthy_etcd_grows(case: QuorumCase, outcome: QuorumOutcome) -> bool:
+    """etcd gets another member only if every remaining member votes and answers."""
     gone = {member.id for member in outcome.gone}
     rest = [
         plane
@@ -173,28 +175,30 @@ def only_a_whole_etcd_grows(case: QuorumCase, outcome: QuorumOutcome) -> bool:
 
 
 def refusals_are_true(case: QuorumCase, outcome: QuorumOutcome) -> bool:
-    """Who is said not to answer does not, and who is said not to be reachable is not."""
+    """Members reported as silent, unreachable or without data are so."""
     for words in (*outcome.may_leave, outcome.refusal):
         if "last control plane" in words and len(case.voters) > 1:
             return False
-        if silent := re.search(r"need \d+ of them, and (.*) do(es)? not answer", words):
+        if silent := re.search(r"need \d+ of them, but (.*) do(es)? not answer", words):
             for name in silent[1].split(", "):
                 if not name:
                     return False
                 plane = case.planes["abc".index(name[-1])]
                 if plane.answers or not plane.votes:
                     return False
-    if gone := re.search(r"but (.*) cannot be reached", outcome.lost):
-        return all(
-            not plane.reached and plane.votes
-            for name in gone[1].split(", ")
-            for plane in [case.planes["abc".index(name[-1])]]
-        )
-    return True
+    named = {
+        statement: {case.planes["abc".index(name[-1])] for name in match[1].split(", ")} if match else set()
+        for statement in ("cannot be reached", "ha(?:s|ve) no etcd data")
+        for match in [re.search(rf"(?:but|and) ((?:[\w-]+, )*[\w-]+) {statement}", outcome.lost)]
+    }
+    unreached, empty = named.values()
+    return all(not plane.reached and plane.votes for plane in unreached) and all(
+        plane.reached and not plane.data and plane.votes for plane in empty
+    )
 
 
 def refusals_say_what_to_do(case: QuorumCase, outcome: QuorumOutcome) -> bool:
-    """Every refusal says what to do about it."""
+    """Every refusal says what to do."""
     return all(has_fix(words) for words in (*outcome.may_leave, outcome.refusal) if words)
 
 
@@ -202,11 +206,11 @@ QUORUM = Search(
     cases=cases,
     decide=decide,
     invariants=(
-        lost_is_lost,
-        a_majority_stays,
-        no_live_vote_makes_room,
-        room_keeps_a_majority,
-        only_a_whole_etcd_grows,
+        quorum_loss_is_recognised,
+        a_removal_keeps_a_majority,
+        a_join_removes_no_live_vote,
+        a_join_keeps_a_majority,
+        only_a_healthy_etcd_grows,
         refusals_are_true,
         refusals_say_what_to_do,
     ),

@@ -1,4 +1,4 @@
-"""Whether a node may leave, what of it is cleaned, and what etcd keeps: every target beside every rest of the cluster."""
+"""Whether a node may be removed, what is cleaned, and what etcd keeps, for every target in every cluster."""
 
 import itertools
 import re
@@ -9,23 +9,24 @@ from functools import cache
 
 from pyinfra.api.exceptions import DeployError
 
-from kubeadm_deploys import quorum, removal
-from kubeadm_deploys.election import Election
+from kubeadm_deploys.cluster import quorum
+from kubeadm_deploys.cluster.api_leader import ApiLeader
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState, RegisteredNode
 from kubeadm_deploys.facts.etcd import EtcdMember
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
-from kubeadm_deploys.nodes import Node, Topology
-from kubeadm_deploys.removal import Removal
-from tests.machines import A, B, C, W
+from kubeadm_deploys.lifecycle import removal
+from kubeadm_deploys.lifecycle.removal import Removal
+from kubeadm_deploys.model.nodes import Node, Topology
 from tests.simulation.decisions import Search, has_fix
-from tests.simulation.decisions_machines import ENDPOINT, OURS, READ, UNREACHABLE, Machine, Whose
+from tests.simulation.decisions_machines import ENDPOINT, OURS, READ, UNREACHABLE, InEtcd, Machine, Whose
+from tests.support.machines import A, B, C, W
 
 TOPOLOGY = Topology(control_planes=(A, B, C), workers=(W,))
 ID = "m-own"
 
 
 class Target(Enum):
-    """Which node is named."""
+    """The node to remove."""
 
     CONTROL_PLANE = "a control plane of the inventory"
     WORKER = "a worker of the inventory"
@@ -33,7 +34,7 @@ class Target(Enum):
 
 
 class InApi(Enum):
-    """What the API has under the node's name."""
+    """The Node object with the node's name."""
 
     ABSENT = "no Node object"
     OWN = "the machine's"
@@ -41,20 +42,11 @@ class InApi(Enum):
     OTHER_NAME = "no Node object, and another node is this machine"
 
 
-class InEtcd(Enum):
-    """What etcd has of the node."""
-
-    ABSENT = "no member"
-    VOTER = "voter"
-    LEARNER = "learner"
-    NEVER_STARTED = "member that never started"
-    OTHER_ADDRESS = "voter of its name at another address"
-    TWO = "voters of its name at its address and at another one"
-    OTHER_NAME = "voter of another name at its address"
+_IN_ETCD = [state for state in InEtcd if state is not InEtcd.NOT_READ]
 
 
 class Peer(Enum):
-    """What another control plane is in etcd."""
+    """Another control plane's state in etcd."""
 
     WELL = "votes and answers"
     SILENT = "votes and does not answer"
@@ -64,9 +56,10 @@ class Peer(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RemovalCase:
-    """A target, what is on its machine and what the cluster says of it, and the two other control planes.
+    """A target, its machine, what the cluster reports about it, and the two other control planes.
 
-    ``answers`` is whether the target's own etcd does. ``leads`` is whether the run speaks through the target's machine.
+    ``answers`` is whether the target's own etcd answers, ``is_leader`` whether the run uses the target's API
+    server.
     """
 
     target: Target
@@ -75,12 +68,12 @@ class RemovalCase:
     etcd: InEtcd
     answers: bool
     peers: tuple[Peer, Peer]
-    leads: bool = False
+    is_leader: bool = False
     force: bool = False
 
     @property
     def listed(self) -> Node | None:
-        """The node as the inventory has it."""
+        """The inventory's node, None if it has none."""
         if self.target is Target.UNLISTED:
             return None
         return C if self.target is Target.CONTROL_PLANE else W
@@ -97,28 +90,28 @@ class RemovalCase:
 
     @property
     def here(self) -> bool:
-        """Whether the target's machine has a part in the run."""
+        """Whether the target's machine takes part in the run."""
         return self.listed is not None and self.machine.reading is not None
 
     @property
     def own_votes(self) -> int:
-        """How many votes the node has."""
+        """The number of the node's votes."""
         return {InEtcd.VOTER: 1, InEtcd.OTHER_ADDRESS: 1, InEtcd.TWO: 2}.get(self.etcd, 0)
 
     @property
     def voting_peers(self) -> int:
-        """How many others vote. A member of another name at the target's address is another one."""
+        """The number of voting peers; a member of another name at the target's address is not counted."""
         return sum(peer in (Peer.WELL, Peer.SILENT) for peer in self.peers)
 
     @property
     def well_peers(self) -> int:
-        """How many others vote and answer."""
+        """The number of peers that vote and answer."""
         return self.peers.count(Peer.WELL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RemovalOutcome:
-    """What is removed, in which ``steps`` etcd loses members, or why nothing is."""
+    """The removal with its ``steps`` of etcd members in order, or its ``refusal``."""
 
     removal: Removal | None = None
     refusal: str = ""
@@ -126,20 +119,20 @@ class RemovalOutcome:
 
 
 def cases() -> Iterator[RemovalCase]:
-    """A target on every machine, with peers up to symmetry."""
+    """Yield a target on every machine, with peers up to symmetry."""
     peers = list(itertools.combinations_with_replacement(Peer, 2))
     machines = (UNREACHABLE, *READ)
-    for machine, target, api, etcd, answers, pair, leads, force in itertools.product(
-        machines, Target, InApi, InEtcd, (False, True), peers, (False, True), (False, True)
+    for machine, target, api, etcd, answers, pair, is_leader, force in itertools.product(
+        machines, Target, InApi, _IN_ETCD, (False, True), peers, (False, True), (False, True)
     ):
-        if target is Target.UNLISTED and (machine is not UNREACHABLE or leads or api is InApi.OTHER_NAME):
+        if target is Target.UNLISTED and (machine is not UNREACHABLE or is_leader or api is InApi.OTHER_NAME):
             continue
         if answers and etcd is InEtcd.ABSENT:
             continue
-        if leads and not (target is Target.CONTROL_PLANE and machine.serves):
+        if is_leader and not (target is Target.CONTROL_PLANE and machine.serves):
             continue
-        if Peer.WELL not in pair and not leads:
-            # Nobody would answer for the cluster.
+        if Peer.WELL not in pair and not is_leader:
+            # No API server would answer.
             continue
         yield RemovalCase(
             target=target,
@@ -148,7 +141,7 @@ def cases() -> Iterator[RemovalCase]:
             etcd=etcd,
             answers=answers,
             peers=pair,
-            leads=leads,
+            is_leader=is_leader,
             force=force,
         )
 
@@ -157,7 +150,7 @@ _ELSEWHERE = "192.168.0.9"
 
 
 def etcd_of(case: RemovalCase) -> tuple[EtcdMember, ...]:
-    """etcd's members, the target's first, as whose removal comes first."""
+    """Return etcd's members, the target's first, because they are removed first."""
     return _etcd(case.name, case.ip, case.etcd, case.peers)
 
 
@@ -183,7 +176,7 @@ def _etcd(name: str, ip: str, etcd: InEtcd, peers: tuple[Peer, Peer]) -> tuple[E
 
 
 def healthy_in(case: RemovalCase) -> frozenset[str]:
-    """Addresses of the members that answer."""
+    """Return the addresses of the members that answer."""
     own = _ELSEWHERE if case.etcd is InEtcd.OTHER_ADDRESS else case.ip
     return frozenset(
         {
@@ -194,7 +187,7 @@ def healthy_in(case: RemovalCase) -> frozenset[str]:
 
 
 def decide(case: RemovalCase) -> RemovalOutcome:
-    """What the product decides."""
+    """Return the product's decision."""
     nodes = {node.name: RegisteredNode(machine_id=f"m-{node.name}", control_plane=True) for node in (A, B)}
     if case.api is InApi.OWN:
         nodes[case.name] = RegisteredNode(machine_id=ID)
@@ -213,8 +206,8 @@ def decide(case: RemovalCase) -> RemovalOutcome:
             name=case.name,
             listed=case.listed,
             found=found,
-            election=Election(
-                leader=C.host if case.leads else well[0].host,
+            api_leader=ApiLeader(
+                leader=C.host if case.is_leader else well[0].host,
                 exists=True,
                 healthy=healthy,
                 ca_certificate=OURS,
@@ -233,58 +226,58 @@ def decide(case: RemovalCase) -> RemovalOutcome:
 
 
 def etcd_keeps_a_majority(case: RemovalCase, outcome: RemovalOutcome) -> bool:
-    """When a vote goes, most of the votes that stay answer; force changes nothing about it."""
+    """If a vote is removed, most of the remaining voters answer, with force too."""
     if outcome.removal is None or case.own_votes == 0:
         return True
     return case.well_peers * 2 > case.voting_peers
 
 
 def each_step_keeps_a_majority(case: RemovalCase, outcome: RemovalOutcome) -> bool:
-    """Members are taken out in an order in which etcd can go on after each."""
+    """Members are removed in an order in which etcd keeps its majority after each."""
     if outcome.removal is None:
         return True
     members, healthy = list(etcd_of(case)), healthy_in(case)
     for leaving in outcome.steps:
-        voters = [each for each in members if each.name and not each.learner]
+        voters = [member for member in members if member.name and not member.learner]
         if leaving not in voters:
             continue
-        if sum(each.peer_ip in healthy for each in voters) * 2 <= len(voters):
-            # It has none now: taking one out that does not answer can only help.
+        if sum(member.peer_ip in healthy for member in voters) * 2 <= len(voters):
+            # There is no majority now: removing a silent member can only help.
             return leaving.peer_ip not in healthy
         members.remove(leaving)
-        voters = [each for each in members if each.name and not each.learner]
-        if sum(each.peer_ip in healthy for each in voters) * 2 <= len(voters):
+        voters = [member for member in members if member.name and not member.learner]
+        if sum(member.peer_ip in healthy for member in voters) * 2 <= len(voters):
             return False
     return True
 
 
 def another_clusters_machine_is_not_cleaned(case: RemovalCase, outcome: RemovalOutcome) -> bool:
-    """A machine of another cluster, or with another etcd's data, is not cleaned by any name, with force or without."""
+    """A machine of another cluster, or with a foreign etcd's data, is not cleaned, with force or without."""
     cleans = outcome.removal is not None and outcome.removal.machine is not None
     return not (cleans and (case.machine.whose is Whose.OTHERS or case.machine.others_etcd))
 
 
 def another_nodes_machine_is_not_cleaned(case: RemovalCase, outcome: RemovalOutcome) -> bool:
-    """A machine that is another node's, or whose name is another machine's, is not cleaned."""
+    """A machine that belongs to another node, or whose name belongs to another machine, is not cleaned."""
     cleans = outcome.removal is not None and outcome.removal.machine is not None
     return not (cleans and case.api in (InApi.OTHERS, InApi.OTHER_NAME))
 
 
-def what_shows_nothing_is_not_cleaned(case: RemovalCase, outcome: RemovalOutcome) -> bool:
-    """A machine that neither a Node object nor a CA certificate shows to be of this cluster is not cleaned."""
+def an_unidentified_machine_is_not_cleaned(case: RemovalCase, outcome: RemovalOutcome) -> bool:
+    """A machine is cleaned only if a Node object or CA certificate shows that it belongs to this cluster."""
     cleans = outcome.removal is not None and outcome.removal.machine is not None
     state = case.machine.reading
     shown = case.machine.bare or (state is not None and bool(state.ca_certificate))
     return not cleans or shown or case.api is InApi.OWN
 
 
-def only_force_gives_a_machine_up(case: RemovalCase, outcome: RemovalOutcome) -> bool:
-    """Without force no node is removed whose machine is not there to be cleaned."""
+def only_force_removes_without_cleaning(case: RemovalCase, outcome: RemovalOutcome) -> bool:
+    """Without force, a node is removed only if its machine can be cleaned."""
     return outcome.removal is None or outcome.removal.machine is not None or case.force
 
 
-def another_stays_and_acts(case: RemovalCase, outcome: RemovalOutcome) -> bool:
-    """A control plane that answers and stays takes the node out."""
+def a_remaining_control_plane_removes_the_node(case: RemovalCase, outcome: RemovalOutcome) -> bool:
+    """A remaining control plane that answers removes the node."""
     if outcome.removal is None:
         return True
     coordinator = outcome.removal.coordinator
@@ -292,8 +285,8 @@ def another_stays_and_acts(case: RemovalCase, outcome: RemovalOutcome) -> bool:
     return coordinator.name in well
 
 
-def nobody_elses_member_goes(case: RemovalCase, outcome: RemovalOutcome) -> bool:
-    """etcd loses the members of the node, all of them, and none of another."""
+def only_the_nodes_etcd_members_go(case: RemovalCase, outcome: RemovalOutcome) -> bool:
+    """etcd loses exactly the members of the node."""
     if outcome.removal is None:
         return True
     gone = {member.id for member in outcome.removal.members}
@@ -303,13 +296,13 @@ def nobody_elses_member_goes(case: RemovalCase, outcome: RemovalOutcome) -> bool
         InEtcd.TWO: {"own", "old"},
     }.get(case.etcd, {"own"})
     if case.target is Target.UNLISTED and case.etcd is InEtcd.NEVER_STARTED:
-        # Nobody knows its address any more.
+        # Its address is not known.
         own = set()
     return gone == own
 
 
 def refusals_say_what_to_do(case: RemovalCase, outcome: RemovalOutcome) -> bool:
-    """Every refusal names the node or its host, what was seen, that nothing was changed, and what to do."""
+    """Every refusal names the node or host, what was found, that nothing was changed, and what to do."""
     if not outcome.refusal:
         return True
     begins = re.match(rf"(host-)?{case.name}: ", outcome.refusal)
@@ -317,7 +310,7 @@ def refusals_say_what_to_do(case: RemovalCase, outcome: RemovalOutcome) -> bool:
 
 
 def refusals_are_true(case: RemovalCase, outcome: RemovalOutcome) -> bool:
-    """What a refusal says is so."""
+    """Every statement in a refusal is true."""
     if not outcome.refusal:
         return True
     words, machine = outcome.refusal, case.machine
@@ -326,23 +319,23 @@ def refusals_are_true(case: RemovalCase, outcome: RemovalOutcome) -> bool:
         "etcd data in /var/lib/etcd that kubeadm did not create": machine.others_etcd,
         "is a node of another cluster": machine.whose is Whose.OTHERS,
         "its kubelet belongs to the cluster at": machine.whose is Whose.OTHERS,
-        "nothing shows that it was of this cluster": case.api is InApi.ABSENT and not machine.bare,
+        "not known whether it belonged to this cluster": case.api is InApi.ABSENT and not machine.bare,
         "no other control plane answers": case.well_peers == 0,
         "its machine cannot be reached": not case.here or case.api is InApi.OTHERS,
         "etcd has the member strange at its address": case.etcd is InEtcd.OTHER_NAME,
         "is the last control plane": case.voting_peers == 0,
-        "cannot go: etcd would have": case.well_peers * 2 <= case.voting_peers,
+        "cannot be removed: etcd would have": case.well_peers * 2 <= case.voting_peers,
     }
-    said = [true for sentence, true in known.items() if sentence in words]
-    if silent := re.search(r"need \d+ of them, and (.*) do(es)? not answer", words):
+    stated = [true for sentence, true in known.items() if sentence in words]
+    if silent := re.search(r"need \d+ of them, but (.*) do(es)? not answer", words):
         names = set(silent[1].split(", "))
-        truly = {node.name for node, peer in zip((A, B), case.peers, strict=True) if peer is Peer.SILENT}
-        said.append(names == truly)
-    return bool(said) and all(said)
+        really = {node.name for node, peer in zip((A, B), case.peers, strict=True) if peer is Peer.SILENT}
+        stated.append(names == really)
+    return bool(stated) and all(stated)
 
 
-def what_is_whole_goes_on(case: RemovalCase, outcome: RemovalOutcome) -> bool:
-    """What is well is not refused: a member of three that answer, and a worker that is there."""
+def healthy_machines_are_not_refused(case: RemovalCase, outcome: RemovalOutcome) -> bool:
+    """A member of three that answer, and a worker that can be read, can be removed."""
     if case.peers != (Peer.WELL, Peer.WELL) or case.api is not InApi.OWN:
         return True
     role = {"control plane": Target.CONTROL_PLANE, "worker": Target.WORKER}.get(case.machine.words)
@@ -358,12 +351,12 @@ REMOVAL = Search(
         each_step_keeps_a_majority,
         another_clusters_machine_is_not_cleaned,
         another_nodes_machine_is_not_cleaned,
-        what_shows_nothing_is_not_cleaned,
-        only_force_gives_a_machine_up,
-        another_stays_and_acts,
-        nobody_elses_member_goes,
+        an_unidentified_machine_is_not_cleaned,
+        only_force_removes_without_cleaning,
+        a_remaining_control_plane_removes_the_node,
+        only_the_nodes_etcd_members_go,
         refusals_say_what_to_do,
         refusals_are_true,
-        what_is_whole_goes_on,
+        healthy_machines_are_not_refused,
     ),
 )

@@ -1,19 +1,20 @@
-"""Whose cluster is given up, and whether it is one that goes on: control planes in the run and out of it, and a worker."""
+"""Whether machines may be reset, with control planes inside and outside the run, and a worker."""
 
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from kubeadm_deploys import election, membership, preflight, reset
+from kubeadm_deploys.cluster import api_leader, membership
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.etcd import EtcdMember
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
 from kubeadm_deploys.facts.machine import MachineState
-from kubeadm_deploys.findings import Finding, dangers
-from kubeadm_deploys.nodes import Topology
-from kubeadm_deploys.options import ClusterOptions
-from tests.machines import A, B, C, W
+from kubeadm_deploys.lifecycle import reset
+from kubeadm_deploys.model.findings import Finding, errors_of
+from kubeadm_deploys.model.nodes import Topology
+from kubeadm_deploys.model.options import ClusterOptions
+from kubeadm_deploys.preflight import check as preflight
 from tests.simulation.decisions import Search, has_fix
 from tests.simulation.decisions_machines import (
     BARE,
@@ -29,6 +30,7 @@ from tests.simulation.decisions_machines import (
     Machine,
     Whose,
 )
+from tests.support.machines import A, B, C, W
 
 NODES = (A, B, C)
 TOPOLOGY = Topology(control_planes=NODES, workers=(W,))
@@ -46,7 +48,7 @@ _FEW = (
 
 
 class Rest(Enum):
-    """What the API says of control planes that the inventory does not have."""
+    """Control planes in the API that the inventory does not have."""
 
     NONE = "none"
     VOTES = "one votes"
@@ -54,7 +56,7 @@ class Rest(Enum):
 
 
 class Kubeconfig(Enum):
-    """Whose CA certificate the operator's kubeconfig has."""
+    """The cluster of the CA certificate in the operator's kubeconfig."""
 
     NONE = "no file"
     OURS = "the inventory's cluster"
@@ -63,7 +65,7 @@ class Kubeconfig(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResetCase:
-    """What is on the control planes and on a worker, which of them are in the run, and what the operator means."""
+    """Three control planes and a worker, those of them in the run, and the operator's intended cluster."""
 
     planes: tuple[Machine, ...]
     worker: Machine
@@ -83,7 +85,7 @@ class ResetCase:
 
     @property
     def left_out(self) -> list[Machine]:
-        """The control planes that are not in the run."""
+        """The control planes outside the run."""
         return [
             machine
             for node, machine in zip(NODES, self.planes, strict=True)
@@ -92,13 +94,13 @@ class ResetCase:
 
     @property
     def clusters(self) -> set[Whose]:
-        """Whose control planes there are."""
+        """Owners of the clusters on the control planes."""
         return {machine.whose for machine in self.planes if machine.cluster}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResetOutcome:
-    """What is found against it, with force too, and why it is refused without force."""
+    """Errors that force does not override, and the refusal without force."""
 
     findings: tuple[Finding, ...]
     refusal: str
@@ -111,7 +113,7 @@ class ResetOutcome:
 
     @property
     def cleans(self) -> bool:
-        """Whether they are cleaned without force."""
+        """Whether the machines are cleaned without force."""
         return self.forced and not self.refusal
 
 
@@ -119,7 +121,7 @@ _ALL = tuple(node.host for node in (*NODES, W))
 
 
 def cases() -> Iterator[ResetCase]:
-    """Control planes in the run and out of it; each worker beside each cluster; and what the operator means."""
+    """Yield control planes inside and outside the run, workers with clusters, and what the operator means."""
     for planes in itertools.product(_FEW, repeat=3):
         for limited_to in (_ALL, _ALL[:3], _ALL[1:], (A.host, W.host), (W.host,)):
             yield ResetCase(planes=planes, worker=WORKER, limited_to=frozenset(limited_to))
@@ -139,7 +141,7 @@ def cases() -> Iterator[ResetCase]:
         )
 
 
-def _own_node(case: ResetCase) -> ClusterMembersState:
+def _members(case: ResetCase) -> ClusterMembersState:
     strangers = {
         Rest.NONE: (),
         Rest.VOTES: (EtcdMember(id="x", name="lost", peer_ip="10.9.9.9"),),
@@ -167,7 +169,7 @@ _READINGS = {
 
 
 def decide(case: ResetCase) -> ResetOutcome:
-    """What the product decides."""
+    """Return the product's decision."""
     options = _OPTIONS[case.cluster_name]
     machines = dict(zip(_ALL, (*case.planes, case.worker), strict=True))
     read = {host: _READINGS[machine, host] for host, machine in machines.items()}
@@ -179,56 +181,56 @@ def decide(case: ResetCase) -> ResetOutcome:
     }
     if len(found) < len(case.limited_to):
         return ResetOutcome(findings=(), refusal="", unread=True)
-    elected = election.elect(TOPOLOGY, found=planes, able=case.limited_to)
+    leader = api_leader.choose_leader(TOPOLOGY, found=planes, able=case.limited_to)
     kubeconfig_ca = {Kubeconfig.OURS: OURS, Kubeconfig.OTHERS: OTHERS}.get(case.kubeconfig)
     findings = list(
         membership.ownership_findings(
-            election=elected,
+            api_leader=leader,
             cluster_name=options.cluster_name,
             kubeconfig="x.kubeconfig",
             kubeconfig_ca=kubeconfig_ca,
         )
     )
-    subjects = preflight.subjects_of(
+    candidates = preflight.candidates_of(
         TOPOLOGY,
         machines={host: _WITH_ETCD if machines[host].data else _MACHINE for host in found},
         found=found,
-        cluster_ca=elected.ca_certificate,
+        cluster_ca=leader.ca_certificate,
         members=ClusterMembersState(),
     )
-    for subject in subjects:
+    for candidate in candidates:
         findings += reset.subject_findings(
-            subject,
+            candidate,
             options=options,
             topology=TOPOLOGY,
-            kubeconfig_ca=None if elected.exists else kubeconfig_ca,
-            leader=planes[elected.leader],
+            kubeconfig_ca=None if leader.exists else kubeconfig_ca,
+            leader=planes[leader.leader],
         )
     return ResetOutcome(
-        findings=tuple(dangers(findings)),
+        findings=tuple(errors_of(findings)),
         refusal=reset.reset_refusal(
             TOPOLOGY,
             found=found,
             control_planes=planes,
-            election=elected,
-            members=_own_node(case) if not elected.problem else None,
+            api_leader=leader,
+            members=_members(case) if not leader.problem else None,
         ),
     )
 
 
 def another_etcd_is_left_alone(case: ResetCase, outcome: ResetOutcome) -> bool:
-    """No force cleans a machine with data of an etcd that kubeadm did not make."""
+    """Even force does not clean a machine with data of an etcd that kubeadm did not create."""
     return not (outcome.forced and any(machine.others_etcd for machine in case.cleaned))
 
 
-def two_clusters_are_not_given_up_at_once(case: ResetCase, outcome: ResetOutcome) -> bool:
-    """No force cleans machines of two clusters in one run, where a control plane holds one of them."""
+def two_clusters_are_not_reset_at_once(case: ResetCase, outcome: ResetOutcome) -> bool:
+    """Even force does not clean machines of two clusters in one run if a control plane has one of them."""
     clusters = {machine.whose for machine in case.cleaned if machine.whose in (Whose.OURS, Whose.OTHERS)}
     return not outcome.forced or len(clusters) < 2 or not case.clusters
 
 
 def another_clusters_machine_is_left_alone(case: ResetCase, outcome: ResetOutcome) -> bool:
-    """No force cleans a machine of another cluster than that of the inventory's control planes."""
+    """Even force does not clean a machine of another cluster than that of the inventory's control planes."""
     if len(case.clusters) != 1:
         return True
     (whose,) = case.clusters
@@ -236,8 +238,8 @@ def another_clusters_machine_is_left_alone(case: ResetCase, outcome: ResetOutcom
     return not (outcome.forced and any(machine.whose is others for machine in case.cleaned))
 
 
-def what_the_operator_means_counts(case: ResetCase, outcome: ResetOutcome) -> bool:
-    """No force gives up a cluster of another name, or with another CA than the operator's kubeconfig has."""
+def only_the_operators_cluster_is_reset(case: ResetCase, outcome: ResetOutcome) -> bool:
+    """Even force does not reset a cluster whose name or CA differs from the operator's."""
     named = {machine.reading.cluster_name for machine in case.cleaned if machine.reading}
     if outcome.forced and not named <= {"", case.cluster_name}:
         return False
@@ -253,14 +255,14 @@ def what_the_operator_means_counts(case: ResetCase, outcome: ResetOutcome) -> bo
     return means is whose
 
 
-def what_was_not_read_goes_on(case: ResetCase, outcome: ResetOutcome) -> bool:
-    """Without force nothing of a cluster is cleaned while a control plane outside of the run could not be read."""
+def an_unread_control_plane_protects_its_cluster(case: ResetCase, outcome: ResetOutcome) -> bool:
+    """Without force, no machine of a cluster is cleaned if a control plane outside the run is unread."""
     unread = any(machine.reading is None for machine in case.left_out)
     return not (outcome.cleans and unread and not all(machine.bare for machine in case.cleaned))
 
 
-def a_cluster_that_goes_on_keeps_its_machines(case: ResetCase, outcome: ResetOutcome) -> bool:
-    """Without force nothing is cleaned of a cluster that has a control plane outside of the run."""
+def a_running_cluster_keeps_its_machines(case: ResetCase, outcome: ResetOutcome) -> bool:
+    """Without force, no machine is cleaned of a cluster that has a control plane outside the run."""
     outside = any(machine.cluster for machine in case.left_out) or (
         case.rest is Rest.VOTES and any(machine.serves for machine in case.planes)
     )
@@ -268,41 +270,45 @@ def a_cluster_that_goes_on_keeps_its_machines(case: ResetCase, outcome: ResetOut
 
 
 def refusals_say_what_to_do(case: ResetCase, outcome: ResetOutcome) -> bool:
-    """Every refusal says what was seen and what to do; what is found on a machine names it."""
-    if not all(each.found and each.cure for each in outcome.findings):
+    """Every refusal says what was found and what to do, and names the machine."""
+    if not all(finding.found and finding.fix for finding in outcome.findings):
         return False
-    about = all(each.host or "the inventory's control planes" in each.found for each in outcome.findings)
+    named = all(
+        finding.host or "the inventory's control planes" in finding.found for finding in outcome.findings
+    )
     words = outcome.refusal
-    return about and (
+    return named and (
         not words or (words[0] in "abcw" and "no changes were made; " in words and has_fix(words))
     )
 
 
 def refusals_are_true(case: ResetCase, outcome: ResetOutcome) -> bool:
-    """What a refusal says is so."""
-    words = " | ".join([*(each.found for each in outcome.findings), outcome.refusal])
+    """Every statement in a refusal is true."""
+    words = " | ".join([*(finding.found for finding in outcome.findings), outcome.refusal])
     if words == "":
         return True
     known = {
         "that kubeadm did not create": any(machine.data for machine in case.cleaned),
-        "is a node of another cluster": len({each.whose for each in (*case.cleaned, *case.planes)}) > 1
+        "is a node of another cluster": len({machine.whose for machine in (*case.cleaned, *case.planes)}) > 1
         or any(machine.mixed for machine in case.cleaned),
-        "its kubelet belongs to the cluster at": any(each.whose is Whose.OTHERS for each in case.cleaned),
+        "its kubelet belongs to the cluster at": any(
+            machine.whose is Whose.OTHERS for machine in case.cleaned
+        ),
         "is called 'kubernetes'": case.cluster_name != "kubernetes",
         "its cluster is called": case.cluster_name != "kubernetes",
         "its CA certificate is not the one (": case.kubeconfig is not Kubeconfig.NONE,
-        "has another CA certificate": case.kubeconfig is not Kubeconfig.NONE,
-        "could not be asked": any(machine.reading is None for machine in case.left_out),
+        "has a different CA certificate": case.kubeconfig is not Kubeconfig.NONE,
+        "could not be read": any(machine.reading is None for machine in case.left_out),
         "not part of this run": any(machine.cluster for machine in case.left_out),
         "not in the inventory": case.rest is Rest.VOTES,
     }
     return all(true for sentence, true in known.items() if sentence in words)
 
 
-def what_is_whole_can_be_given_up(case: ResetCase, outcome: ResetOutcome) -> bool:
-    """A whole cluster is given up without force by whoever names it, also one whose API is down."""
-    ours = {MEMBER, DOWN, WORKER, BARE, BEGAN}
-    if case.limited_to != frozenset(_ALL) or not {*case.planes, case.worker} <= ours:
+def a_whole_cluster_can_be_reset(case: ResetCase, outcome: ResetOutcome) -> bool:
+    """A whole cluster whose name is confirmed can be reset without force, even if its API is down."""
+    own_machines = {MEMBER, DOWN, WORKER, BARE, BEGAN}
+    if case.limited_to != frozenset(_ALL) or not {*case.planes, case.worker} <= own_machines:
         return True
     if case.rest is Rest.VOTES or case.cluster_name != "kubernetes" or case.kubeconfig is Kubeconfig.OTHERS:
         return True
@@ -314,13 +320,13 @@ RESET = Search(
     decide=decide,
     invariants=(
         another_etcd_is_left_alone,
-        two_clusters_are_not_given_up_at_once,
+        two_clusters_are_not_reset_at_once,
         another_clusters_machine_is_left_alone,
-        what_the_operator_means_counts,
-        what_was_not_read_goes_on,
-        a_cluster_that_goes_on_keeps_its_machines,
+        only_the_operators_cluster_is_reset,
+        an_unread_control_plane_protects_its_cluster,
+        a_running_cluster_keeps_its_machines,
         refusals_say_what_to_do,
         refusals_are_true,
-        what_is_whole_can_be_given_up,
+        a_whole_cluster_can_be_reset,
     ),
 )

@@ -1,7 +1,7 @@
-"""The door between a world and the product: runs of pyinfra's command line, one or several at once.
+"""Connect a world with the product: run pyinfra's command line, one run or several at once.
 
-Each run has a process of its own, forked from this one. The world is here; it answers when no run can go on by itself,
-so that the same history has always the same course.
+Each run has its own process, forked from this one. The world is in this process. It answers when no run can
+continue by itself, so that the same history always plays the same way.
 """
 
 import os
@@ -20,37 +20,37 @@ from tests.simulation.messages import Answer, Request, receive, send
 
 
 class Killed(Exception):
-    """The operator's process is killed, instead of getting an answer."""
+    """The run's process is killed instead of getting an answer."""
 
 
 class Machines(Protocol):
-    """Who answers for machines."""
+    """Answers for machines."""
 
     now: float
 
     def answer(self, run: int, request: Request) -> tuple[Answer, float]:
-        """What a machine answers to a run, and after how many seconds.
+        """Return a machine's answer to a run, and the seconds until it comes.
 
         Raises:
-            Killed: the run's operator is killed at this moment.
+            Killed: the run's process is killed at this moment.
         """
 
     def passed(self) -> None:
-        """Some time has passed."""
+        """Handle that time has passed."""
 
     def upcoming(self) -> float:
-        """When the next thing happens by itself."""
+        """Return the time of the next event."""
 
     def asleep(self, run: int) -> float:
-        """Until when the operator's machine is suspended."""
+        """Return until when the operator's machine is suspended."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deploy:
-    """A command of an operator: pyinfra's ``arguments`` behind -y, in a ``folder`` of the operator's machine.
+    """An operator's command: pyinfra's ``arguments`` after -y, in a ``folder`` of the operator's machine.
 
-    ``run`` is its number in the history, ``after`` the seconds after which it begins, and ``prompt`` those for which the
-    operator looks at the plan.
+    ``run`` is its number in the history, ``after`` the seconds until it begins, and ``prompt`` the seconds
+    for which the operator looks at the plan.
     """
 
     run: int
@@ -63,7 +63,7 @@ class Deploy:
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """How a run ended, and what it printed; ``killed`` is whether it was."""
+    """A run's exit code and output, and whether it was killed."""
 
     exit_code: int
     output: str
@@ -85,49 +85,49 @@ class _Running:
 
     @property
     def next(self) -> float:
-        """When it goes on."""
+        """When the run continues."""
         return max(self.asleep, min([self.wakes, *(when for when, _, _ in self.answers)]))
 
 
 def run_deploys(
     machines: Machines, deploys: list[Deploy], *, change: Callable[[], None] = lambda: None
 ) -> list[Done]:
-    """Run commands beside each other, each to its end; how they ended, in their order.
+    """Run commands concurrently to their ends, and return their results in order.
 
-    ``change`` is called in the process of each run before it begins, as to break the product.
+    ``change`` is called in the process of each run before it begins, for example to break the product.
     """
     waiting = sorted(deploys, key=lambda deploy: deploy.after)
     began = machines.now
     running: dict[int, _Running] = {}
     try:
-        while waiting or any(each.done is None for each in running.values()):
-            alive = [each for each in running.values() if each.done is None]
-            for each in alive:
-                _serve(machines, each)
-            alive = [each for each in alive if each.done is None]
-            upcoming = min([each.next for each in alive], default=float("inf"))
-            happens = machines.upcoming()
+        while waiting or any(run.done is None for run in running.values()):
+            alive = [run for run in running.values() if run.done is None]
+            for run in alive:
+                _serve(machines, run)
+            alive = [run for run in alive if run.done is None]
+            continues = min([run.next for run in alive], default=float("inf"))
+            event = machines.upcoming()
             starts = began + waiting[0].after if waiting else float("inf")
-            if min(upcoming, starts) == float("inf"):
+            if min(continues, starts) == float("inf"):
                 if alive:
                     raise AssertionError(f"run {alive[0].deploy.run} waits for nothing")
                 continue
-            machines.now = max(machines.now, min(upcoming, starts, happens))
+            machines.now = max(machines.now, min(continues, starts, event))
             machines.passed()
-            if happens < min(upcoming, starts):
+            if event < min(continues, starts):
                 continue
-            if starts <= upcoming:
+            if starts <= continues:
                 deploy = waiting.pop(0)
-                running[deploy.run] = each = _start(machines, deploy, change=change)
-                _hear(each)
+                running[deploy.run] = run = _start(machines, deploy, change=change)
+                _receive(run)
                 continue
-            for each in alive:
-                if each.next <= machines.now:
-                    _go_on(machines, each)
+            for run in alive:
+                if run.next <= machines.now:
+                    _continue(machines, run)
     finally:
-        for each in running.values():
-            if each.done is None:
-                _end(each, kill=True)
+        for run in running.values():
+            if run.done is None:
+                _end(run, kill=True)
     ended = [running[deploy.run].done for deploy in deploys]
     return [done for done in ended if done]
 
@@ -135,13 +135,13 @@ def run_deploys(
 def _start(machines: Machines, deploy: Deploy, *, change: Callable[[], None]) -> _Running:
     from tests.simulation import child  # which patches gevent into the standard library
 
-    ours, theirs = socket.socketpair()
+    world_socket, run_socket = socket.socketpair()
     output = os.memfd_create("output")
     pid = gevent.os.fork()
     if pid == 0:
-        ours.close()
+        world_socket.close()
         child.run(
-            socket=theirs.detach(),
+            socket=run_socket.detach(),
             now=machines.now,
             folder=deploy.folder,
             output=output,
@@ -150,14 +150,14 @@ def _start(machines: Machines, deploy: Deploy, *, change: Callable[[], None]) ->
             prompt=deploy.prompt,
             change=change,
         )
-    theirs.close()
-    descriptor = ours.detach()
+    run_socket.close()
+    descriptor = world_socket.detach()
     os.set_blocking(descriptor, True)
     return _Running(deploy=deploy, pid=pid, socket=descriptor, output=output)
 
 
 def _serve(machines: Machines, running: _Running) -> None:
-    """Have machines answer what was asked; the answers come in their time."""
+    """Get the machines' answers to a run's requests; each answer is delivered at its time."""
     while running.asked and running.done is None:
         request = running.asked.pop(0)
         try:
@@ -169,23 +169,23 @@ def _serve(machines: Machines, running: _Running) -> None:
         running.asleep = machines.asleep(running.deploy.run)
 
 
-def _go_on(machines: Machines, running: _Running) -> None:
-    ready = sorted(each for each in running.answers if each[0] <= machines.now) if running.answers else []
-    running.answers = [each for each in running.answers if each not in ready]
+def _continue(machines: Machines, running: _Running) -> None:
+    ready = sorted(answer for answer in running.answers if answer[0] <= machines.now)
+    running.answers = [answer for answer in running.answers if answer not in ready]
     with suppress(OSError):
         send(running.socket, (machines.now, [(number, answer) for _, number, answer in ready]))
-    _hear(running)
+    _receive(running)
 
 
-def _hear(running: _Running) -> None:
-    """Let a run go on until it cannot."""
+def _receive(running: _Running) -> None:
+    """Wait until a run can do nothing more, and take its new requests."""
     try:
-        said = receive(running.socket)
+        idle = receive(running.socket)
     except EOFError:
         _end(running)
         return
-    running.asked += said.requests
-    running.wakes = said.wakes
+    running.asked += idle.requests
+    running.wakes = idle.wakes
 
 
 def _end(running: _Running, *, kill: bool = False) -> None:

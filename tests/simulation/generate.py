@@ -1,4 +1,4 @@
-"""Histories as dice have them: everything from a seed."""
+"""Generate random histories from seeds."""
 
 import random
 from dataclasses import replace
@@ -9,7 +9,7 @@ _STRANGE = ("foreign worker", "foreign control plane", "etcd", "docker")
 
 
 def generate(seed: int) -> tuple[History, random.Random]:
-    """The history of a seed, without its faults, and the dice that have these while it is played."""
+    """Return the history of a seed without faults, and the dice that make its faults while it is played."""
     dice = random.Random(seed)
     hosts = _hosts(dice)
     return History(hosts=hosts, steps=tuple(_steps(dice, hosts))), dice
@@ -20,12 +20,15 @@ def _hosts(dice: random.Random) -> tuple[Host, ...]:
     workers = dice.choices(range(9), (18, 28, 20, 14, 8, 5, 3, 2, 2))[0]
     lives = dice.random() < 0.65
     members = dice.choices((1, dice.randrange(1, control_planes + 1), control_planes), (35, 20, 45))[0]
+    # The cluster is only its control plane: no worker shows that a cluster exists.
+    young = members == 1 and dice.random() < 0.5
     hosts = []
     for number in range(1, control_planes + 1):
         begins = "member" if lives and number <= members else _begins(dice, half=16)
         hosts.append(Host(name=f"cp-{number}", begins=begins))
     for number in range(1, workers + 1):
-        begins = "member" if lives and dice.random() < 0.7 else _begins(dice, half=7 if lives else 0)
+        joined = lives and not young and dice.random() < 0.7
+        begins = "member" if joined else _begins(dice, half=7 if lives else 0)
         hosts.append(Host(name=f"worker-{number}", begins=begins))
     if dice.random() < 0.2:
         which = dice.randrange(len(hosts))
@@ -50,12 +53,12 @@ def _steps(dice: random.Random, hosts: tuple[Host, ...]) -> list[Step]:
         first = _command(dice, hosts)
         if dice.random() < 0.25:
             second = _command(dice, hosts)
-            # At once, a little later, or when a lock that is not renewed has expired.
+            # At once, a little later, or after a lock that is not renewed has expired.
             after = round(
                 dice.choice((0.0, dice.random() * 20, dice.random() * 150, 190 + dice.random() * 200)), 1
             )
             if dice.random() < 0.4:
-                # While the first one looks at the plan, or has run already.
+                # While the first operator looks at the plan, or after the first run.
                 first = replace(first, prompt=round(dice.random() * 300, 1))
             steps.append((first, replace(second, operator="bob", after=after)))
         else:
@@ -67,7 +70,7 @@ def _steps(dice: random.Random, hosts: tuple[Host, ...]) -> list[Step]:
 
 
 def _important(dice: random.Random, hosts: tuple[Host, ...]) -> Host:
-    """One of the machines: control planes rather than workers, and the first of them, which leads, most of all."""
+    """Choose a machine: control planes rather than workers, and most often the first one, which leads."""
     weights = [10 if host.name == "cp-1" else 3 if host.control_plane else 1 for host in hosts]
     return dice.choices(hosts, weights)[0]
 

@@ -1,13 +1,13 @@
-"""A history, as a literal that can be pasted into a test: machines, what operators do, and what goes wrong."""
+"""A history as a literal that can be pasted into a test: machines, operators' commands, events and faults."""
 
 from dataclasses import dataclass, fields
 from typing import Any
 
 FOR_GOOD = ("fails on", "away on")
-"""What lasts until the run ends: everything fails on the machine, or it cannot be reached from where the operator is."""
+"""Faults that last until the run ends: every command on the machine fails, or it cannot be reached."""
 
 FAILS_ONE = "fails one"
-"""One of the things fails that are read in one command."""
+"""One of several readings in one command fails."""
 
 READING_FAULTS = (
     "fails",
@@ -21,11 +21,14 @@ READING_FAULTS = (
     "suspend",
     *FOR_GOOD,
 )
-"""What may befall a reading: it fails, the connection is lost or gives no answer in time, the answer is cut off, the machine
-reboots or dies, the operator's process is killed or machine suspended."""
+"""Faults of a reading.
+
+It fails, the connection is lost or times out, the answer is truncated, the machine reboots or dies, the
+operator's process is killed, or the operator's machine is suspended.
+"""
 
 STALE = "stale"
-"""A reading answers what it has answered before, where a real one may: etcd's list of members, asked of one alone."""
+"""A reading returns an old answer, as a real one may: etcd's list of members from a single member."""
 
 CHANGE_FAULTS = (
     "fails",
@@ -42,34 +45,39 @@ CHANGE_FAULTS = (
     "suspend",
     *FOR_GOOD,
 )
-"""What may befall a change: it fails before it has done anything, the connection or the time is over before or after it
-was done, it stops in the middle, the machine reboots or dies in the middle, the operator's process is killed before or
-after it was done, or machine suspended."""
+"""Faults of a change.
+
+It fails without any effect, the connection is lost or times out before or after it, it stops in the middle,
+the machine reboots or dies in the middle, the operator's process is killed before or after it, or the
+operator's machine is suspended.
+"""
 
 
 class Literal:
-    """A dataclass whose repr leaves out what is as usual."""
+    """A dataclass whose repr leaves out default values."""
 
     def __repr__(self) -> str:
-        given = [
+        arguments = [
             f"{field.name}={getattr(self, field.name)!r}"
             for field in fields(self)  # type: ignore[arg-type]
             if getattr(self, field.name) != field.default
         ]
-        return f"{type(self).__name__}({', '.join(given)})"
+        return f"{type(self).__name__}({', '.join(arguments)})"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Host(Literal):
-    """A machine of the inventory, and what it is when the history begins.
+    """A machine of the inventory, and its state when the history begins.
 
-    ``begins`` is "bare", "prepared" (packages are there), "member", "half N" (kubeadm ended after N of its steps), "etcd"
-    (one that has nothing to do with Kubernetes), "docker" (somebody's containers), "foreign worker" or "foreign control
-    plane" (each of a cluster of its own), or "member of NAME" (of another cluster of that name, one for all of them).
+    ``begins`` is "bare", "prepared" (packages are installed), "member", "half N" (kubeadm stopped after N
+    steps), "etcd" (an etcd that is unrelated to Kubernetes), "docker" (foreign containers), "foreign worker"
+    or "foreign control plane" (each of a separate cluster), or "member of NAME" (a foreign cluster of that
+    name, shared by all such hosts).
 
-    A "member, ..." is one with something strange: "kubeconfig made anew" (kubelet.conf does not name the certificate that
-    the kubelet renews), "moved" (etcd has it at another address), "lacks NAME" (a manifest of its is gone) or "renamed
-    NAME" (only kubeadm's backup has it). ``greeting`` are lines that its login shell prints before all else.
+    A "member, ..." has a peculiarity: "kubeconfig made anew" (kubelet.conf does not use the certificate that
+    the kubelet renews), "moved" (etcd has it at another address), "lacks NAME" (a manifest is missing) or
+    "renamed NAME" (only kubeadm's backup has that manifest). ``greeting`` are lines that the login shell
+    prints first.
     """
 
     name: str
@@ -78,20 +86,20 @@ class Host(Literal):
 
     @property
     def control_plane(self) -> bool:
-        """Which part it has in the inventory."""
+        """Whether the inventory has it as a control plane."""
         return self.name.startswith("cp-")
 
     @property
     def is_member(self) -> bool:
-        """Whether it is a node of our cluster when the history begins."""
+        """Whether it is a node of the operator's cluster when the history begins."""
         return self.begins.partition(",")[0] == "member"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Command(Literal):
-    """What an operator does: a deploy with its arguments, ``after`` so many seconds when another one runs beside it.
+    """An operator's command: a deploy with its arguments; a concurrent one starts ``after`` seconds.
 
-    ``prompt`` are the seconds for which the operator looks at the plan before the run goes on.
+    ``prompt`` is the number of seconds for which the operator looks at the plan before the run continues.
     """
 
     deploy: str
@@ -103,12 +111,14 @@ class Command(Literal):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Event(Literal):
-    """What happens between commands: a machine "reboots", "stops" until somebody starts it at the history's end, "dies", is
-    "replaced" by a new one or, when it has left, out of the inventory ("forgotten"), or somebody deletes its Node object ("node
-    deleted"), brings its cluster to another release of Kubernetes ("upgraded to X.Y.Z") or has another one of containerd
-    recorded for it ("recorded X.Y.Z").
+    """An event between commands.
 
-    With ``after`` it happens so many seconds after the commands have begun that come next.
+    A machine "reboots", "stops" until the history's end, "dies", is "replaced" by a new one, or is
+    "forgotten": removed from the inventory if it has left the cluster. Or its Node object is deleted ("node
+    deleted"), its cluster is "upgraded to X.Y.Z" of Kubernetes, or its cluster's record gets another release
+    of containerd ("recorded X.Y.Z").
+
+    With ``after`` it happens that many seconds after the next commands have begun.
     """
 
     what: str
@@ -117,16 +127,16 @@ class Event(Literal):
 
 
 Step = tuple[Command, ...] | Event
-"""Commands that run beside each other, or an event."""
+"""Concurrent commands, or an event."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Fault(Literal):
-    """What goes wrong when a run (by its number in the history) does something on a machine for the ``nth`` time.
+    """A fault at the ``nth`` time that a run (by its number in the history) does something on a machine.
 
-    ``what`` is a change, a reading (alone or among several), or all that is read at once. ``at`` is the number of steps after
-    which a change stops, and ``says`` what is printed by what fails, which is else that the shell cannot fork. What goes
-    wrong ``again`` does so every time from then on.
+    ``what`` is a change, a reading (alone or among several), or all readings of one command. ``at`` is the
+    number of steps after which a change stops, ``says`` the error that a failing command prints instead of
+    "Cannot fork". With ``again`` the fault repeats every time from then on.
     """
 
     run: int
@@ -141,14 +151,14 @@ class Fault(Literal):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class History(Literal):
-    """All of it."""
+    """A whole history."""
 
     hosts: tuple[Host, ...]
     steps: tuple[Step, ...] = ()
     faults: tuple[Fault, ...] = ()
 
     def as_text(self) -> str:
-        """The literal, one host, step and fault a line."""
+        """Return the literal with one host, step or fault per line."""
 
         def lines(name: str, values: tuple[Any, ...]) -> str:
             return (
@@ -167,7 +177,7 @@ class History(Literal):
 
     @classmethod
     def of_text(cls, text: str) -> "History":
-        """The history of a literal."""
-        found = eval(text, {each.__name__: each for each in (History, Host, Command, Event, Fault)})
-        assert isinstance(found, History), found
-        return found
+        """Return the history of a literal."""
+        history = eval(text, {kind.__name__: kind for kind in (History, Host, Command, Event, Fault)})
+        assert isinstance(history, History), history
+        return history

@@ -1,7 +1,7 @@
-"""What must hold in every history: each a function that says what is wrong, or nothing.
+"""Invariants of every history: each is a function that returns the problem, or "".
 
-``AT_EACH_STEP`` are asked after every step of every change, ``AFTER_EACH_RUN`` when runs have ended, ``AT_THE_END``
-when nothing goes wrong any more and cluster.py has run twice.
+``AT_EACH_STEP`` are checked after every step of every change, ``AFTER_EACH_RUN`` after runs have ended,
+``AT_THE_END`` after two runs of cluster.py without faults.
 """
 
 import base64
@@ -17,7 +17,7 @@ from tests.simulation.world import Change, World, ca_number
 
 @dataclass(frozen=True, kw_only=True)
 class Intent:
-    """What the operator of a run means: the nodes that are named to go, and whether with force."""
+    """What a run's operator wants: the deploy, the nodes named for removal or reset, and force."""
 
     deploy: str = "cluster.py"
     named: frozenset[str] = frozenset()
@@ -26,10 +26,10 @@ class Intent:
 
 @dataclass(kw_only=True)
 class Deed:
-    """A change that a run makes on a machine, or through it, with what was so before.
+    """A change that a run makes on a machine or through it, and the state before it.
 
-    ``harmed`` is the healthy member that it takes away, ``with_majority`` and ``with_data`` are numbers of clusters whose
-    etcd could write, and had what was acknowledged.
+    ``harmed`` is the healthy member that it removes. ``with_majority`` and ``with_data`` are the numbers of
+    the clusters whose etcd could write, or still had all acknowledged data.
     """
 
     world: World
@@ -44,7 +44,7 @@ class Deed:
 
     @classmethod
     def of(cls, world: World, *, run: int, intent: Intent, machine: Machine, part: Part) -> "Deed":
-        """A change that is about to be made."""
+        """Return a change that is about to be made."""
         return cls(
             world=world,
             run=run,
@@ -53,18 +53,22 @@ class Deed:
             part=part,
             harmed=harmed_by(world, machine, part),
             clusters=frozenset(world.clusters),
-            with_majority=frozenset(each.number for each in world.ours() if world.has_quorum(each)),
-            with_data=frozenset(each.number for each in world.ours() if world.has_data(each)),
+            with_majority=frozenset(
+                cluster.number for cluster in world.own_clusters() if world.has_quorum(cluster)
+            ),
+            with_data=frozenset(
+                cluster.number for cluster in world.own_clusters() if world.has_data(cluster)
+            ),
         )
 
     @property
     def words(self) -> str:
-        """It in words."""
+        """The change as text."""
         return f"{self.part.label} on {self.machine.name}"
 
 
 def harmed_by(world: World, machine: Machine, part: Part) -> str:
-    """The healthy member that a change takes away, empty without one."""
+    """Return the healthy member that a change removes, "" if none."""
     if part.name in ("clean-machine", "stop-api-server"):
         return machine.name if world.is_healthy_member(machine) else ""
     if part.name == "delete node":
@@ -78,46 +82,50 @@ def harmed_by(world: World, machine: Machine, part: Part) -> str:
 
 
 def others_are_left_alone(deed: Deed) -> str:
-    """A machine with another CA, another etcd or another runtime's containers is not changed."""
+    """A machine with a foreign CA, a foreign etcd or another runtime's containers is not changed."""
     if not deed.machine.foreign:
         return ""
-    return f"{deed.machine.name} is not ours ({deed.machine.foreign}), and was changed: {deed.part.label}"
+    return f"{deed.machine.name} is foreign ({deed.machine.foreign}), but was changed: {deed.part.label}"
 
 
 def members_are_left_alone(deed: Deed) -> str:
-    """No healthy member is cleaned, stopped or taken out that was not named by its operator."""
+    """A healthy member is cleaned, stopped or removed only if its operator named it."""
     if not deed.harmed or deed.harmed in deed.intent.named:
         return ""
-    return f"{deed.harmed} is a healthy member that nobody has named: {deed.words}"
+    return f"{deed.harmed} is a healthy member that the operator did not name: {deed.words}"
 
 
 def one_cluster(deed: Deed) -> str:
-    """There are never two clusters of ours with data, unless the operator has given one up."""
+    """There are never two clusters with data in one inventory, unless the operator has given one up."""
     for number in deed.world.clusters.keys() - deed.clusters:
         others = [
-            each for each in deed.world.ours() if each.number != number and _has_disks(deed.world, each)
+            cluster
+            for cluster in deed.world.own_clusters()
+            if cluster.number != number and _has_disks(deed.world, cluster)
         ]
         if others:
-            return f"there are two clusters: {deed.words} has made another one"
+            return f"there are two clusters: {deed.words} made another one"
     return ""
 
 
 def majority_is_kept(deed: Deed) -> str:
-    """etcd's majority is never lost by what a run does, unless the operator gives the cluster up."""
+    """A run never costs etcd its majority, unless the operator gives the cluster up."""
     lost = [
-        each
-        for each in deed.world.ours()
-        if each.number in deed.with_majority and not deed.world.has_quorum(each)
+        cluster
+        for cluster in deed.world.own_clusters()
+        if cluster.number in deed.with_majority and not deed.world.has_quorum(cluster)
     ]
-    return f"etcd has lost its majority by {deed.words}" if lost else ""
+    return f"etcd lost its majority by {deed.words}" if lost else ""
 
 
 def objects_are_kept(deed: Deed) -> str:
-    """What was acknowledged is there as long as a majority of etcd's disks is: no run takes that away."""
+    """A run never destroys acknowledged data, that is, the majority of etcd's disks."""
     lost = [
-        each for each in deed.world.ours() if each.number in deed.with_data and not deed.world.has_data(each)
+        cluster
+        for cluster in deed.world.own_clusters()
+        if cluster.number in deed.with_data and not deed.world.has_data(cluster)
     ]
-    return f"acknowledged objects are lost by {deed.words}" if lost else ""
+    return f"acknowledged data was lost by {deed.words}" if lost else ""
 
 
 AT_EACH_STEP: tuple[Callable[[Deed], str], ...] = (
@@ -131,11 +139,10 @@ AT_EACH_STEP: tuple[Callable[[Deed], str], ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class Ran:
-    """Runs that were beside each other, or one: their ``outputs`` by number and the ``changes`` that they made.
+    """One run or concurrent runs: their ``outputs`` by number, and their ``changes``.
 
-    ``whole`` are the runs of cluster.py for the whole ``inventory`` that have ended well, each with the time when it took
-    the lock. ``without_majority`` are those that went on without the lock of most control planes, as the operator has told
-    them.
+    ``whole`` are the successful runs of cluster.py for the whole ``inventory``, each with the time when it
+    took the lock.
     """
 
     world: World
@@ -146,11 +153,11 @@ class Ran:
 
     @property
     def without_majority(self) -> set[int]:
-        """Runs that were told to go on without the lock, and have said so."""
-        return {run for run, output in self.outputs.items() if "goes on without the lock" in output}
+        """Runs that continued without most locks because the operator said so, and reported it."""
+        return {run for run, output in self.outputs.items() if "continues without the lock" in output}
 
 
-def one_run_at_a_time(ran: Ran) -> str:
+def runs_do_not_mix(ran: Ran) -> str:
     """No run changes anything after another one has taken the lock: the changes of two runs do not mix."""
     order = [change.run for change in ran.changes if change.run not in ran.without_majority]
     turns = [run for number, run in enumerate(order) if number == 0 or order[number - 1] != run]
@@ -159,37 +166,39 @@ def one_run_at_a_time(ran: Ran) -> str:
     return f"the changes of runs mix: {', '.join(map(str, turns))}"
 
 
-def nobody_reads_a_traceback(ran: Ran) -> str:
-    """A run that ends early says why, in a sentence."""
-    shown = [run for run, output in ran.outputs.items() if "Traceback (most recent call last)" in output]
-    return f"run {shown[0]} ended with a traceback" if shown else ""
+def no_run_prints_a_traceback(ran: Ran) -> str:
+    """A run that ends early says why in a sentence."""
+    failed = [run for run, output in ran.outputs.items() if "Traceback (most recent call last)" in output]
+    return f"run {failed[0]} ended with a traceback" if failed else ""
 
 
-def ended_well_is_well(ran: Ran) -> str:
-    """A run of cluster.py that ends well has made the inventory's cluster, unless something else has changed it meanwhile."""
+def a_successful_run_made_the_cluster(ran: Ran) -> str:
+    """A successful run of cluster.py leaves a complete cluster, unless something else changes it."""
     machines = [ran.world.machines[name] for name in ran.inventory]
     for run, locked in ran.whole.items():
-        touched = any(change.run != run and change.time > locked for change in ran.changes)
-        if touched or any(not each.is_up(ran.world.now) or each.booted > locked for each in machines):
+        changed_by_others = any(change.run != run and change.time > locked for change in ran.changes)
+        if changed_by_others or any(
+            not machine.is_up(ran.world.now) or machine.booted > locked for machine in machines
+        ):
             continue
         if missing := list(_missing(ran.world, ran.inventory)):
-            return f"run {run} has ended well, and {missing[0]}"
+            return f"run {run} succeeded, but {missing[0]}"
     return ""
 
 
 AFTER_EACH_RUN: tuple[Callable[[Ran], str], ...] = (
-    one_run_at_a_time,
-    nobody_reads_a_traceback,
-    ended_well_is_well,
+    runs_do_not_mix,
+    no_run_prints_a_traceback,
+    a_successful_run_made_the_cluster,
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class End:
-    """The end of a history: nothing goes wrong any more, every machine that lives is up, and cluster.py has run twice.
+    """The end of a history: machines that are not dead are up, and cluster.py has run twice without faults.
 
-    ``inventory`` are names of machines, ``exit_codes``, ``outputs`` and ``changes`` those of the two runs, ``obstacles``
-    what a person has to deal with before a run can make the inventory's cluster.
+    ``inventory`` are names of machines, ``exit_codes``, ``outputs`` and ``changes`` those of the two runs,
+    ``obstacles`` the problems that a person must solve before a run can make the inventory's cluster.
     """
 
     world: World
@@ -201,46 +210,52 @@ class End:
 
 
 def converges(end: End) -> str:
-    """When nothing goes wrong any more, one run of cluster.py makes the inventory's cluster, whatever was left behind."""
+    """Without faults, one run of cluster.py makes the inventory's cluster, whatever earlier runs left."""
     if end.obstacles:
         return ""
     if end.exit_codes[0] != 0:
-        return "cluster.py fails, although nothing is in its way"
+        return "cluster.py fails without an obstacle"
     missing = list(_missing(end.world, end.inventory))
-    return f"cluster.py has ended well, and {missing[0]}" if missing else ""
+    return f"cluster.py succeeded, but {missing[0]}" if missing else ""
 
 
-def refuses_with_a_cure(end: End) -> str:
-    """A run that cannot make the cluster says what a person has to do."""
-    if end.exit_codes[0] == 0 or not end.obstacles or _CURES.search(end.outputs[0]):
+def refuses_with_a_fix(end: End) -> str:
+    """A run that cannot make the cluster says what a person must do."""
+    world = end.world
+    clusters = [cluster for cluster in world.clusters.values() if not cluster.foreign]
+    lost = any(_has_disks(world, cluster) and not world.has_data(cluster) for cluster in clusters)
+    fixes = _FIXES_OF_LOST_DATA if lost else _FIXES
+    if end.exit_codes[0] == 0 or not end.obstacles or fixes.search(end.outputs[0]):
         return ""
-    return f"cluster.py says nothing that a person can do ({', '.join(end.obstacles)})"
+    return f"cluster.py does not say what to do ({', '.join(end.obstacles)})"
 
 
 def second_run_changes_nothing(end: End) -> str:
-    """The next run changes nothing, and ends like the one before."""
+    """The next run changes nothing, and has the same result."""
     if end.changes[1]:
         first = next(iter(end.changes[1]))
         return f"a second run of cluster.py changes something: {first.what} on {first.machine}"
     if (end.exit_codes[0] == 0) is not (end.exit_codes[1] == 0):
-        return f"cluster.py ends with {end.exit_codes[0]}, and the next one with {end.exit_codes[1]}"
+        return f"cluster.py exits with {end.exit_codes[0]}, and the next run with {end.exit_codes[1]}"
     return ""
 
 
-AT_THE_END: tuple[Callable[[End], str], ...] = (converges, refuses_with_a_cure, second_run_changes_nothing)
+AT_THE_END: tuple[Callable[[End], str], ...] = (converges, refuses_with_a_fix, second_run_changes_nothing)
 
-_CURES = re.compile(
-    r"take (it|those of other clusters) out of|take another machine|make it reachable|remove_node\.py|reset\.py"
-    r"|start (the|that) machine|restored from a backup|move (it|that file) away|mount its disk|set node_name|back it up"
+_FIXES_OF_LOST_DATA = re.compile(r"restore etcd from a backup|reset\.py")
+"""If most of etcd's disks are gone, no other fix helps."""
+
+_FIXES = re.compile(
+    r"take (it|those of other clusters) out of|use another machine|make it reachable|remove_node\.py|reset\.py"
+    r"|start (the|that) machine|restore etcd from a backup|move (it|that file) away|mount its disk|set node_name|back it up"
     r"|kubeadm init phase|systemctl status kubelet|Could not connect|correct its address|check the inventory's addresses|find out why with 'journalctl"
 )
 
 
 def _missing(world: World, inventory: Collection[str]) -> Iterator[str]:
-    """What is not as it should be after a run that has ended well."""
-    # Also one that its operator has given up, by a reset that did not come as far as to its data.
+    """Yield what is wrong with the cluster after a successful run."""
     serving = (world.serves(world.machines[name]) for name in inventory if name.startswith("cp-"))
-    served = {each.number: each for each in serving if each}
+    served = {cluster.number: cluster for cluster in serving if cluster}
     if len(served) != 1:
         yield f"API servers of {len(served)} clusters answer"
         return
@@ -250,22 +265,23 @@ def _missing(world: World, inventory: Collection[str]) -> Iterator[str]:
         if name not in cluster.nodes or not world.is_ready(cluster, name):
             yield f"{name} is not Ready"
         if BOOTSTRAP_CONF in machine.files:
-            yield f"{name} has its token still"
+            yield f"{name} still has its token"
         if name.startswith("cp-") and world.serves(machine) is not cluster:
             yield f"{name} serves no API"
     for member in cluster.members.values():
         if member.learner or not member.name:
-            yield f"etcd has {member.name or member.ip}, which has no vote"
+            yield f"etcd's member {member.name or member.ip} has no vote"
     if cluster.tokens:
         yield "a join token is still valid"
 
 
 def obstacles(world: World, inventory: Collection[str], *, kubeconfig: str) -> Iterator[str]:
-    """What a person has to deal with before cluster.py can make the inventory's cluster; ``kubeconfig`` is the text of the
-    operator's one.
+    """Yield the problems that a person must solve before cluster.py can make the inventory's cluster.
+
+    ``kubeconfig`` is the content of the operator's kubeconfig.
     """
     machines = [world.machines[name] for name in inventory]
-    clusters = [each for each in world.ours() if _has_disks(world, each)]
+    clusters = [cluster for cluster in world.own_clusters() if _has_disks(world, cluster)]
     if len(clusters) > 1:
         yield "there are two clusters"
     for machine in machines:
@@ -274,21 +290,21 @@ def obstacles(world: World, inventory: Collection[str], *, kubeconfig: str) -> I
         if machine.foreign:
             yield f"{machine.name} is {machine.foreign}"
         elif machine.etcd and machine.has(KUBELET_CONF) and machine.lacks_manifests:
-            # As a removal leaves it that has not come to its end.
+            # As an interrupted removal leaves it.
             yield f"{machine.name} lacks manifests"
     for cluster in clusters:
         if not world.has_quorum(cluster):
             yield "etcd has no majority"
         for name, node in cluster.nodes.items():
             if name in inventory and world.machines[name].machine_id != node.machine_id:
-                yield f"{name} is another machine than its node"
+                yield f"{name} is not the machine of its Node object"
         for member in cluster.voters:
             holder = world.holder(cluster, member)
             if holder is None or holder.name not in inventory or not world.answers(cluster, member):
-                yield f"{member.name} has a vote and is not there"
+                yield f"{member.name} has a vote but is missing or does not answer"
     for machine in machines:
         if _is_left(machine, clusters):
-            yield f"{machine.name} has files of a cluster that is gone"
+            yield f"{machine.name} has files of a cluster that no longer exists"
     if kubeconfig and not any(_is_of(cluster, kubeconfig) for cluster in clusters):
         yield "the operator has the kubeconfig of an earlier cluster"
 
@@ -300,7 +316,7 @@ def _is_of(cluster: Cluster, kubeconfig: str) -> bool:
 
 
 def _is_left(machine: Machine, clusters: Collection[Cluster]) -> bool:
-    """Whether a machine has files or data of a cluster that is not there any more."""
+    """Return whether a machine has files or data of a cluster that no longer exists."""
     if machine.etcd and machine.etcd.cluster not in {cluster.number for cluster in clusters}:
         return True
     return ca_number(machine) not in (0, *(cluster.authority for cluster in clusters))

@@ -1,4 +1,4 @@
-"""kubeadm on pretend machines, and the cleaning of them, step by step: a kill may come after any of them.
+"""kubeadm on simulated machines, and their cleaning, step by step: a kill may come after any step.
 
 Source: kubeadm's cmd/init.go, cmd/join.go and cmd/phases of 1.36.
 """
@@ -51,13 +51,13 @@ _MOVED_AWAY_BY_RESET = (
 
 
 def documents(text: str) -> dict[str, Any]:
-    """kubeadm's documents by kind."""
+    """Return kubeadm's documents by kind."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return {each["kind"]: each for each in yaml.load_all(text, Loader=loader)}
+    return {document["kind"]: document for document in yaml.load_all(text, Loader=loader)}
 
 
 def init(world: World, machine: Machine, *, documents: dict[str, Any], ignored: frozenset[str]) -> Steps:
-    """``kubeadm init``."""
+    """Run ``kubeadm init``."""
     configuration = documents["ClusterConfiguration"]
     _require(machine, "kubeadm")
     for name in MANIFESTS:
@@ -116,14 +116,14 @@ def init(world: World, machine: Machine, *, documents: dict[str, Any], ignored: 
 
 
 def join(world: World, machine: Machine, *, documents: dict[str, Any], ignored: frozenset[str]) -> Steps:
-    """``kubeadm join``, as a worker or a control plane."""
+    """Run ``kubeadm join``, as a worker or a control plane."""
     configuration = documents["JoinConfiguration"]
     control_plane = "controlPlane" in configuration
     _require(machine, "kubeadm")
     taken = [KUBELET_CONF, BOOTSTRAP_CONF, *([] if control_plane else [CA])]
     taken += [manifest(name) for name in MANIFESTS] if control_plane else []
-    if there := [path for path in taken if path in machine.files]:
-        raise Failed(f"[ERROR FileAvailable]: {there[0]} already exists")
+    if existing := [path for path in taken if path in machine.files]:
+        raise Failed(f"[ERROR FileAvailable]: {existing[0]} already exists")
     yield "preflight"
     discovery = configuration["discovery"]["bootstrapToken"]
     server = f"https://{discovery['apiServerEndpoint']}"
@@ -193,7 +193,7 @@ def _join_etcd(world: World, machine: Machine, cluster: Cluster) -> Steps:
 
 
 def phase(world: World, machine: Machine, name: str, *, documents: dict[str, Any]) -> Steps:
-    """``kubeadm init phase``: those that finish an init."""
+    """Run one of the ``kubeadm init phase`` commands that finish an init."""
     cluster = world.kubectl(machine)
     if name == "kubelet-finalize all":
         finalize_kubelet(machine)
@@ -206,7 +206,7 @@ def phase(world: World, machine: Machine, name: str, *, documents: dict[str, Any
 
 
 def clean(world: World, machine: Machine, *, saved: bool) -> Steps:
-    """The script ``clean-machine``, line by line; see operations/reset.py."""
+    """Run the script ``clean-machine``, line by line; see cluster/cleaning.py."""
     machine.active.add("containerd")
     machine.active.discard("kubelet")
     machine.registered = False
@@ -216,7 +216,7 @@ def clean(world: World, machine: Machine, *, saved: bool) -> Steps:
         yield "kubeadm reset stops the pods"
         machine.remove("/etc/kubernetes/manifests/*", "/var/lib/kubelet/*")
         yield "kubeadm reset deletes folders"
-        # Not super-admin.conf's brothers alone: kubeadm deletes all kubeconfigs of its own.
+        # kubeadm deletes all its kubeconfigs, super-admin.conf too.
         machine.remove(*_MOVED_AWAY_BY_RESET, SUPER_ADMIN_CONF)
         yield "kubeadm reset"
     machine.pods = False
@@ -235,7 +235,7 @@ def clean(world: World, machine: Machine, *, saved: bool) -> Steps:
 
 
 def mark_control_plane(cluster: Cluster, machine: Machine, configuration: dict[str, Any]) -> None:
-    """Give a control plane's Node object its labels and taints, unless its taints are chosen otherwise."""
+    """Give a control plane's Node object its labels, and its taints unless the configuration sets taints."""
     node = cluster.nodes.get(machine.name)
     if node is None:
         raise Failed(f'nodes "{machine.name}" not found')
@@ -246,13 +246,13 @@ def mark_control_plane(cluster: Cluster, machine: Machine, configuration: dict[s
 
 
 def finalize_kubelet(machine: Machine) -> None:
-    """Have the kubelet's kubeconfig use the certificate that the kubelet renews."""
+    """Make the kubelet's kubeconfig use the certificate that the kubelet renews."""
     if KUBELET_CONF in machine.files and ROTATING not in machine.files[KUBELET_CONF]:
         machine.files[KUBELET_CONF] += f"    {ROTATING}\n"
 
 
 def start_kubelet(world: World, machine: Machine, number: int) -> None:
-    """What kubelet-start leaves of an init: the kubelet puts the certificate of its kubeconfig aside to renew it."""
+    """Do init's kubelet-start; the kubelet also stores its kubeconfig's certificate, to renew it."""
     machine.files[KUBELET_CONFIG] = "clusterDomain: cluster.local\n"
     machine.files[KUBELET_FLAGS] = f'KUBELET_KUBEADM_ARGS="--node-ip={machine.ip}"\n'
     machine.files.setdefault(CLIENT, pki.certificate(number, f"system:node:{machine.name}"))
@@ -260,14 +260,14 @@ def start_kubelet(world: World, machine: Machine, number: int) -> None:
 
 
 def kubeconfig(number: int, server: str, *, name: str = "kubernetes") -> str:
-    """A kubeconfig, as far as anybody looks at it."""
+    """Return the parts of a kubeconfig that are read."""
     return (
         f"clusters:\n- cluster:\n    server: {server}\n  name: {name}\n{pki.authority(number).certificate}\n"
     )
 
 
 def static_pod(name: str, configuration: dict[str, Any]) -> str:
-    """A manifest, as far as anybody looks at it."""
+    """Return the parts of a manifest that are read."""
     release = str(configuration.get("kubernetesVersion", f"v{OPTIONS.kubernetes_version}"))
     return f"    image: registry.k8s.io/{name}:{release}\n"
 
@@ -286,7 +286,7 @@ def _require(machine: Machine, program: str) -> None:
 
 
 def make_member(world: World, cluster: Cluster, machine: Machine, *, control_plane: bool) -> None:
-    """Make a machine a node of a cluster as it is long after its join."""
+    """Make a machine a node of a cluster, in the state long after its join."""
     number, endpoint = cluster.authority, f"https://{cluster.endpoint}"
     machine.files |= {
         CA: cluster.ca,
@@ -297,7 +297,7 @@ def make_member(world: World, cluster: Cluster, machine: Machine, *, control_pla
         _write_pki(machine, number)
         machine.files[ADMIN_CONF] = kubeconfig(number, endpoint, name=cluster.name)
         if not cluster.members:
-            # An init makes it, and no join.
+            # Only an init writes it.
             machine.files[SUPER_ADMIN_CONF] = machine.files[ADMIN_CONF]
         for name in CONFS:
             machine.files[f"/etc/kubernetes/{name}"] = kubeconfig(number, f"https://{machine.ip}:6443")
@@ -312,5 +312,5 @@ def make_member(world: World, cluster: Cluster, machine: Machine, *, control_pla
 
 
 def foreign_etcd(machine: Machine, number: int) -> None:
-    """Data of an etcd that is nobody's but its owner's."""
+    """Give a machine the data of a foreign etcd."""
     machine.etcd = EtcdData(cluster=number, member=0)

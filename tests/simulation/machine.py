@@ -1,4 +1,4 @@
-"""A pretend machine: its files, packages and units, and what runs on it because of them."""
+"""A simulated machine: its files, packages and units, and what runs on it because of them."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -19,12 +19,12 @@ HOSTS = "/etc/hosts"
 LOCK = "/run/kubeadm-deploys/lock"
 
 FETCHED = "sha256:"
-"""How the content begins of a file of which only the checksum matters."""
+"""Prefix of a file's content of which only the checksum matters."""
 
 ROTATING = "client-certificate: /var/lib/kubelet/pki/kubelet-client-current.pem"
 
 NEW_ETCD = "    - --initial-cluster-state=new\n"
-"""In the manifest of an init's etcd: without data it founds a cluster, while that of a join waits for its member."""
+"""In the manifest of an init's etcd: it makes a new cluster if it has no data; a join's etcd does not."""
 
 CLUSTER_FILES = (
     *(
@@ -36,20 +36,20 @@ CLUSTER_FILES = (
     ),
     *("/var/lib/kubelet/*", "/var/lib/cni", "/etc/cni/net.d/*calico*"),
 )
-"""What only a cluster leaves on a machine, as far as machines have it here; see scripts/library/cluster-traces.sh."""
+"""Simulated files that only a cluster leaves on a machine; see scripts/library/cluster-traces.sh."""
 
 SECONDS_BEFORE = 1000
 """Seconds for which a machine has run when a history begins."""
 
 
 def manifest(name: str) -> str:
-    """The path of a static pod's manifest."""
+    """Return the path of a static pod's manifest."""
     return f"/etc/kubernetes/manifests/{name}.yaml"
 
 
 @dataclass(kw_only=True)
 class EtcdData:
-    """The data of one member of a cluster's etcd; ``revision`` is how much it has seen."""
+    """The data of one etcd member; ``revision`` is the last write that it has seen."""
 
     cluster: int
     member: int
@@ -58,12 +58,13 @@ class EtcdData:
 
 @dataclass(kw_only=True)
 class Machine:
-    """A machine. ``down_until`` is when it is up again: it reboots, or is dead for good with infinity.
+    """A machine; ``down_until`` is when it is up again after a reboot, infinity if it is dead.
 
-    ``files`` are contents by path, ``etcd`` the data in /var/lib/etcd and ``saved`` those that were set aside there.
-    ``registered`` is whether the kubelet that runs has registered its node, which it does once after its start.
-    ``docker`` is the number of somebody's containers of Docker, None without Docker. ``foreign`` says why the machine is
-    not ours, empty if it is. ``greeting`` is what its login shell prints before what each command does.
+    ``files`` are contents by path, ``etcd`` is the data in /var/lib/etcd, ``saved`` data that was moved aside
+    there. ``registered`` is whether the running kubelet has registered its node, which it does once after its
+    start. ``docker`` is the number of Docker's containers, None without Docker. ``foreign`` says why the
+    machine is foreign, "" if it is not. ``greeting`` is what its login shell prints before each command's
+    output.
     """
 
     name: str
@@ -91,7 +92,7 @@ class Machine:
     kubeadm_until: float = 0
 
     def is_up(self, now: float) -> bool:
-        """Whether it can be reached."""
+        """Return whether it can be reached."""
         return now >= self.down_until
 
     @property
@@ -100,36 +101,36 @@ class Machine:
         return self.down_until == float("inf")
 
     def uptime(self, now: float) -> float:
-        """Seconds since it has booted."""
+        """Return the seconds since its last boot."""
         return now - self.booted
 
     def has(self, *paths: str) -> bool:
-        """Whether all these files are there."""
+        """Return whether all these files exist."""
         return all(path in self.files for path in paths)
 
     def has_manifest(self, name: str) -> bool:
-        """Whether a static pod is to run here."""
+        """Return whether a static pod's manifest exists."""
         return manifest(name) in self.files
 
     def remove(self, *patterns: str) -> None:
-        """Delete files and folders, as ``rm --recursive`` with patterns of the shell does."""
-        gone = [
+        """Delete files and folders like ``rm --recursive`` with shell patterns."""
+        matching = [
             path
             for path in self.files
             if any(fnmatchcase(path, pattern) or fnmatchcase(path, f"{pattern}/*") for pattern in patterns)
         ]
-        for path in gone:
+        for path in matching:
             del self.files[path]
 
     def sha256(self, path: str) -> str:
-        """The checksum of a file."""
+        """Return the checksum of a file."""
         content = self.files[path]
         if content.startswith(FETCHED):
             return content.removeprefix(FETCHED)
         return hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()
 
     def reboots(self, *, now: float, seconds: float) -> None:
-        """Go down, and come up again after a while without what was below /run."""
+        """Go down for ``seconds``, and lose everything below /run."""
         self.down_until = now + seconds
         self.booted = self.down_until
         self.remove("/run/*")
@@ -140,13 +141,15 @@ class Machine:
 
     @property
     def kubelet_runs(self) -> bool:
-        """Whether the kubelet has all that it needs to stay up and start static pods."""
-        able = "kubelet" in self.packages and "kubelet" in self.active and "containerd" in self.active
+        """Whether the kubelet has everything that it needs to keep running and start static pods."""
+        started = "kubelet" in self.packages and "kubelet" in self.active and "containerd" in self.active
         return (
-            able and self.has(KUBELET_CONFIG) and (self.has(KUBELET_CONF, CLIENT) or self.has(BOOTSTRAP_CONF))
+            started
+            and self.has(KUBELET_CONFIG)
+            and (self.has(KUBELET_CONF, CLIENT) or self.has(BOOTSTRAP_CONF))
         )
 
     @property
     def lacks_manifests(self) -> tuple[str, ...]:
-        """The static pods of a control plane whose manifest is not here."""
+        """The static pods of a control plane without a manifest."""
         return tuple(name for name in MANIFESTS if not self.has_manifest(name))

@@ -1,4 +1,4 @@
-"""What a run's process and the world's say to each other."""
+"""Messages between a run's process and the world's."""
 
 import os
 import pickle
@@ -6,13 +6,16 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
+BASE_TIME = 1_764_000_000
+"""Time of all clocks when a history begins, in seconds since 1970."""
+
 CONNECT = "<connect>"
 """The command by which a run connects to a machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A command for a machine: what goes to its stdin, and how many seconds it has."""
+    """A command for a machine, with its stdin and its timeout in seconds."""
 
     number: int
     machine: str
@@ -23,7 +26,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a machine answered, or how the connection failed: ``lost``, ``unreachable`` or ``late``, and why."""
+    """A machine's answer, or a connection's ``failure`` (lost, unreachable or late) with its reason."""
 
     done: bool = True
     stdout: tuple[str, ...] = ()
@@ -34,14 +37,18 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Idle:
-    """A run can do nothing more: its new ``requests``, and when it wants to go on in any case."""
+    """A run can do nothing more: its new ``requests``, and the time when it ``wakes`` in any case."""
 
     requests: tuple[Request, ...]
     wakes: float
 
 
 def send(socket: int, message: object) -> None:
-    """Send a message through a socket; raises OSError when nobody is there any more."""
+    """Send a message through a socket.
+
+    Raises:
+        OSError: the other side is gone.
+    """
     data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
     data = struct.pack("!I", len(data)) + data
     while data:
@@ -49,7 +56,7 @@ def send(socket: int, message: object) -> None:
 
 
 def receive(socket: int) -> Any:
-    """The next message from a socket.
+    """Return the next message from a socket.
 
     Raises:
         EOFError: the other side is gone.
@@ -62,10 +69,10 @@ def _read(socket: int, size: int) -> bytes:
     data = b""
     while len(data) < size:
         try:
-            found = os.read(socket, size - len(data))
+            received = os.read(socket, size - len(data))
         except ConnectionResetError:
-            found = b""
-        if not found:
+            received = b""
+        if not received:
             raise EOFError
-        data += found
+        data += received
     return data

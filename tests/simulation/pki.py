@@ -1,15 +1,15 @@
-"""Certificate authorities, and certificates of theirs: each is made once in a process, since signing takes its time."""
+"""Certificate authorities and their certificates; each is made once per process, because signing is slow."""
 
 from functools import cache
 
-from tests.certificates import Authority
+from tests.support.certificates import Authority
 
 _numbers: dict[str, int] = {}
 
 
 @cache
 def authority(number: int) -> Authority:
-    """A cluster's CA, by its number in a history."""
+    """Return the CA with this number in a history."""
     made = Authority()
     _numbers[made.certificate] = number
     return made
@@ -17,10 +17,10 @@ def authority(number: int) -> Authority:
 
 @cache
 def certificate(number: int, name: str) -> str:
-    """What the authority of this number has issued to a name, in PEM."""
+    """Return the certificate that this CA issued to a name, as PEM."""
     return authority(number).issue(name)
 
 
 def number_of(pem: str) -> int:
-    """The number of the authority whose certificate this is, 0 if it is none of them."""
+    """Return the number of the CA with this certificate, 0 if none."""
     return _numbers.get(pem, 0)

@@ -1,4 +1,4 @@
-"""A history is played: its commands run on its machines, things go wrong, and the invariants are asked."""
+"""Play a history: run its commands on its machines with its faults, and check the invariants."""
 
 import random
 import tempfile
@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from kubeadm_deploys.cluster_record import ClusterRecord
-from tests.fake_answers import ROOT
+from kubeadm_deploys.documents.cluster_record import ClusterRecord
 from tests.simulation import invariants
 from tests.simulation.beginning import begin, machine_of, prepare
 from tests.simulation.course import Course, Faults, Rolled, Written
@@ -16,33 +15,36 @@ from tests.simulation.door import Deploy, Done, run_deploys
 from tests.simulation.history import Command, Event, Fault, History
 from tests.simulation.invariants import End, Intent, Ran
 from tests.simulation.world import Change, World
+from tests.support.fake_answers import ROOT
 
 T = TypeVar("T")
 
 _ENOUGH = 400
-"""Seconds after which whatever went wrong is over: a reboot, and the lock of a run that was killed."""
+"""Seconds after which all faults are over: a reboot, and the lock of a killed run."""
 
 _LEASE = 180
-"""Seconds after which a lock that is not renewed has expired."""
+"""Seconds after which a lock that is not renewed expires."""
 
 _AWAY = {"reboots": 40.0, "stops": 1e6, "dies": float("inf")}
-"""For how many seconds a machine is away."""
+"""Seconds for which a machine is away, by event."""
 
 FINAL = Command(deploy="cluster.py")
 
 
 class NoFaults:
-    """Nothing goes wrong."""
+    """A source without faults."""
 
     def at(self, moment: object) -> Fault | None:
-        """Nothing."""
+        """Return None."""
         return None
 
 
 @dataclass(kw_only=True)
 class Played:
-    """A history that was played, with the faults that happened; what was ``broken``, its ``log``, and the number of
-    ``runs`` with their ``outputs``, their ``changes`` in order, and the ``files`` in the operators' folders by name.
+    """A played history with the faults that happened.
+
+    ``broken`` are the violated invariants with their problems, ``runs`` is the number of runs, ``changes``
+    are theirs in order, and ``files`` are the files in the operators' folders by path.
     """
 
     history: History
@@ -57,7 +59,7 @@ class Played:
 
     @property
     def kinds(self) -> frozenset[str]:
-        """The names of the invariants that are broken."""
+        """The names of the violated invariants."""
         return frozenset(problem.partition(":")[0] for problem in self.broken)
 
 
@@ -68,10 +70,10 @@ def play(
     change: Callable[[], None] = lambda: None,
     closing: bool = True,
 ) -> Played:
-    """Play a history with the faults that it has, or with those that ``dice`` have.
+    """Play a history with its own faults, or with random faults of ``dice``.
 
-    ``change`` is called in the process of each run before it begins, as to break the product. ``closing`` is whether
-    cluster.py runs twice when all is over.
+    ``change`` is called in the process of each run before it begins, for example to break the product.
+    ``closing`` is whether cluster.py runs twice at the end.
     """
     faults: Rolled | Written = Rolled(dice) if dice else Written(history.faults)
     with tempfile.TemporaryDirectory(prefix="history-") as folder:
@@ -140,19 +142,19 @@ class _Player:
             if not machine.is_dead:
                 machine.reboots(now=world.now, seconds=_AWAY[event.what])
         elif event.what == "replaced":
-            host = next(each for each in self.history.hosts if each.name == event.machine)
-            new = machine_of(host)
-            new.machine_id = f"id-{host.name}-{world.number()}"
-            new.booted = world.now - 100
-            prepare(new, control_plane=host.control_plane)
-            world.machines[event.machine] = new
+            host = next(host for host in self.history.hosts if host.name == event.machine)
+            replacement = machine_of(host)
+            replacement.machine_id = f"id-{host.name}-{world.number()}"
+            replacement.booted = world.now - 100
+            prepare(replacement, control_plane=host.control_plane)
+            world.machines[event.machine] = replacement
         elif event.what == "forgotten":
-            if any(world.belongs(machine, cluster) for cluster in world.ours()):
-                # Nobody takes a machine out of the inventory that has not left.
+            if any(world.belongs(machine, cluster) for cluster in world.own_clusters()):
+                # A machine is only removed from the inventory after it has left.
                 return
             self.inventory = [name for name in self.inventory if name != event.machine]
         elif event.what == "node deleted":
-            for cluster in world.ours():
+            for cluster in world.own_clusters():
                 if world.has_quorum(cluster) and event.machine in cluster.nodes:
                     del cluster.nodes[event.machine]
                     world.write(cluster)
@@ -166,7 +168,7 @@ class _Player:
                 cluster.objects["kubeadm-deploys"] = dict(record.with_releases({"containerd": release}).data)
             world.write(cluster)
         else:
-            raise AssertionError(f"nobody knows what {event.what} is")
+            raise AssertionError(f"unknown event: {event.what}")
 
     def _run(self, commands: Sequence[Command]) -> list[Done]:
         deploys = []
@@ -190,10 +192,10 @@ class _Player:
         if all(command.deploy != "reset.py" for command in commands):
             self._take_up()
         before = len(self.world.changes)
-        done = run_deploys(self.course, deploys, change=self.change)
-        for deploy, each in zip(deploys, done, strict=True):
-            self.outputs[deploy.run] = each.output
-            self.exit_codes[deploy.run] = each.exit_code
+        ended = run_deploys(self.course, deploys, change=self.change)
+        for deploy, done in zip(deploys, ended, strict=True):
+            self.outputs[deploy.run] = done.output
+            self.exit_codes[deploy.run] = done.exit_code
         ran = Ran(
             world=self.world,
             outputs={deploy.run: self.outputs[deploy.run] for deploy in deploys},
@@ -207,19 +209,19 @@ class _Player:
                 and self.exit_codes[deploy.run] == 0
             },
         )
-        self._note(invariants.AFTER_EACH_RUN, ran)
+        self._check(invariants.AFTER_EACH_RUN, ran)
         self.world.now += 10
         self.world.settle()
-        return done
+        return ended
 
     def _take_up(self) -> None:
-        """A cluster that a reset has given up, and that still has its data, is one that the next run goes on with."""
+        """Undo the giving up of clusters that still have their data after a reset: the next run uses them."""
         for cluster in self.world.clusters.values():
             cluster.given_up = cluster.given_up and not self.world.has_data(cluster)
 
-    def _note(self, invariants: Sequence[Callable[[T], str]], what: T) -> None:
+    def _check(self, invariants: Sequence[Callable[[T], str]], argument: T) -> None:
         for invariant in invariants:
-            if problem := invariant(what):
+            if problem := invariant(argument):
                 self.world.broken.append(f"{invariant.__name__}: {problem}")
                 self.course.log.append(f"{'':8} BROKEN {invariant.__name__}: {problem}")
 
@@ -255,7 +257,7 @@ class _Player:
             changes=(changes[0], changes[1]),
             obstacles=self.obstacles,
         )
-        self._note(invariants.AT_THE_END, end)
+        self._check(invariants.AT_THE_END, end)
 
     def _inventory_text(self) -> str:
         def group(control_plane: bool) -> list[tuple[str, dict[str, str]]]:
@@ -273,7 +275,11 @@ class _Player:
             for argument in command.arguments
             if argument.startswith("--data=")
         )
-        limits = [each.removeprefix("--limit=") for each in command.arguments if each.startswith("--limit=")]
+        limits = [
+            argument.removeprefix("--limit=")
+            for argument in command.arguments
+            if argument.startswith("--limit=")
+        ]
         limited = [name for name in self.inventory if any(_matches(name, limit) for limit in limits)]
         named: list[str] = []
         if command.deploy == "remove_node.py":

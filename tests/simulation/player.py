@@ -1,7 +1,7 @@
-"""Plays the histories whose literals come in on stdin, one a line, and prints of each how its runs ended, as JSON.
+"""Play the history literals on stdin, one per line, and print the results of each one's runs as JSON.
 
-Without the closing runs of cluster.py: what a run did is compared with what it should have done. A process of its own,
-because gevent patches it: ``scenarios.py`` speaks to it.
+The closing runs of cluster.py are left out: tests compare what a run did with what it should have done. This
+is a separate process, because gevent patches it; ``scenarios.py`` starts it.
 """
 
 import gc
@@ -57,7 +57,7 @@ def _in_words(change: Change) -> str:
 
 
 def _files(played: Played, history: History, run: int) -> dict[str, str]:
-    """What is in the folder of a run's operator when all is over, by name."""
+    """Return the files in the folder of a run's operator at the end, by name."""
     commands = [command for step in history.steps if isinstance(step, tuple) for command in step]
     folder = f"{commands[run].operator}/"
     return {path.removeprefix(folder): text for path, text in played.files.items() if path.startswith(folder)}

@@ -1,15 +1,15 @@
-"""What machines answer to the product's readings, from their state as the scripts would find it."""
+"""Answer the product's readings from the state of simulated machines, as the scripts would."""
 
 import base64
 import json
 import re
 from collections.abc import Callable, Iterable
 
-from kubeadm_deploys import container_runtime, text
+from kubeadm_deploys.documents import templates
+from kubeadm_deploys.documents.kubeadm_documents import TOKEN_DESCRIPTION
 from kubeadm_deploys.facts.kubeadm_node import MANIFESTS
-from kubeadm_deploys.kubeadm_documents import TOKEN_DESCRIPTION
+from kubeadm_deploys.model import artifacts
 from kubeadm_deploys.operations import shared_pki
-from tests import cluster_settings
 from tests.simulation.commands import Part
 from tests.simulation.machine import (
     ADMIN_CONF,
@@ -27,41 +27,40 @@ from tests.simulation.machine import (
     Machine,
     manifest,
 )
+from tests.simulation.messages import BASE_TIME
 from tests.simulation.world import OPTIONS, PROXY_UNIT, Failed, World, server_of
+from tests.support import cluster_settings
 
 Lines = list[str]
-
-BASE_TIME = 1_764_000_000
-"""What the clocks of the world show when a history begins, in seconds since 1970."""
 
 SAVED = "/var/lib/etcd/kubeadm-deploys-saved"
 
 
 class Readings:
-    """Answers by the names of readings: each a method that gives lines, or raises ``Failed``."""
+    """Answers to readings: for each a method of its name, which returns lines or raises ``Failed``."""
 
     def __init__(self, world: World) -> None:
         self.world = world
 
     def answer(self, machine: Machine, part: Part) -> tuple[Lines, float]:
-        """What a machine prints, and how many seconds it takes.
+        """Return the lines that a machine prints, and the seconds that it takes.
 
         Raises:
-            Failed: the script fails; with the second argument as the seconds that it took.
+            Failed: the script fails; an optional second argument is the seconds that it took.
         """
         name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", part.name).lower()
         method: Callable[[Machine, Part], Lines] | None = getattr(self, name, None)
         if method is None:
-            raise AssertionError(f"the world knows no reading {part.name}")
+            raise AssertionError(f"unknown reading {part.name}")
         return method(machine, part), 0.5
 
-    # A machine by itself.
+    # A single machine.
 
     def kubeadm_node(self, machine: Machine, part: Part) -> Lines:
         """facts/kubeadm_node.py"""
         files = machine.files
         lines = [f"machine-id {machine.machine_id}"]
-        lines += ["local-proxy"] if f"/etc/systemd/system/{PROXY_UNIT}.service" in files else []
+        lines += [f"unit:{PROXY_UNIT}"] if f"/etc/systemd/system/{PROXY_UNIT}.service" in files else []
         lines += ["kubeadm-runs"] if machine.kubeadm_until > self.world.now else []
         lines += ["have:etcd"] if machine.etcd else []
         lines += ["saved-etcd"] if machine.saved else []
@@ -74,10 +73,10 @@ class Readings:
             lines += ["rotating"] if ROTATING in files[KUBELET_CONF] else []
             lines += [f"server {server_of(files[KUBELET_CONF])}"]
         if ADMIN_CONF in files:
-            found = re.search(r"^  name: *(.*)$", files[ADMIN_CONF], re.MULTILINE)
-            lines += [f"cluster-name {found[1] if found else ''}"]
-            # As far as anybody looks at it: its client's certificate and key are left out.
-            lines += [f"admin:certificate-authority-data {text.sha256(_authority(files[ADMIN_CONF]))}"]
+            match = re.search(r"^  name: *(.*)$", files[ADMIN_CONF], re.MULTILINE)
+            lines += [f"cluster-name {match[1] if match else ''}"]
+            # The client's certificate and key are left out: they are not read.
+            lines += [f"admin:certificate-authority-data {templates.sha256(_authority(files[ADMIN_CONF]))}"]
         lines += [f"ca {_base64(files[CA])}"] if CA in files else []
         lines += [f"client {_base64(files[CLIENT])}"] if CLIENT in files else []
         if machine.has_manifest("kube-apiserver"):
@@ -111,6 +110,7 @@ class Readings:
             f"hostname {machine.name}",
             f"machine-id {machine.machine_id}",
             f"address:{machine.ip} eth0",
+            "mtu:eth0 1500",
             *(f"listener {port} {program}" for port, program in self._listeners(machine)),
             *([] if machine.docker is None else [f"docker {machine.docker}"]),
             *(f"etcd-entry:{name}" for name in names),
@@ -123,27 +123,27 @@ class Readings:
         listeners = [(10250, "kubelet")] if machine.kubelet_runs else []
         if machine.pods:
             ports = {"etcd": (2379, 2380), "kube-apiserver": (6443,), "kube-controller-manager": (10257,)}
-            for name, its in (ports | {"kube-scheduler": (10259,)}).items():
-                listeners += [(port, name[:15]) for port in its if machine.has_manifest(name)]
+            for name, pod_ports in (ports | {"kube-scheduler": (10259,)}).items():
+                listeners += [(port, name[:15]) for port in pod_ports if machine.has_manifest(name)]
         listeners += [(6443, "haproxy")] if PROXY_UNIT in machine.active else []
         listeners += [(2379, "etcd"), (2380, "etcd")] if machine.foreign == "etcd" else []
         return listeners
 
     def downloads(self, machine: Machine, part: Part) -> Lines:
-        """facts/downloads.py: whatever is wanted can be had."""
+        """facts/downloads.py: every download is available."""
         _, *urls = part.words
-        return [f"probe:{url} 0 " for url in urls]
+        return [f"probe:{url} 0 200 {url} - " for url in urls]
 
-    def provisioning(self, machine: Machine, part: Part) -> Lines:
-        """facts/provisioning.py"""
+    def cloud_init(self, machine: Machine, part: Part) -> Lines:
+        """sections/cloud_init.py"""
         flags = machine.files.get(KUBELET_FLAGS, "").strip()
         joined = KUBELET_CONF in machine.files and KUBELET_FLAGS in machine.files
         return [f"hostname {machine.name}", "interface eth0", *([f"kubelet_flags {flags}"] if joined else [])]
 
-    provisioning_in_time = provisioning
+    cloud_init_in_time = cloud_init
 
     def bridged_traffic(self, machine: Machine, part: Part) -> Lines:
-        """facts/bridged_traffic.py"""
+        """sections/bridged_traffic.py"""
         return [
             "module:overlay loaded",
             *(["module:br_netfilter loaded"] if "br_netfilter" in machine.modules else []),
@@ -153,14 +153,17 @@ class Readings:
         ]
 
     def swap(self, machine: Machine, part: Part) -> Lines:
-        """facts/swap.py"""
+        """sections/swap.py"""
         return ["container none"]
 
+    def machine_proxies(self, machine: Machine, part: Part) -> Lines:
+        """sections/machine_proxies.py: containerd runs without proxies."""
+        running = ["running"] if "containerd" in machine.active else []
+        return [*running, *_sums(machine, part.words)]
+
     def container_runtime(self, machine: Machine, part: Part) -> Lines:
-        """facts/container_runtime.py"""
-        plugins = {
-            name: machine.programs[name] for name in container_runtime.CNI_PLUGINS if name in machine.programs
-        }
+        """sections/container_runtime.py"""
+        plugins = {name: machine.programs[name] for name in artifacts.CNI_PLUGINS if name in machine.programs}
         active = "containerd" in machine.active
         return [
             "architecture amd64",
@@ -181,11 +184,11 @@ class Readings:
         ]
 
     def images(self, machine: Machine, part: Part) -> Lines:
-        """facts/images.py"""
+        """sections/images.py"""
         return sorted(machine.images)
 
     def kube_packages(self, machine: Machine, part: Part) -> Lines:
-        """facts/kube_packages.py"""
+        """sections/kube_packages.py"""
         lines = [f"package:{name} {release}" for name, release in machine.packages.items()]
         lines += [f"held:{name}" for name in sorted(machine.held)]
         lines += ["kubelet:enabled"] if "kubelet" in machine.enabled else []
@@ -193,13 +196,13 @@ class Readings:
         has_node = machine.has(KUBELET_CONF, CA, KUBELET_CONFIG, CLIENT)
         return [*lines, *(["kubelet:has-node"] if has_node else []), *_sums(machine, part.words[2:])]
 
-    def resolver(self, machine: Machine, part: Part) -> Lines:
-        """facts/resolver.py"""
+    def kubelet_dns(self, machine: Machine, part: Part) -> Lines:
+        """sections/kubelet_dns.py"""
         paths = part.words[part.words.index("--") + 1 :]
         return [f"source:/etc/resolv.conf {_base64('nameserver 9.9.9.9')}", *_sums(machine, paths)]
 
     def local_proxy(self, machine: Machine, part: Part) -> Lines:
-        """facts/local_proxy.py"""
+        """endpoints/local_proxy.py"""
         return [
             *(["installed"] if "haproxy" in machine.packages else []),
             f"active {'active' if PROXY_UNIT in machine.active else 'inactive'}",
@@ -209,15 +212,14 @@ class Readings:
         ]
 
     def cni_files(self, machine: Machine, part: Part) -> Lines:
-        """facts/cni.py"""
+        """cni/calico/network.py"""
         return [
-            "mtu 1500",
-            *_sums(machine, part.words[1:]),
-            *(f"release:{path} " for path in part.words[1:]),
+            *_sums(machine, part.words),
+            *(f"release:{path} " for path in part.words),
         ]
 
     def api_endpoint(self, machine: Machine, part: Part) -> Lines:
-        """facts/api_endpoint.py"""
+        """facts/endpoint_name.py"""
         joined = KUBELET_CONF in machine.files and BOOTSTRAP_CONF not in machine.files
         return [
             f"hosts:{HOSTS} {_base64(machine.files[HOSTS])}",
@@ -233,8 +235,8 @@ class Readings:
         lines += [f"file {path}" for path in machine.files if path not in probe.files]
         endpoint, *paths = part.words
         for path in paths:
-            there = any(each == path or each.startswith(f"{path}/") for each in machine.files)
-            if there or (path == SAVED and machine.saved):
+            exists = any(file == path or file.startswith(f"{path}/") for file in machine.files)
+            if exists or (path == SAVED and machine.saved):
                 lines.append(f"file {path}")
         return lines + (["name in /etc/hosts"] if endpoint in machine.files[HOSTS].split() else [])
 
@@ -250,8 +252,10 @@ class Readings:
             lines.append(
                 f"node:{name} machine={node.machine_id} ready={self.world.is_ready(cluster, name)}{role}"
             )
-        ours = (name for name, (_, said) in cluster.tokens.items() if said == TOKEN_DESCRIPTION)
-        return [*lines, *(f"token:{name}" for name in ours)]
+        own_tokens = (
+            name for name, (_, description) in cluster.tokens.items() if description == TOKEN_DESCRIPTION
+        )
+        return [*lines, *(f"token:{name}" for name in own_tokens)]
 
     def etcd_members(self, machine: Machine, part: Part) -> Lines:
         """facts/etcd.py"""
@@ -260,7 +264,7 @@ class Readings:
         return [cluster.members_json]
 
     def etcd_health(self, machine: Machine, part: Part) -> Lines:
-        """facts/etcd.py: the list of members needs a majority; members that never started have no URL to ask."""
+        """facts/etcd.py: the list of members needs a majority; members that never started have no URL."""
         cluster = self.world.etcdctl(machine)
         self._refuse_learner(machine)
         if not self.world.has_quorum(cluster):
@@ -277,6 +281,14 @@ class Readings:
                 ]
             )
         ]
+
+    def etcd_revision(self, machine: Machine, part: Part) -> Lines:
+        """facts/etcd.py: a linearizable read"""
+        cluster = self.world.etcdctl(machine)
+        self._refuse_learner(machine)
+        if not self.world.has_quorum(cluster):
+            raise Failed("Error: context deadline exceeded", 5.0)
+        return [json.dumps({"header": {"revision": cluster.revision}})]
 
     def etcd_keys(self, machine: Machine, part: Part) -> Lines:
         """facts/etcd.py"""
@@ -295,14 +307,14 @@ class Readings:
         return [name for name in names if name not in cluster.objects]
 
     def cluster_health(self, machine: Machine, part: Part) -> Lines:
-        """facts/cluster_health.py; pods of DNS are where they belong, and not looked at."""
+        """facts/cluster_health.py; DNS pods are not simulated."""
         cluster = self.world.kubectl(machine)
-        well = all(self.world.is_ready(cluster, name) for name in cluster.nodes)
+        all_ready = all(self.world.is_ready(cluster, name) for name in cluster.nodes)
         lines = [f"Node|{name}|{self.world.is_ready(cluster, name)}|||||1||||" for name in cluster.nodes]
         for kind, name in (("DaemonSet", "calico-node"), ("DaemonSet", "kube-proxy")):
             if _workload(name) in cluster.objects:
                 count = len(cluster.nodes)
-                lines.append(f"{kind}|{name}||||||1|1|{count}|{count}|{count if well else count - 1}")
+                lines.append(f"{kind}|{name}||||||1|1|{count}|{count}|{count if all_ready else count - 1}")
         for name in ("calico-kube-controllers", "coredns"):
             if _workload(name) in cluster.objects:
                 lines.append(f"Deployment|{name}||||||1|1|1|1|{1 if self._any_ready(machine) else ''}")
@@ -329,7 +341,7 @@ class Readings:
         return []
 
     def node_marks(self, machine: Machine, part: Part) -> Lines:
-        """facts/placement.py"""
+        """sections/node_labels.py"""
         return self.world.kubectl(machine).node_marks()
 
     def cluster_settings(self, machine: Machine, part: Part) -> Lines:
@@ -343,14 +355,14 @@ class Readings:
             return [f"objects {_base64(json.dumps({'kind': 'List', 'items': []}))}"]
         calico = str(objects.get("calico", ""))
         kube_proxy = objects.get("kube-proxy")
-        said = cluster_settings.answer(
+        lines = cluster_settings.answer(
             cluster=objects["kubeadm-config"],
             kubelet=objects["kubelet-config"],
             kube_proxy=kube_proxy if isinstance(kube_proxy, dict) else None,
             record=objects.get("kubeadm-deploys"),
             calico=calico,
         )
-        return said if calico else said[:1]
+        return lines if calico else lines[:1]
 
     def _settings_of_files(self, machine: Machine, error: str) -> Lines:
         images = [machine.files[manifest(name)] for name in MANIFESTS[1:] if machine.has_manifest(name)]
@@ -367,6 +379,17 @@ class Readings:
         }
         return [f"silent {error}", *(f"file:{field} {value}" for field, value in files.items())]
 
+    def backup_settings(self, machine: Machine, part: Part) -> Lines:
+        """facts/backup_settings.py; arguments of static pods are not simulated."""
+        self.world.kubectl(machine)
+        names = ("kubeadm-config", "kubelet-config", "kube-proxy", "kubeadm-deploys")
+        items = [{"metadata": {"name": name}} for name in names]
+        pod = _base64("spec: {containers: []}")
+        return [
+            f"objects {_base64(json.dumps({'items': items}))}",
+            *(f"manifest:{name} {pod}" for name in MANIFESTS if machine.has_manifest(name)),
+        ]
+
     def kustomization_differs(self, machine: Machine, part: Part) -> Lines:
         """facts/kustomization.py"""
         cluster = self.world.kubectl(machine)
@@ -376,14 +399,14 @@ class Readings:
         return ["differs"]
 
     def load_balancer_addresses(self, machine: Machine, part: Part) -> Lines:
-        """facts/calico.py"""
+        """cni/calico/addresses.py"""
         self.world.kubectl(machine)
         return []
 
-    # What goes to others, in the form of readings.
+    # Readings of files that go to other machines or the operator.
 
     def admin_conf(self, machine: Machine, part: Part) -> Lines:
-        """operations/kubeconfig.py"""
+        """sections/readiness.py"""
         if ADMIN_CONF not in machine.files:
             raise Failed(f"cat: {ADMIN_CONF}: No such file or directory")
         config = machine.files[ADMIN_CONF]
@@ -404,7 +427,7 @@ class Readings:
 
 
 def kustomization(machine: Machine, folder: str) -> list[str]:
-    """What kubectl applies from a folder, by its files."""
+    """Return what kubectl applies from a folder, as checksums of its files."""
     return [machine.sha256(path) for path in sorted(machine.files) if path.startswith(f"{folder}/")]
 
 
@@ -421,7 +444,7 @@ def _sums(machine: Machine, paths: Iterable[str]) -> Lines:
 
 
 def _authority(config: str) -> str:
-    """The CA of a kubeconfig, as the file has it."""
+    """Return the CA certificate of a kubeconfig in the file's encoding."""
     return _base64(config[config.index("-----BEGIN") :].strip() + "\n")
 
 

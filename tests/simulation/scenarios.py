@@ -1,6 +1,7 @@
-"""Commands on pretend machines, one at a time or a few beside each other, and what is expected of them.
+"""Run one or a few concurrent commands on simulated machines, and check their results.
 
-A history says which machines there are, what operators do and what goes wrong; a test says how each run has to end.
+A history says which machines exist, what operators do and which faults happen; a test says how each run must
+end.
 """
 
 import json
@@ -11,11 +12,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from tests.fake_answers import ROOT
 from tests.simulation.history import Command, Event, Fault, History, Host
+from tests.support.fake_answers import ROOT
 
 ENVIRONMENT = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": f"{ROOT / 'deploys'}:{ROOT}"}
-"""For a process that plays histories: this checkout, whichever is installed, and sets in the same order every time."""
+"""For a process that plays histories: this checkout, not an installed package, and a fixed order of sets."""
 
 PREPARATION = frozenset(
     {
@@ -28,11 +29,19 @@ PREPARATION = frozenset(
             "hold packages",
         ),
         *("load modules", "load sysctls", "run-unit", "reload unit", "disable unit", "disable our unit"),
-        *("delete our files", "restart-clients", "mark-nodes", "write record", "apply", "make token"),
+        *(
+            "delete our files",
+            "restart-clients",
+            "end-api-server",
+            "label-nodes",
+            "write record",
+            "apply",
+            "make token",
+        ),
         *("delete secret", "write-pki"),
     }
 )
-"""Changes that any run may make on a machine of its own cluster; every other one decides over nodes or data."""
+"""Changes that any run may make on a machine of its own cluster; all others decide over nodes or data."""
 
 Hosts = tuple[Host, ...]
 
@@ -41,13 +50,14 @@ FOREIGN = [
     ("foreign control plane", "worker-1: is a node of another cluster"),
     ("etcd", "worker-1: has etcd data in /var/lib/etcd"),
 ]
-"""What a machine may be whose address stands wrongly in the group of workers, and what is said of it."""
+"""Foreign machines in the group of workers, and the start of the error about each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """How a run ended, what it printed, and what it changed on the machines, like ``cp-1: clean``; ``files`` are those in
-    the operator's folder at the end, by name.
+    """A run's exit code and output, and its ``changes`` on machines, like ``cp-1: clean``.
+
+    ``files`` are the files in the operator's folder at the end, by name.
     """
 
     exit_code: int
@@ -62,7 +72,7 @@ class Ended:
 
 
 class Player:
-    """Plays histories in a process that gevent has patched, and that is started once: it takes two seconds."""
+    """Plays histories in a process that gevent has patched, started once because that takes two seconds."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -88,7 +98,7 @@ class Player:
         events: Iterable[Event] = (),
         faults: Iterable[Fault] = (),
     ) -> Ended:
-        """Play one command, before which some ``events`` have happened; its ``arguments`` are pyinfra's."""
+        """Play one command with pyinfra's ``arguments``, after some ``events``."""
         (ended,) = self.play(hosts, *events, (Command(deploy=deploy, arguments=arguments),), faults=faults)
         return ended
 
@@ -98,10 +108,10 @@ class Player:
         *steps: tuple[Command, ...] | Event,
         faults: Iterable[Fault] = (),
     ) -> list[Ended]:
-        """Play a history, in which no invariant may be broken; how its runs ended, in their order.
+        """Play a history, in which all invariants must hold, and return the results of its runs in order.
 
         Raises:
-            AssertionError: also where the history is not what it seems, as when a fault has not happened.
+            AssertionError: an invariant was violated, or a fault did not happen.
         """
         history = History(hosts=hosts, steps=steps, faults=tuple(faults))
         stdin, stdout = self._process.stdin, self._process.stdout
@@ -110,37 +120,37 @@ class Player:
         stdin.flush()
         answer = json.loads(stdout.readline())
         assert "error" not in answer, answer["error"]
-        said = "\n".join((*answer["log"], *(run["output"] for run in answer["runs"])))
-        assert not answer["unhappened"], (answer["unhappened"], said)
-        assert not answer["broken"], (answer["broken"], said)
+        printed = "\n".join((*answer["log"], *(run["output"] for run in answer["runs"])))
+        assert not answer["unhappened"], (answer["unhappened"], printed)
+        assert not answer["broken"], (answer["broken"], printed)
         return [Ended(**run) for run in answer["runs"]]
 
 
 def machines(*control_planes: str, workers: Iterable[str] = ()) -> Hosts:
-    """Hosts cp-1, cp-2... and worker-1, worker-2..., by what each is at the beginning; see ``Host``."""
+    """Return hosts cp-1, cp-2... and worker-1, worker-2... by their initial states; see ``Host``."""
     return tuple(
         Host(name=f"{group}-{number}", begins=begins)
-        for group, all_begin in (("cp", control_planes), ("worker", workers))
-        for number, begins in enumerate(all_begin, start=1)
+        for group, states in (("cp", control_planes), ("worker", workers))
+        for number, begins in enumerate(states, start=1)
     )
 
 
 def fails(what: str, *, nth: int = 0, again: bool = True, says: str = "") -> Fault:
-    """Something fails on the first control plane, from the ``nth`` time on."""
+    """Return a fault: something fails on the first control plane, from the ``nth`` time on."""
     return Fault(run=0, machine="cp-1", what=what, kind="fails", nth=nth, again=again, says=says)
 
 
 def refused(done: Ended, *words: str) -> None:
-    """The run ended with an error that has these words, and changed nothing about nodes, clusters and data."""
+    """Assert that the run printed these words and failed without changing nodes, clusters or data."""
     assert done.decisive == [], done.output
     assert done.exit_code == 1, done.output
     assert "Traceback" not in done.output, done.output
-    for each in words:
-        assert each in done.output, done.output
+    for word in words:
+        assert word in done.output, done.output
 
 
 def before_operations(done: Ended, *words: str) -> None:
-    """The same, and nothing at all was changed."""
+    """Assert the same, and that the run changed nothing at all."""
     refused(done, *words)
     assert done.changes == []
     assert "Beginning operation run" not in done.output, done.output

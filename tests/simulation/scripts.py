@@ -1,13 +1,15 @@
-"""What the product's commands do to machines and clusters, when they are no readings."""
+"""Effects of the product's commands, except readings, on simulated machines and clusters."""
 
 import base64
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
 
-from kubeadm_deploys import container_runtime
 from kubeadm_deploys.endpoints import local_proxy
+from kubeadm_deploys.model import artifacts
 from kubeadm_deploys.operations import shared_pki
+from kubeadm_deploys.sections import container_runtime
 from tests.simulation import kubeadm
 from tests.simulation.cluster import Cluster, NodeObject
 from tests.simulation.commands import Part
@@ -16,10 +18,12 @@ from tests.simulation.readings import kustomization
 from tests.simulation.world import OPTIONS, Failed, World
 
 Steps = Iterator[str]
-"""What a command does, one step after another: whoever yields has done one. The last one may print lines."""
+"""The steps of a command; each yield marks a finished step."""
 
-CHANGES_NOTHING = frozenset({"take-run-lock", "release-run-lock", "wait-for-api", "true", "fail", "diagnose"})
-"""Commands that are no changes."""
+CHANGES_NOTHING = frozenset(
+    {"take-run-lock", "release-run-lock", "wait-for-api", "send-snapshot", "true", "fail", "diagnose"}
+)
+"""Commands that change nothing."""
 
 SECONDS = {
     "kubeadm": 45.0,
@@ -28,27 +32,27 @@ SECONDS = {
     "install-tarball": 5.0,
     "drain": 15.0,
 }
-"""How long commands take that take longer than others."""
+"""Durations of slow commands."""
 
 
 class Scripts:
-    """Commands by their names: each a method that is a generator of its steps, which says what it prints in ``said``."""
+    """Commands: for each a method that generates its steps, and puts its output lines into ``printed``."""
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.said: list[str] = []
+        self.printed: list[str] = []
 
     def steps(self, machine: Machine, part: Part, stdin: str) -> Steps:
-        """What a command does, step by step.
+        """Return the steps of a command.
 
         Raises:
-            Failed: it fails, at the step at which it is taken up.
+            Failed: by the steps, when the command fails.
         """
         name = part.name.replace("-", "_").replace(" ", "_")
         method: Callable[[Machine, Part, str], Steps] | None = getattr(self, f"do_{name}", None)
         if method is None:
-            raise AssertionError(f"the world does not know what {part.name} does: {part.words}")
-        self.said = []
+            raise AssertionError(f"unknown command {part.name}: {part.words}")
+        self.printed = []
         return method(machine, part, stdin)
 
     # The lock.
@@ -57,17 +61,17 @@ class Scripts:
         """scripts/take-run-lock.sh"""
         _, lease, mine, dead, document = part.words
         up = int(machine.uptime(self.world.now))
-        held = machine.files.get(LOCK, "")
-        values = dict(line.partition(" ")[::2] for line in held.splitlines())
+        lock = machine.files.get(LOCK, "")
+        values = dict(line.partition(" ")[::2] for line in lock.splitlines())
         start = up
-        self.said = ["asked"]
+        self.printed = ["asked"]
         if values.get("run") == mine:
             start = int(values["start"])
         elif values.get("run", dead) != dead and up < int(values["until"]) <= up + int(lease):
-            self.said += ["held", f"up {up}", *held.splitlines()]
+            self.printed += ["held", f"up {up}", *lock.splitlines()]
             return
         machine.files[LOCK] = f"{document}\nstart {start}\nuntil {up + int(lease)}\n"
-        self.said += ["taken"]
+        self.printed += ["taken"]
         yield "taken"
 
     def do_release_run_lock(self, machine: Machine, part: Part, stdin: str) -> Steps:
@@ -84,7 +88,7 @@ class Scripts:
         if len(contents) < len(part.words):
             raise Failed(f"the content of {part.words[len(contents)]} did not arrive")
         for path, content in zip(part.words, contents, strict=False):
-            machine.files[path] = base64.b64decode(content).decode(errors="surrogateescape")
+            machine.files[path] = base64.b64decode(content.partition(" ")[0]).decode(errors="surrogateescape")
             machine.stale_containerd |= path in (container_runtime.CONFIG_FILE, container_runtime.UNIT_FILE)
             yield f"wrote {path}"
 
@@ -98,7 +102,7 @@ class Scripts:
             yield f"wrote {name}"
 
     def do_install_packages(self, machine: Machine, part: Part, stdin: str) -> Steps:
-        """operations/packages.py: the kubelet's package enables and starts it, which waits for a configuration."""
+        """operations/packages.py; the package starts the kubelet, which waits for a configuration."""
         for word in part.words:
             name, _, release = word.partition("=")
             machine.packages[name] = f"{release.removesuffix('-*')}-1.1" if release else "1.0"
@@ -116,10 +120,10 @@ class Scripts:
         url, _, folder, _ = part.words
         names: tuple[str, ...]
         if folder == "/usr/local/bin":
-            names, release = ("containerd", "containerd-shim-runc-v2", "ctr"), OPTIONS.containerd_version
+            names, release = ("containerd", "containerd-shim-runc-v2", "ctr"), OPTIONS.release("containerd")
         else:
             assert folder == "/opt/cni/bin", folder
-            names, release = container_runtime.CNI_PLUGINS, OPTIONS.cni_plugins_version
+            names, release = artifacts.CNI_PLUGINS, OPTIONS.release("cni_plugins")
         for name in names:
             machine.programs[name] = release
         yield f"unpacked {url}"
@@ -128,19 +132,19 @@ class Scripts:
         """operations/release.py"""
         url, checksum, folder, name, _ = part.words
         if f"{folder}/{name}" == "/usr/local/sbin/runc":
-            machine.programs["runc"] = OPTIONS.runc_version
+            machine.programs["runc"] = OPTIONS.release("runc")
         else:
             machine.files[f"{folder}/{name}"] = f"{FETCHED}{checksum}"
         yield f"fetched {url}"
 
     def do_pull_images(self, machine: Machine, part: Part, stdin: str) -> Steps:
-        """operations/images.py"""
+        """sections/images.py"""
         machine.images.update(part.words[1:])
         yield "pulled"
 
     def do_run_unit(self, machine: Machine, part: Part, stdin: str) -> Steps:
         """operations/units.py"""
-        unit, _, check = part.words
+        unit, _, check, _ = part.words
         name = unit.removesuffix(".service")
         machine.enabled.add(name)
         yield "enabled"
@@ -158,7 +162,7 @@ class Scripts:
         yield "running"
 
     def do_reload_unit(self, machine: Machine, part: Part, stdin: str) -> Steps:
-        """operations/removal.py, for workers' proxies"""
+        """lifecycle/removal_steps.py, for workers' proxies"""
         assert part.words == (local_proxy.UNIT,), part.words
         machine.active.add(local_proxy.UNIT)
         machine.files[local_proxy.LOADED_FILE] = machine.files[local_proxy.CONFIG_FILE]
@@ -173,34 +177,34 @@ class Scripts:
     do_disable_our_unit = do_disable_unit
 
     def do_delete_our_files(self, machine: Machine, part: Part, stdin: str) -> Steps:
-        """operations/reset.py and units.py"""
+        """lifecycle/reset.py and operations/units.py"""
         machine.remove(*part.words)
         yield "deleted"
 
     def do_load_sysctls(self, machine: Machine, part: Part, stdin: str) -> Steps:
-        """bridged_traffic.py"""
+        """sections/bridged_traffic.py"""
         text = machine.files.get(part.words[0], "")
         machine.sysctls |= set(re.findall(r"^(\S+) = 1$", text, re.MULTILINE))
         yield "loaded"
 
     def do_load_modules(self, machine: Machine, part: Part, stdin: str) -> Steps:
-        """bridged_traffic.py"""
+        """sections/bridged_traffic.py"""
         machine.modules |= set(part.words)
         yield "loaded"
 
     def do_hold_packages(self, machine: Machine, part: Part, stdin: str) -> Steps:
-        """kube_packages.py"""
+        """sections/kube_packages.py"""
         machine.held |= set(part.words)
         yield "held"
 
     def do_restart_clients(self, machine: Machine, part: Part, stdin: str) -> Steps:
-        """operations/api_endpoint.py"""
+        """sections/api_endpoint.py"""
         yield "restarted"
 
     # kubeadm.
 
     def do_kubeadm(self, machine: Machine, part: Part, stdin: str) -> Steps:
-        """operations/kubeadm.py"""
+        """cluster/kubeadm.py"""
         verb, *rest = part.words
         ignored = frozenset(
             name
@@ -208,43 +212,47 @@ class Scripts:
             if word.startswith("--ignore-preflight-errors=")
             for name in word.partition("=")[2].split(",")
         )
-        found = kubeadm.documents(stdin)
+        documents = kubeadm.documents(stdin)
         if verb == "init" and rest[:1] == ["phase"]:
-            yield from kubeadm.phase(self.world, machine, " ".join(rest[1:]), documents=found)
+            yield from kubeadm.phase(self.world, machine, " ".join(rest[1:]), documents=documents)
         elif verb == "init":
-            yield from kubeadm.init(self.world, machine, documents=found, ignored=ignored)
+            yield from kubeadm.init(self.world, machine, documents=documents, ignored=ignored)
         elif verb == "join":
-            yield from kubeadm.join(self.world, machine, documents=found, ignored=ignored)
+            yield from kubeadm.join(self.world, machine, documents=documents, ignored=ignored)
         else:
-            raise AssertionError(f"the world knows no kubeadm {verb}")
+            raise AssertionError(f"unknown command kubeadm {verb}")
 
     def do_clean_machine(self, machine: Machine, part: Part, stdin: str) -> Steps:
-        """operations/reset.py"""
+        """cluster/cleaning.py"""
         yield from kubeadm.clean(self.world, machine, saved=bool(part.words[0]))
 
+    def do_end_api_server(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """sections/control_plane.py"""
+        yield "ended"
+
     def do_restore_manifest(self, machine: Machine, part: Part, stdin: str) -> Steps:
-        """operations/kubeadm.py"""
+        """sections/control_plane.py"""
         backup, path = part.words
         machine.files[path] = machine.files[backup]
         yield "restored"
 
     def do_finish_join(self, machine: Machine, part: Part, stdin: str) -> Steps:
-        """operations/joining.py"""
+        """sections/joining.py"""
         machine.remove(BOOTSTRAP_CONF)
         yield "removed"
 
     def do_stop_api_server(self, machine: Machine, part: Part, stdin: str) -> Steps:
-        """operations/removal.py"""
+        """lifecycle/removal_steps.py"""
         names = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
         machine.remove(*(f"/etc/kubernetes/manifests/{name}.yaml" for name in names))
         yield "stopped"
         if not machine.kubelet_runs and machine.pods:
             raise Failed(
-                "the API server still runs 90 s after its manifest is gone: systemctl status kubelet"
+                "the API server still runs, or containerd does not answer, 90 s after its manifest was removed"
             )
 
     def do_wait_for_api(self, machine: Machine, part: Part, stdin: str) -> Steps:
-        """operations/joining.py"""
+        """sections/joining.py"""
         if self.world.api(machine, part.words[0]) is None:
             raise Failed(f"the API server at https://{part.words[0]} is not ready as seen from here", 120.0)
         yield "answers"
@@ -259,7 +267,7 @@ class Scripts:
         yield "made"
 
     def do_register(self, machine: Machine, part: Part, stdin: str) -> Steps:
-        """operations/joining.py"""
+        """sections/joining.py"""
         self.world.kubelet_started(machine)
         yield "restarted"
         self.world.settle()
@@ -270,13 +278,13 @@ class Scripts:
     # kubectl and etcdctl.
 
     def do_write_record(self, machine: Machine, part: Part, stdin: str) -> Steps:
-        """operations/cluster_record.py"""
+        """cluster/recording.py"""
         cluster = self._written(machine)
         cluster.objects["kubeadm-deploys"] = json.loads(stdin)["data"]
         yield "written"
 
     def do_apply(self, machine: Machine, part: Part, stdin: str) -> Steps:
-        """operations/kubectl.py"""
+        """cluster/kubectl.py"""
         folder = part.words[part.words.index("--kustomize") + 1]
         assert folder == "/etc/kubernetes/calico", part.words
         applied = kustomization(machine, folder)
@@ -288,14 +296,14 @@ class Scripts:
         yield "applied"
 
     def do_delete_secret(self, machine: Machine, part: Part, stdin: str) -> Steps:
-        """operations/kubeadm.py"""
+        """sections/joining.py"""
         cluster = self._written(machine)
         for name in part.words:
             cluster.tokens.pop(name, None)
         yield "deleted"
 
     def do_delete_node(self, machine: Machine, part: Part, stdin: str) -> Steps:
-        """operations/joining.py and removal.py"""
+        """sections/joining.py and lifecycle/removal_steps.py"""
         name = part.words[-1]
         cluster = self._written(machine)
         if name not in cluster.nodes and "--ignore-not-found" not in part.words:
@@ -304,27 +312,27 @@ class Scripts:
         yield "deleted"
 
     def do_cordon(self, machine: Machine, part: Part, stdin: str) -> Steps:
-        """operations/removal.py"""
+        """lifecycle/removal_steps.py"""
         self._node(machine, part.words[1]).unschedulable = True
         yield "cordoned"
 
     def do_drain(self, machine: Machine, part: Part, stdin: str) -> Steps:
-        """operations/removal.py"""
+        """lifecycle/removal_steps.py"""
         self._node(machine, part.words[1]).unschedulable = True
         yield "cordoned"
         self.world.kubectl(machine)
         yield "drained"
 
     def do_label_node(self, machine: Machine, part: Part, stdin: str) -> Steps:
-        """operations/joining.py, the last step of a control plane's join"""
+        """sections/joining.py: the last step of a control plane's join"""
         for words in _split(part.words, "&&"):
             verb = words[0] if words[0] in ("label", "taint") else words[words.index("taint")]
             rest = words[words.index("node") + 1 :]
             self._mark(machine, rest[0], rest[1:])
             yield verb
 
-    def do_mark_nodes(self, machine: Machine, part: Part, stdin: str) -> Steps:
-        """operations/placement.py"""
+    def do_label_nodes(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """sections/node_labels.py"""
         for command in filter(None, stdin.split("\n\n")):
             verb, *words = [word for word in command.splitlines() if not word.startswith("--")]
             cluster = self.world.kubectl(machine)
@@ -335,7 +343,7 @@ class Scripts:
             yield verb
 
     def do_member_remove(self, machine: Machine, part: Part, stdin: str) -> Steps:
-        """operations/joining.py and removal.py"""
+        """sections/joining.py and lifecycle/removal_steps.py"""
         cluster = self.world.etcdctl(machine)
         self.world.write(cluster)
         number = int(part.words[-1], 16)
@@ -344,15 +352,27 @@ class Scripts:
         del cluster.members[number]
         yield "removed"
 
-    # What changes nothing.
+    # Commands that change nothing.
+
+    def do_send_snapshot(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """lifecycle/backup.py; the snapshot is removed from the machine when the command ends, however it does."""
+        self.world.etcdctl(machine)
+        assert machine.etcd
+        mark, _ = part.words
+        revision = machine.etcd.revision
+        content = f"everything up to revision {revision}"
+        status = {"hash": 1, "revision": revision, "totalKey": revision, "totalSize": 1}
+        checksum = hashlib.sha256(content.encode()).hexdigest()
+        self.printed = ["", f"{mark} {len(content)} {checksum} {json.dumps(status)}", content]
+        yield "sent"
 
     def do_true(self, machine: Machine, part: Part, stdin: str) -> Steps:
-        """reporting.py"""
+        """run/reporting.py"""
         yield "true"
 
     def do_diagnose(self, machine: Machine, part: Part, stdin: str) -> Steps:
-        """diagnosis.py"""
-        yield "said"
+        """run/diagnosis.py"""
+        yield "printed"
 
     def do_fail(self, machine: Machine, part: Part, stdin: str) -> Steps:
         """operations/failure.py"""
@@ -369,9 +389,9 @@ class Scripts:
             raise Failed(f'Error from server (NotFound): nodes "{name}" not found')
         return cluster.nodes[name]
 
-    def _mark(self, machine: Machine, name: str, given: list[str]) -> None:
+    def _mark(self, machine: Machine, name: str, arguments: list[str]) -> None:
         marks = self._node(machine, name).marks
-        for argument in given:
+        for argument in arguments:
             mark, equals, value = argument.partition("=")
             if not equals:
                 marks.pop(argument.removesuffix("-"), None)
@@ -381,10 +401,10 @@ class Scripts:
 
 
 def _split(words: tuple[str, ...], at: str) -> list[list[str]]:
-    found: list[list[str]] = [[]]
+    groups: list[list[str]] = [[]]
     for word in words:
         if word == at:
-            found.append([])
+            groups.append([])
         else:
-            found[-1].append(word)
-    return found
+            groups[-1].append(word)
+    return groups

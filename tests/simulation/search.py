@@ -1,4 +1,4 @@
-"""Many histories, one after the other, in this process."""
+"""Play many histories one after the other in this process."""
 
 import gc
 import resource
@@ -24,12 +24,12 @@ def search(
     first: bool = False,
     change: Callable[[], None] = lambda: None,
 ) -> list[Played]:
-    """Play the histories of these seeds, or those that are written down; those in which something is broken."""
+    """Play the histories of these seeds, or written ones, and return those that violate an invariant."""
     child.prepare()
     gc.collect()
     gc.freeze()
     began, runs, count = _cpu(), 0, 0
-    found: list[Played] = []
+    broken: list[Played] = []
     for seed in seeds:
         history, dice = (seed, None) if isinstance(seed, History) else generate(seed)
         try:
@@ -37,6 +37,8 @@ def search(
         except Exception:
             print(f"{_named(seed)}\n{history.as_text()}", flush=True)
             raise
+        if isinstance(seed, History) and (idle := set(history.faults) - set(played.history.faults)):
+            raise AssertionError(f"faults of the history did not happen: {idle}")
         runs += played.runs
         count += 1
         if log:
@@ -47,15 +49,16 @@ def search(
         if played.broken:
             if shorten:
                 played = shortest(played, change=change)
-            found.append(played)
+            broken.append(played)
             problems = "\n".join(f"    {problem}" for problem in played.broken)
             print(f"{_named(seed)}\n{problems}\n{played.history.as_text()}", flush=True)
             if first:
                 break
     print(
-        f"{count} histories, {runs} runs, {_cpu() - began:.1f} s of CPU, {len(found)} broken", file=sys.stderr
+        f"{count} histories, {runs} runs, {_cpu() - began:.1f} s of CPU, {len(broken)} broken",
+        file=sys.stderr,
     )
-    return found
+    return broken
 
 
 def _named(seed: int | History) -> str:
@@ -63,14 +66,14 @@ def _named(seed: int | History) -> str:
 
 
 def shortest(played: Played, *, change: Callable[[], None] = lambda: None) -> Played:
-    """The shortest history that breaks the same as one that was played, played."""
+    """Return the shortest history that violates the same invariant as a played one, played again."""
     kinds = frozenset([played.broken[0].partition(":")[0]])
 
     def breaks(history: History) -> bool:
         return kinds <= play(history, change=change).kinds
 
     if not breaks(played.history):
-        # What was written down is not what happened.
+        # The written history does not reproduce the violation.
         return played
     return play(shortened(played.history, breaks), change=change)
 

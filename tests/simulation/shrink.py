@@ -1,4 +1,4 @@
-"""The shortest history that still breaks what a longer one has broken."""
+"""Shorten a history that violates an invariant."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,14 +9,14 @@ from tests.simulation.history import Command, Event, Fault, History, Host, Step
 T = TypeVar("T")
 
 Breaks = Callable[[History], bool]
-"""Whether a history breaks the same."""
+"""Return whether a history violates the same invariant."""
 
 _MOST = 200
-"""How many histories are tried."""
+"""Maximum number of histories to try."""
 
 
 def shortened(history: History, breaks: Breaks) -> History:
-    """Take away what is not needed, as long as the history still breaks."""
+    """Return the shortest history found that still violates the invariant."""
     tried: set[History] = {history}
     again = True
     while again:
@@ -34,7 +34,7 @@ def shortened(history: History, breaks: Breaks) -> History:
 
 
 def _shorter(history: History) -> Iterator[History]:
-    """The same history with a little less, what takes most away first."""
+    """Yield slightly shorter histories, those that remove most first."""
     for number in range(len(history.steps)):
         yield without_step(history, number)
     for number in range(len(history.faults)):
@@ -56,13 +56,13 @@ def _shorter(history: History) -> Iterator[History]:
 
 
 def without_step(history: History, number: int) -> History:
-    """The history without a step, and without what went wrong in it; later runs have smaller numbers."""
+    """Return the history without a step and its faults; later runs get smaller numbers."""
     return _with_step(history, number, None)
 
 
 def _with_step(history: History, number: int, step: Step | None) -> History:
-    """The history with another step in the place of one; runs that are not there any more take their faults along."""
-    first = sum(_runs(each) for each in history.steps[:number])
+    """Return the history with a step replaced or removed, and without the faults of removed runs."""
+    first = sum(_runs(earlier) for earlier in history.steps[:number])
     before, after = _runs(history.steps[number]), _runs(step) if step else 0
     faults = tuple(
         replace(fault, run=fault.run - before + after) if fault.run >= first + before else fault
@@ -74,20 +74,22 @@ def _with_step(history: History, number: int, step: Step | None) -> History:
 
 
 def without_host(history: History, name: str) -> History:
-    """The history without a machine, and without what names it."""
-    found = replace(
+    """Return the history without a machine, and without everything that names it."""
+    shorter = replace(
         history,
         hosts=tuple(host for host in history.hosts if host.name != name),
         faults=tuple(fault for fault in history.faults if fault.machine != name),
     )
-    for number in reversed(range(len(found.steps))):
-        step = found.steps[number]
+    for number in reversed(range(len(shorter.steps))):
+        step = shorter.steps[number]
         named = (
-            [step.machine] if isinstance(step, Event) else [word for each in step for word in each.arguments]
+            [step.machine]
+            if isinstance(step, Event)
+            else [word for command in step for word in command.arguments]
         )
         if any(word == name or word.endswith((f"={name}", f"/{name}")) for word in named):
-            found = without_step(found, number)
-    return found
+            shorter = without_step(shorter, number)
+    return shorter
 
 
 def _simpler_steps(step: Step) -> Iterator[Step]:

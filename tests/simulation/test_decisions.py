@@ -1,12 +1,12 @@
-"""Every decision in every case that can be read: none violates an invariant."""
+"""No decision violates an invariant in any case."""
 
 from typing import Any
 
 import pytest
 
 from tests.simulation.decisions import Search, report
-from tests.simulation.decisions_join import JOIN, others_decide_something_else
-from tests.simulation.decisions_leader import LEADER, order_decides_something_else
+from tests.simulation.decisions_join import JOIN, cases_that_depend_on_other_control_planes
+from tests.simulation.decisions_leader import LEADER, cases_that_depend_on_order
 from tests.simulation.decisions_lock import LOCK
 from tests.simulation.decisions_quorum import QUORUM
 from tests.simulation.decisions_removal import REMOVAL
@@ -26,17 +26,17 @@ from tests.simulation.invariants_document import PATH, document
     ],
 )
 def test_no_case_violates_an_invariant(search: Search[Any, Any], least: int) -> None:
-    found = search.run()
-    assert found.cases >= least
-    assert not found.violations, report(found)
+    result = search.run()
+    assert result.cases >= least
+    assert not result.violations, report(result)
 
 
 def test_the_order_of_control_planes_decides_only_who_leads() -> None:
-    assert next(order_decides_something_else(), None) is None
+    assert next(cases_that_depend_on_order(), None) is None
 
 
-def test_other_control_planes_names_and_order_decide_nothing() -> None:
-    assert next(others_decide_something_else(), None) is None
+def test_names_and_order_of_other_control_planes_do_not_matter() -> None:
+    assert next(cases_that_depend_on_other_control_planes(), None) is None
 
 
 def test_the_invariants_are_in_the_docs() -> None:

@@ -1,41 +1,43 @@
-"""The pretend machines behave as real ones where it matters: etcd's votes, kubeadm's steps, what is cut off."""
+"""Simulated machines behave like real ones where it matters: etcd's votes, kubeadm's steps, interruptions."""
 
 import re
 
 import pytest
 
-from kubeadm_deploys.facts.answers import Reading
+from kubeadm_deploys.cluster.cleaning import clean_command
 from kubeadm_deploys.facts.etcd import EtcdMembers
-from kubeadm_deploys.facts.images import Images
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState, NodeState, node_state
-from kubeadm_deploys.facts.reading import Questions
-from kubeadm_deploys.operations.reset import clean_command
-from kubeadm_deploys.run_lock import Holder, asked_with, fenced, take_command
-from tests.fake_answers import ROOT
+from kubeadm_deploys.remote.answers import Reading
+from kubeadm_deploys.remote.reading import Questions
+from kubeadm_deploys.run.run_lock import Holder, asked_with, fenced, take_command
+from kubeadm_deploys.sections.images import Images
 from tests.simulation import invariants
 from tests.simulation.beginning import begin
-from tests.simulation.commands import READING, SEVERAL, Part, UnknownCommand, fence_of, sent
+from tests.simulation.commands import SEVERAL, Part, UnknownCommand, fence_of, sent
 from tests.simulation.history import Command, Event, Fault, History, Host
 from tests.simulation.readings import Readings
 from tests.simulation.scripts import Scripts
 from tests.simulation.shrink import shortened, without_host, without_step
 from tests.simulation.world import Failed, World
+from tests.support.fake_answers import ROOT
 
 HOLDER = Holder(run="0123456789abcdef", who="alice@laptop", what="cluster.py")
 
 
 def world_of(*begins: str) -> World:
-    """A world of control planes."""
-    return begin(tuple(Host(name=f"cp-{number}", begins=each) for number, each in enumerate(begins, start=1)))
+    """Return a world of control planes."""
+    return begin(
+        tuple(Host(name=f"cp-{number}", begins=state) for number, state in enumerate(begins, start=1))
+    )
 
 
-def found(world: World, name: str) -> KubeadmNodeState:
-    """What the product reads of a machine."""
-    part = Part(kind=READING, name="KubeadmNode")
+def read(world: World, name: str) -> KubeadmNodeState:
+    """Return the product's reading of a machine."""
+    part = Part(reading=True, name="KubeadmNode")
     return KubeadmNode().process(Readings(world).kubeadm_node(world.machines[name], part))
 
 
-def test_etcd_writes_with_a_majority_only() -> None:
+def test_etcd_only_writes_with_a_majority() -> None:
     world = world_of("member", "member", "member")
     (cluster,) = world.clusters.values()
     world.machines["cp-1"].reboots(now=0, seconds=40)
@@ -52,46 +54,46 @@ def test_etcd_writes_with_a_majority_only() -> None:
 
 
 def test_a_learner_has_no_vote_and_serves_no_api() -> None:
-    # In a control plane's join: its etcd has started, and was not promoted.
+    # A control plane's join stopped after its etcd had started, before it was promoted.
     world = world_of("member", "half 9")
     (cluster,) = world.clusters.values()
     assert [member.learner for member in cluster.members.values()] == [False, True]
     assert world.answers(cluster, list(cluster.members.values())[1])
     assert world.serves(world.machines["cp-2"]) is None
-    assert found(world, "cp-2").api == "not ready: etcd etcd-readiness"
+    assert read(world, "cp-2").api == "not ready: etcd etcd-readiness"
     with pytest.raises(Failed, match="not supported for learner"):
-        Readings(world).etcd_members(world.machines["cp-2"], Part(kind=READING, name="EtcdMembers"))
+        Readings(world).etcd_members(world.machines["cp-2"], Part(reading=True, name="EtcdMembers"))
     world.machines["cp-2"].reboots(now=0, seconds=40)
     assert world.has_quorum(cluster)
 
 
-def test_a_member_is_what_the_product_takes_for_one() -> None:
+def test_the_product_recognises_a_member() -> None:
     world = world_of("member")
-    state = found(world, "cp-1")
+    state = read(world, "cp-1")
     assert node_state(state) is NodeState.MEMBER and state.api == "ok" and state.has_cluster
 
 
 @pytest.mark.parametrize("steps", range(1, 14))
-def test_an_init_that_is_cut_off_is_half_until_its_last_phase_but_one(steps: int) -> None:
-    state = found(world_of(f"half {steps}"), "cp-1")
-    expected = NodeState.ABSENT if steps == 1 else NodeState.HALF if steps < 12 else NodeState.MEMBER
+def test_an_interrupted_init_is_partial_until_its_last_phase_but_one(steps: int) -> None:
+    state = read(world_of(f"half {steps}"), "cp-1")
+    expected = NodeState.ABSENT if steps == 1 else NodeState.PARTIAL if steps < 12 else NodeState.MEMBER
     assert node_state(state) is expected, steps
 
 
-def test_cleaning_can_be_cut_off_and_done_again() -> None:
+def test_interrupted_cleaning_can_be_repeated() -> None:
     for cut in range(1, 9):
         world = world_of("member")
         machine = world.machines["cp-1"]
-        part = Part(kind="script", name="clean-machine", words=("",))
+        part = Part(name="clean-machine", words=("",))
         for number, _ in enumerate(Scripts(world).steps(machine, part, ""), start=1):
             if number == cut:
                 break
         list(Scripts(world).steps(machine, part, ""))
-        assert found(world, "cp-1").files == frozenset()
-        assert node_state(found(world, "cp-1")) is NodeState.ABSENT
+        assert read(world, "cp-1").files == frozenset()
+        assert node_state(read(world, "cp-1")) is NodeState.ABSENT
 
 
-def test_commands_are_taken_apart() -> None:
+def test_commands_are_parsed() -> None:
     clean = clean_command(saved="/var/lib/etcd/kept").get_raw_value()
     (part,) = sent("cp-1", clean).parts
     assert (part.name, part.words[0]) == ("clean-machine", "/var/lib/etcd/kept")
@@ -99,22 +101,22 @@ def test_commands_are_taken_apart() -> None:
     assert (run, command) == (HOLDER.run, clean)
     alone = Questions([Reading(EtcdMembers)]).command()
     (part,) = sent("cp-1", alone.get_raw_value()).parts
-    assert (part.kind, part.name, part.words[:2]) == (READING, "EtcdMembers", ("member", "list"))
+    assert (part.reading, part.name, part.words[:2]) == (True, "EtcdMembers", ("member", "list"))
 
 
-def test_a_lock_and_several_readings_are_taken_apart() -> None:
+def test_a_lock_with_several_readings_is_parsed() -> None:
     several = Questions([Reading(Images), Reading(KubeadmNode), Reading.of(Images, seconds=5)]).command()
-    found = sent("cp-1", asked_with(take_command(HOLDER), several).get_raw_value())
-    assert found.lock and found.lock.words[:4] == ("/run/kubeadm-deploys", "180", HOLDER.run, "")
-    assert (found.label, found.beside) == ("take-run-lock", True)
-    assert [part.name for part in found.parts] == ["Images", "KubeadmNode"]
+    locked = sent("cp-1", asked_with(take_command(HOLDER), several).get_raw_value())
+    assert locked.lock and locked.lock.words[:4] == ("/run/kubeadm-deploys", "180", HOLDER.run, "")
+    assert (locked.label, locked.beside) == ("take-run-lock", True)
+    assert [part.name for part in locked.parts] == ["Images", "KubeadmNode"]
     assert sent("cp-1", several.get_raw_value()).label == SEVERAL
     alone = sent("cp-1", asked_with(take_command(HOLDER)).get_raw_value())
     assert alone.lock and alone.lock.frame == "RunLock" and alone.parts == ()
 
 
 @pytest.mark.parametrize("command", ["rm -rf /", "sh -c 'reboot'", "kubectl delete node cp-1", "echo hello"])
-def test_a_command_that_is_not_known_fails_with_its_text(command: str) -> None:
+def test_an_unknown_command_fails_with_its_text(command: str) -> None:
     with pytest.raises(UnknownCommand, match=re.escape(command)):
         sent("cp-1", command)
 
@@ -156,17 +158,17 @@ def test_the_shortest_history_is_found() -> None:
             len(history.steps) == 1 and any(fault.run == 0 for fault in history.faults)
         )
 
-    found = shortened(LONG, breaks)
-    assert found == History(
+    shortest = shortened(LONG, breaks)
+    assert shortest == History(
         hosts=(Host(name="cp-1"),),
         steps=((Command(deploy="cluster.py"),),),
         faults=(Fault(run=0, machine="cp-1", what="drain", kind="fails"),),
     )
-    assert History.of_text(found.as_text()) == found
+    assert History.of_text(shortest.as_text()) == shortest
 
 
 def test_the_invariants_are_documented() -> None:
     text = (ROOT / "docs/histories.md").read_text()
     listed = re.findall(r"^- `(\w+)`: (.*)$", text, re.MULTILINE)
-    everyone = (*invariants.AT_EACH_STEP, *invariants.AFTER_EACH_RUN, *invariants.AT_THE_END)
-    assert listed == [(each.__name__, (each.__doc__ or "").strip()) for each in everyone]
+    everything = (*invariants.AT_EACH_STEP, *invariants.AFTER_EACH_RUN, *invariants.AT_THE_END)
+    assert listed == [(invariant.__name__, (invariant.__doc__ or "").strip()) for invariant in everything]

@@ -1,13 +1,13 @@
-"""The world of a history: machines, clusters, and what follows from their state without anybody's command."""
+"""The world of a history: machines, clusters, and what kubelets and etcd do by themselves."""
 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from kubeadm_deploys import hosts_file
-from kubeadm_deploys.live_options import option_releases
-from kubeadm_deploys.options import ClusterOptions
+from kubeadm_deploys.cluster.live_options import option_releases
+from kubeadm_deploys.documents import hosts_file
+from kubeadm_deploys.model.options import ClusterOptions
 from tests.simulation import pki
 from tests.simulation.cluster import Cluster, Member, NodeObject
 from tests.simulation.machine import (
@@ -26,7 +26,7 @@ from tests.simulation.machine import (
 )
 
 OPTIONS = ClusterOptions()
-"""What is installed on machines, and what clusters were made with, is what these want."""
+"""The options with which machines are prepared and clusters are made."""
 
 RELEASES = option_releases(OPTIONS)
 
@@ -39,14 +39,12 @@ _PROXIED = re.compile(r"^    server \S+ ([\d.]+):", re.MULTILINE)
 
 
 class Failed(Exception):
-    """A command fails: what it prints on stderr."""
+    """A command fails, with its stderr."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A ``run`` (by its number in the history) has changed something on or through a machine, with these ``words`` as the
-    command's arguments.
-    """
+    """A change by a ``run`` (its number in the history) on or through a machine; ``words`` are arguments."""
 
     run: int
     machine: str
@@ -59,7 +57,7 @@ class Change:
 class World:
     """Machines by name, clusters by number, and the time in seconds since the history began.
 
-    ``changes`` are all that runs have changed, ``broken`` what they must never do and did.
+    ``changes`` are all changes of runs, ``broken`` the violated invariants with their problems.
     """
 
     machines: dict[str, Machine]
@@ -70,18 +68,18 @@ class World:
     _numbers: Iterator[int] = field(default_factory=lambda: iter(range(1, 1_000_000)))
 
     def number(self) -> int:
-        """A number that nothing else has."""
+        """Return a number that is not used yet."""
         return next(self._numbers)
 
     def at(self, ip: str) -> Machine | None:
-        """The machine that has an address, if it is up."""
-        found = next((machine for machine in self.machines.values() if machine.ip == ip), None)
-        return found if found and found.is_up(self.now) else None
+        """Return the machine with an address, if it is up."""
+        machine = next((machine for machine in self.machines.values() if machine.ip == ip), None)
+        return machine if machine and machine.is_up(self.now) else None
 
     # etcd.
 
     def runs_etcd(self, machine: Machine) -> bool:
-        """Whether an etcd of kubeadm's is at work on a machine: as a member that its cluster still counts."""
+        """Return whether kubeadm's etcd runs on a machine, as a member that its cluster still has."""
         if not (machine.is_up(self.now) and machine.kubelet_runs and machine.has_manifest("etcd")):
             return False
         if machine.etcd is None or not machine.has("/etc/kubernetes/pki/etcd/ca.crt"):
@@ -89,7 +87,7 @@ class World:
         return machine.etcd.member in self.clusters[machine.etcd.cluster].members
 
     def holder(self, cluster: Cluster, member: Member) -> Machine | None:
-        """The machine that has a member's data, also while it is down."""
+        """Return the machine that has a member's data, even while it is down."""
         return next(
             (
                 machine
@@ -100,22 +98,22 @@ class World:
         )
 
     def answers(self, cluster: Cluster, member: Member) -> bool:
-        """Whether a member of etcd is at work."""
+        """Return whether an etcd member runs."""
         holder = self.holder(cluster, member)
         return holder is not None and self.runs_etcd(holder)
 
     def has_quorum(self, cluster: Cluster) -> bool:
-        """Whether etcd can write: most of its voters are at work."""
+        """Return whether etcd can write: most of its voters run."""
         voters = cluster.voters
         return sum(self.answers(cluster, member) for member in voters) * 2 > len(voters)
 
     def has_data(self, cluster: Cluster) -> bool:
-        """Whether most of etcd's voters still have their disks, wherever these are: what was acknowledged is there."""
+        """Return whether most of etcd's voters still have their disks, so that acknowledged data exists."""
         voters = cluster.voters
         return sum(self.holder(cluster, member) is not None for member in voters) * 2 > len(voters)
 
     def write(self, cluster: Cluster) -> None:
-        """Note that something was written: every member at work has seen it.
+        """Record a write, which every running member sees.
 
         Raises:
             Failed: etcd has no majority.
@@ -131,7 +129,7 @@ class World:
     # The API.
 
     def serves(self, machine: Machine) -> Cluster | None:
-        """The cluster whose API server answers well on a machine."""
+        """Return the cluster whose API server on a machine is ready."""
         if not (self.runs_etcd(machine) and machine.has_manifest("kube-apiserver") and machine.etcd):
             return None
         cluster = self.clusters[machine.etcd.cluster]
@@ -139,7 +137,7 @@ class World:
         return cluster if not own.learner and self.has_quorum(cluster) else None
 
     def resolve(self, machine: Machine, server: str) -> list[Machine]:
-        """The machines at which the URL of an API leads from a machine, with its hosts file and its proxy."""
+        """Return the machines to which an API's URL leads from a machine, by its hosts file and proxy."""
         name = urlsplit(server if "//" in server else f"https://{server}").hostname or ""
         address = (
             name if name[:1].isdigit() else hosts_file.address_of(machine.files.get(HOSTS, ""), name=name)
@@ -148,19 +146,19 @@ class World:
         if address == "127.0.0.1":
             proxied = PROXY_UNIT in machine.active and f"/run/{PROXY_UNIT}/loaded.cfg" in machine.files
             addresses = _PROXIED.findall(machine.files[f"/run/{PROXY_UNIT}/loaded.cfg"]) if proxied else []
-        return [found for each in addresses if (found := self.at(each))]
+        return [target for ip in addresses if (target := self.at(ip))]
 
     def api(self, machine: Machine, server: str) -> Cluster | None:
-        """The cluster whose API answers a machine at a URL."""
+        """Return the cluster whose API answers a machine at a URL."""
         return next(
-            (cluster for each in self.resolve(machine, server) if (cluster := self.serves(each))), None
+            (cluster for target in self.resolve(machine, server) if (cluster := self.serves(target))), None
         )
 
     def kubectl(self, machine: Machine, *, config: str = ADMIN_CONF) -> Cluster:
-        """The cluster that kubectl speaks to with a kubeconfig of a machine.
+        """Return the cluster that kubectl reaches with a machine's kubeconfig.
 
         Raises:
-            Failed: it has none, or none answers.
+            Failed: there is no kubeconfig, or no API answers.
         """
         if config not in machine.files:
             raise Failed(f"error: stat {config}: no such file or directory")
@@ -183,7 +181,7 @@ class World:
         return cluster
 
     def etcdctl(self, machine: Machine) -> Cluster:
-        """The cluster whose etcd is asked on a machine, without a majority, too.
+        """Return the cluster whose etcd runs on a machine, even without a majority.
 
         Raises:
             Failed: no etcd runs there.
@@ -197,7 +195,7 @@ class World:
     # Kubelets.
 
     def settle(self) -> None:
-        """Have kubelets and members of etcd do what they do by themselves."""
+        """Let kubelets and etcd members act."""
         for machine in self.machines.values():
             if machine.is_up(self.now):
                 self._start_etcd(machine)
@@ -217,13 +215,13 @@ class World:
             own.name = own.name or machine.name
 
     def _make_data(self, machine: Machine) -> None:
-        """etcd without data: an init's founds a cluster, a join's is the member that was announced for it."""
+        """Start etcd without data: an init's makes a new cluster, a join's becomes the announced member."""
         number = ca_number(machine)
         if NEW_ETCD in machine.files[manifest("etcd")]:
             server = urlsplit(server_of(machine.files.get(ADMIN_CONF, "")))
-            found = _NAME.search(machine.files.get(ADMIN_CONF, ""))
+            match = _NAME.search(machine.files.get(ADMIN_CONF, ""))
             cluster = self.new_cluster(
-                name=found[1] if found else "", endpoint=server.netloc, authority=number
+                name=match[1] if match else "", endpoint=server.netloc, authority=number
             )
             machine.etcd = new_data(
                 cluster, self.new_member(cluster, machine, name=machine.name, learner=False)
@@ -235,7 +233,7 @@ class World:
                     machine.etcd = new_data(cluster, member)
 
     def _bootstrap(self, machine: Machine) -> None:
-        """The kubelet's TLS bootstrap: with the token, as soon as the API answers."""
+        """Do the kubelet's TLS bootstrap with the token if the API answers."""
         if machine.has(KUBELET_CONF) or BOOTSTRAP_CONF not in machine.files:
             return
         text = machine.files[BOOTSTRAP_CONF]
@@ -248,7 +246,7 @@ class World:
 
     @staticmethod
     def token_is_valid(cluster: Cluster, token: str) -> bool:
-        """Whether somebody can join with a token."""
+        """Return whether a token is valid for a join."""
         return any(text == token for text, _ in cluster.tokens.values())
 
     def _register(self, machine: Machine) -> None:
@@ -258,16 +256,16 @@ class World:
         cluster = self.cluster_of_kubelet(machine)
         if cluster is None:
             return
-        found = cluster.nodes.get(machine.name)
-        if found is None:
-            found = cluster.nodes[machine.name] = NodeObject(machine_id=machine.machine_id)
-        # A kubelet takes over the object that has its name.
-        found.machine_id = machine.machine_id
+        node = cluster.nodes.get(machine.name)
+        if node is None:
+            node = cluster.nodes[machine.name] = NodeObject(machine_id=machine.machine_id)
+        # A kubelet takes over an existing object with its name.
+        node.machine_id = machine.machine_id
         machine.registered = True
         self.write(cluster)
 
     def cluster_of_kubelet(self, machine: Machine) -> Cluster | None:
-        """The cluster whose API a machine's kubelet reaches, and which knows its certificate."""
+        """Return the cluster whose API a machine's kubelet reaches, and which issued its certificate."""
         if not machine.has(KUBELET_CONF, CLIENT):
             return None
         cluster = self.api(machine, server_of(machine.files[KUBELET_CONF]))
@@ -275,7 +273,7 @@ class World:
         return cluster if issued == machine.files[CLIENT] else None
 
     def is_ready(self, cluster: Cluster, name: str) -> bool:
-        """Whether the API has a node as Ready: its kubelet is at work, with the pod network."""
+        """Return whether a node is Ready: its kubelet runs, and the pod network is installed."""
         node = cluster.nodes[name]
         if "calico" not in cluster.objects:
             return False
@@ -290,14 +288,14 @@ class World:
         )
 
     def kubelet_started(self, machine: Machine) -> None:
-        """The kubelet was started, or once more."""
+        """Record that the kubelet was started or restarted."""
         machine.active.add("kubelet")
         machine.registered = False
 
-    # What a history asks.
+    # Questions of invariants and histories.
 
     def is_healthy_member(self, machine: Machine) -> bool:
-        """Whether a cluster would miss a machine: it has a vote with its data, or its node is Ready."""
+        """Return whether a cluster needs a machine: its etcd member votes and runs, or its node is Ready."""
         for cluster in self.clusters.values():
             data = machine.etcd
             if data and data.cluster == cluster.number and data.member in cluster.members:
@@ -310,23 +308,23 @@ class World:
         return False
 
     def belongs(self, machine: Machine, cluster: Cluster) -> bool:
-        """Whether a cluster counts a machine, or the machine has data of it."""
+        """Return whether a cluster knows a machine, or the machine has the cluster's data."""
         data = machine.etcd
         known = any(member.ip == machine.ip for member in cluster.members.values())
         return known or machine.name in cluster.nodes or (data is not None and data.cluster == cluster.number)
 
-    def ours(self) -> list[Cluster]:
-        """The clusters that are ours and not given up."""
-        return [each for each in self.clusters.values() if not each.foreign and not each.given_up]
+    def own_clusters(self) -> list[Cluster]:
+        """Return the operator's clusters that were not given up."""
+        return [cluster for cluster in self.clusters.values() if not cluster.foreign and not cluster.given_up]
 
     def new_member(self, cluster: Cluster, machine: Machine, *, name: str, learner: bool) -> Member:
-        """Add a member to a cluster's etcd; its data are still to be made."""
+        """Add a member without data to a cluster's etcd."""
         number = self.number()
         member = cluster.members[number] = Member(id=number, name=name, ip=machine.ip, learner=learner)
         return member
 
     def new_cluster(self, *, name: str, endpoint: str, authority: int = 0, foreign: bool = False) -> Cluster:
-        """A cluster without anything, with the CA of a number, or with one of its own."""
+        """Make an empty cluster with the CA of a number, or with a new CA."""
         number = self.number()
         cluster = self.clusters[number] = Cluster(
             number=number, authority=authority or number, name=name, endpoint=endpoint, foreign=foreign
@@ -335,21 +333,21 @@ class World:
 
 
 def server_of(text: str) -> str:
-    """The API's URL in a kubeconfig."""
-    found = _SERVER.search(text)
-    return found[1] if found else ""
+    """Return the API's URL in a kubeconfig."""
+    match = _SERVER.search(text)
+    return match[1] if match else ""
 
 
 def new_data(cluster: Cluster, member: Member) -> EtcdData:
-    """The data of a member that has just started."""
+    """Return the data of a member that has just started."""
     return EtcdData(cluster=cluster.number, member=member.id, revision=cluster.revision)
 
 
 def up(machines: Iterable[Machine], now: float) -> list[Machine]:
-    """Those that can be reached."""
+    """Return the machines that can be reached."""
     return [machine for machine in machines if machine.is_up(now)]
 
 
 def ca_number(machine: Machine) -> int:
-    """The number of the CA whose certificate a machine has, 0 without one."""
+    """Return the number of a machine's CA, 0 without one."""
     return pki.number_of(machine.files.get(CA, ""))

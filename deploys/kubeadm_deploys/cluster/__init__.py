@@ -1,4 +1,4 @@
-"""The cluster as a run knows it: who leads, what it says of itself, and how others join it.
+"""What a run knows about the cluster: its leader, its members and settings, and how machines join it.
 
-Functions that ask machines are called ``ask_...`` or ``wait_...``; what they give are values, and those ask nobody.
+Only functions called ``ask_...`` or ``wait_...`` contact machines; the values that they return do not.
 """

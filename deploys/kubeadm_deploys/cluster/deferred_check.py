@@ -1,4 +1,4 @@
-"""A check that has to wait for the cluster's API, which did not answer when the lock was taken."""
+"""A check that waits for the cluster's API, because that did not answer when the run lock was taken."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from pyinfra.api.exceptions import DeployError
 
 
 class DeferredCheck:
-    """The ``check`` of a run, None without one."""
+    """The ``check`` that a run defers, None if there is none."""
 
     def __init__(self) -> None:
         self.check: Callable[[], None] | None = None
@@ -15,10 +15,10 @@ class DeferredCheck:
         self._refusal: DeployError | None = None
 
     def make(self) -> None:
-        """Make it, once in a run.
+        """Run the check once per run.
 
         Raises:
-            DeployError: what it has found, for each host that asks.
+            DeployError: the check refused; raised for every host that calls this.
         """
         with self._lock:
             check, self.check = self.check, None

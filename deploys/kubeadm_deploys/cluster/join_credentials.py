@@ -1,7 +1,7 @@
-"""With what a machine joins the cluster: a token of this run's own, and for control planes the keys that all share.
+"""What a machine needs to join: a token of this run, and for control planes the shared certificates and keys.
 
-They live in this process's memory and on stdin of the commands that need them; never on the operator's disk, in an
-argument or in a log.
+They exist only in this process's memory and on stdin of the commands that need them, never on the operator's
+disk, in an argument or in a log.
 """
 
 import secrets
@@ -11,21 +11,24 @@ from gevent.lock import BoundedSemaphore, RLock
 from pyinfra.api.exceptions import DeployError
 from pyinfra.api.host import Host
 
-from kubeadm_deploys.facts.framing import framed_command, framed_lines
-from kubeadm_deploys.operations import direct, shared_pki
+from kubeadm_deploys.operations import shared_pki
+from kubeadm_deploys.remote import direct
+from kubeadm_deploys.remote.framing import framed_command, framed_lines
+from kubeadm_deploys.scripts import ENVIRONMENT
 
 _ALPHABET = string.ascii_lowercase + string.digits
 
 
 def new_token() -> str:
-    """A bootstrap token in kubeadm's form: six characters of id, a dot, sixteen of secret."""
+    """Return a bootstrap token in kubeadm's format: an ID of six characters, a dot, a secret of sixteen."""
     return ".".join("".join(secrets.choice(_ALPHABET) for _ in range(length)) for length in (6, 16))
 
 
 class JoinCredentials:
-    """The run's token, whether it exists in the cluster, and whose turn it is to join as a control plane.
+    """The run's token, whether it exists in the cluster, and a semaphore for joining control planes.
 
-    ``control_plane_turn`` is held by the control plane that joins: etcd takes one new member at a time.
+    A control plane holds ``control_plane_turn`` while it joins, because etcd accepts only one new member at a
+    time.
     """
 
     def __init__(self) -> None:
@@ -36,37 +39,38 @@ class JoinCredentials:
 
     @property
     def secret_name(self) -> str:
-        """Name of the Secret in which the cluster keeps the token."""
+        """The name of the Secret in which the cluster stores the token."""
         return f"bootstrap-token-{self.token.partition('.')[0]}"
 
     def ensure_token(self, control_plane: Host, *, document: str) -> str:
-        """The token to join with, created in the cluster by the first host that wants it.
+        """Return the token to join with; the first caller creates it in the cluster.
 
         Raises:
-            DeployError: the control plane refused it.
+            DeployError: kubeadm could not create the token.
         """
         with self._lock:
             if not self.token_exists:
                 created, output = direct.run(
                     control_plane,
-                    "KUBECONFIG=/etc/kubernetes/admin.conf kubeadm token create --config /dev/stdin > /dev/null",
+                    f"{ENVIRONMENT} KUBECONFIG=/etc/kubernetes/admin.conf "
+                    "kubeadm token create --config /dev/stdin > /dev/null",
                     stdin=document,
                 )
                 if not created:
-                    raise DeployError(f"{control_plane.name}: kubeadm made no join token: {output.stderr}")
+                    raise DeployError(f"{control_plane.name}: could not create a join token: {output.stderr}")
                 self.token_exists = True
         return self.token
 
     @staticmethod
     def ask_shared_pki(control_plane: Host) -> str:
-        """The certificates and keys that every control plane has, for ``shared_pki.write_command``.
+        """Return the certificates and keys that all control planes share, for ``shared_pki.write_command``.
 
         Raises:
             DeployError: they cannot be read, or some are missing.
         """
-        # Past the facts, whose answers pyinfra can be told to print.
+        # Not a fact: pyinfra can print the output of facts.
         complete, output = direct.run(control_plane, framed_command("SharedPki", shared_pki.read_command()))
         lines = framed_lines("SharedPki", output.stdout_lines)
         if not complete or lines is None:
-            raise DeployError(f"{control_plane.name}: the cluster's keys cannot be read: {output.stderr}")
+            raise DeployError(f"{control_plane.name}: could not read the cluster's keys: {output.stderr}")
         return "\n".join([*lines, ""])

@@ -1,7 +1,7 @@
-"""What the cluster says of itself: who belongs to it, and what it was made with.
+"""Ask the cluster for its members and for the settings that it was created with.
 
-The leader is asked once before and once while operations run. With the first question goes everything else that the run
-will want to know of the cluster: ``wants``.
+The leader is asked once during preparation and once while operations run. The first command also reads
+everything else that the run needs from the cluster: ``wants``.
 """
 
 from collections.abc import Iterable
@@ -10,6 +10,7 @@ from gevent.lock import RLock
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
+from kubeadm_deploys.cluster.api_leader import ApiLeader
 from kubeadm_deploys.cluster.leader import (
     Leader,
     ask_leader,
@@ -17,21 +18,20 @@ from kubeadm_deploys.cluster.leader import (
     ask_planned_leader_again,
     leader_made_cluster,
 )
-from kubeadm_deploys.election import Election
-from kubeadm_deploys.facts.answers import Reading
 from kubeadm_deploys.facts.cluster_members import ClusterMembers, ClusterMembersState
 from kubeadm_deploys.facts.cluster_settings import ClusterSettings, ClusterSettingsState
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
-from kubeadm_deploys.facts.reading import NotRead, ask, ask_what_is_missing, read
-from kubeadm_deploys.nodes import Topology
-from kubeadm_deploys.run_parts import part
+from kubeadm_deploys.model.nodes import Topology
+from kubeadm_deploys.remote.answers import Reading
+from kubeadm_deploys.remote.reading import NotRead, ask, ask_what_is_missing, read
+from kubeadm_deploys.remote.run_parts import part
 
 MEMBERS = Reading(ClusterMembers)
 SETTINGS = Reading(ClusterSettings)
 
 
 class ClusterAnswers:
-    """What the cluster said when it was last asked; ``wanted`` is what else it is to be asked in the same command."""
+    """The cluster's last answers; ``wanted`` are the readings that are asked in the same command."""
 
     def __init__(self) -> None:
         self.lock = RLock()
@@ -42,116 +42,118 @@ class ClusterAnswers:
         self.settings_asked = False
 
     def begin_again(self) -> None:
-        """Whatever was asked is to be asked again."""
+        """Have everything asked again."""
         self.members_asked = self.settings_asked = False
 
 
 def wants(state: State, readings: Iterable[Reading[object]]) -> None:
-    """Have the cluster asked for all of these as soon as it is asked for anything."""
+    """Ask the cluster for these readings together with the first question."""
     part(state, ClusterAnswers).wanted = tuple(readings)
 
 
 def begin_again(state: State) -> None:
-    """Have the leader and the cluster asked again; to be called with the lock in hand."""
+    """Have the leader and the cluster asked again; call this while holding the run lock."""
     part(state, Leader).begin_again()
     part(state, ClusterAnswers).begin_again()
 
 
-def ask_members(state: State, topology: Topology, *, anew: bool = False) -> ClusterMembersState | None:
-    """Who belongs to the cluster: empty while there is none, None while its API does not answer.
+def ask_members(state: State, topology: Topology, *, refresh: bool = False) -> ClusterMembersState | None:
+    """Return the cluster's members: empty without a cluster, None if its API does not answer.
+
+    ``refresh`` asks the cluster even if its members are known.
 
     Raises:
-        NotRead: the API answers, but not this question.
+        NotRead: the API answers, but its members cannot be read.
     """
-    return _ask_members(state, ask_leader(state, topology), anew=anew)
+    return _ask_members(state, ask_leader(state, topology), refresh=refresh)
 
 
 def ask_planned_members(state: State, topology: Topology) -> ClusterMembersState | None:
-    """The same without waiting for an API server: one that has ended between two questions does not answer."""
+    """Return the same without waiting for an API server, even if one has stopped in the meantime."""
     try:
         return _ask_members(state, ask_planned_leader(state, topology))
     except NotRead:
-        election = ask_planned_leader_again(state, topology)
-        if election.healthy:
+        api_leader = ask_planned_leader_again(state, topology)
+        if api_leader.healthy:
             raise
-        return _ask_members(state, election)
+        return _ask_members(state, api_leader)
 
 
 def known_members(state: State) -> ClusterMembersState | None:
-    """Who belonged to the cluster when it was last asked; None when it was not, or did not answer. Nothing is asked."""
+    """Return the members as last asked, without asking; None if never asked or without an answer."""
     return part(state, ClusterAnswers).members
 
 
-def ask_settings(state: State, topology: Topology, *, anew: bool = False) -> ClusterSettingsState | None:
-    """What the cluster was made with; None while there is none, or kubeadm has not come as far as to store it.
+def ask_settings(state: State, topology: Topology, *, refresh: bool = False) -> ClusterSettingsState | None:
+    """Return what the cluster was created with; None without a cluster, or if kubeadm has not stored it yet.
+
+    ``refresh`` asks the cluster even if its settings are known.
 
     Raises:
-        NotRead: it could not be read.
+        NotRead: the settings cannot be read.
     """
-    return _ask_settings(state, ask_leader(state, topology), anew=anew)
+    return _ask_settings(state, ask_leader(state, topology), refresh=refresh)
 
 
 def ask_planned_settings(state: State, topology: Topology) -> ClusterSettingsState | None:
-    """The same without waiting for an API server."""
+    """Return the same without waiting for an API server."""
     return _ask_settings(state, ask_planned_leader(state, topology))
 
 
 def made_cluster(state: State, topology: Topology, *, found: KubeadmNodeState) -> None:
-    """The leader has made the cluster, and is what was ``found``: note it, and that what was known before is old."""
+    """Record that the leader, now in the state ``found``, has created the cluster; forget earlier answers."""
     leader_made_cluster(state, topology, found=found)
     part(state, ClusterAnswers).begin_again()
 
 
-def _ask_members(state: State, election: Election, *, anew: bool = False) -> ClusterMembersState | None:
+def _ask_members(state: State, api_leader: ApiLeader, *, refresh: bool = False) -> ClusterMembersState | None:
     cluster = part(state, ClusterAnswers)
     with cluster.lock:
-        if not election.exists:
+        if not api_leader.exists:
             cluster.members = ClusterMembersState()
-        elif not election.healthy:
+        elif not api_leader.healthy:
             cluster.members = None
-        elif anew:
-            cluster.members = ask(_leader(state, election), ClusterMembers)
+        elif refresh:
+            cluster.members = ask(_leader(state, api_leader), ClusterMembers)
             cluster.members_asked = True
         elif cluster.members is None or not cluster.members_asked:
-            _ask_for_all_that_is_wanted(state, election)
-            cluster.members = read(_leader(state, election), ClusterMembers)
+            _ask_all_wanted(state, api_leader)
+            cluster.members = read(_leader(state, api_leader), ClusterMembers)
             cluster.members_asked = True
         return cluster.members
 
 
-def _ask_settings(state: State, election: Election, *, anew: bool = False) -> ClusterSettingsState | None:
+def _ask_settings(
+    state: State, api_leader: ApiLeader, *, refresh: bool = False
+) -> ClusterSettingsState | None:
     cluster = part(state, ClusterAnswers)
     with cluster.lock:
-        if not election.exists:
+        if not api_leader.exists:
             return None
-        if anew:
-            cluster.settings = ask(_leader(state, election), ClusterSettings)
-            cluster.settings_asked = True
-        elif not cluster.settings_asked:
-            _ask_for_all_that_is_wanted(state, election)
-            cluster.settings = _settings(_leader(state, election), election)
+        if refresh or not cluster.settings_asked:
+            if not refresh:
+                _ask_all_wanted(state, api_leader)
+            try:
+                cluster.settings = (ask if refresh else read)(_leader(state, api_leader), ClusterSettings)
+            except NotRead as error:
+                if api_leader.healthy:
+                    raise
+                # Neither an API server nor files have the settings; add why the cluster is down.
+                reason = f"{error.reason}; {api_leader.problem}"
+                raise NotRead(
+                    host=error.host, what=error.what, reason=reason, reached=error.reached
+                ) from None
             cluster.settings_asked = True
         return cluster.settings
 
 
-def _settings(leader: Host, election: Election) -> ClusterSettingsState | None:
-    try:
-        return read(leader, ClusterSettings)
-    except NotRead as error:
-        if election.healthy:
-            raise
-        # Nothing is left on it that says what the cluster was made with; what is wrong with it is known.
-        reason = f"{error.reason}; {election.problem}"
-        raise NotRead(host=error.host, what=error.what, reason=reason, reached=error.reached) from None
-
-
-def _ask_for_all_that_is_wanted(state: State, election: Election) -> None:
-    if not election.healthy:
+def _ask_all_wanted(state: State, api_leader: ApiLeader) -> None:
+    if not api_leader.healthy:
         return
-    # With "-y" pyinfra makes no plan, for which operations would want to know it.
+    # Only operations need them during preparation, and with "-y" pyinfra does not plan operations.
     wanted = part(state, ClusterAnswers).wanted if state.is_executing or state.check_for_changes else ()
-    ask_what_is_missing(_leader(state, election), (MEMBERS, SETTINGS, *wanted))
+    ask_what_is_missing(_leader(state, api_leader), (MEMBERS, SETTINGS, *wanted))
 
 
-def _leader(state: State, election: Election) -> Host:
-    return state.inventory.get_host(election.leader)
+def _leader(state: State, api_leader: ApiLeader) -> Host:
+    return state.inventory.get_host(api_leader.leader)

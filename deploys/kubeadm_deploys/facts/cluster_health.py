@@ -1,4 +1,4 @@
-"""What the API server says of nodes and of the workloads that make a cluster usable."""
+"""Read nodes and the workloads that make a cluster usable from the API server."""
 
 from dataclasses import dataclass, field
 
@@ -6,28 +6,32 @@ from pyinfra.api import FactBase
 from pyinfra.api.command import QuoteString, StringCommand
 from typing_extensions import override
 
-from kubeadm_deploys.facts.answers import ClusterFact
+from kubeadm_deploys.remote.answers import ClusterFact
 from kubeadm_deploys.scripts import ENVIRONMENT, script
 
 KUBECTL_CACHE = "/run/kubeadm-deploys-kubectl"
-"""What kubectl remembers of the cluster, so that nothing of it is in root's home."""
+"""kubectl's cache, so that it writes nothing into root's home."""
 
 ADMIN_CONF = "/etc/kubernetes/admin.conf"
 
 _REQUEST_SECONDS = 30
-"""How long the API server has for one request; kubectl would wait for ever."""
+"""The limit for one request to the API server; without it, kubectl waits forever."""
 
 
 _KUBECTL = f"{ENVIRONMENT} kubectl --kubeconfig {ADMIN_CONF} --cache-dir {KUBECTL_CACHE}"
 
 KUBECTL = f"{_KUBECTL} --request-timeout={_REQUEST_SECONDS}s"
-"""kubectl as the administrator, for requests that are answered at once."""
+"""kubectl as the administrator, for requests that are answered immediately."""
+
+KUBECTL_APPLY = f"{KUBECTL} apply --server-side --force-conflicts --field-manager kubeadm-deploys"
+"""Set the given fields, even if another manager owns them; the manager's name marks our fields."""
+
 
 KUBECTL_WAIT = _KUBECTL
-"""kubectl for what watches the API until a limit of its own: a limit for each request would end the watch."""
+"""kubectl for commands that watch the API and have their own limit: a request limit would end the watch."""
 
 UNINITIALIZED = "node.cloudprovider.kubernetes.io/uninitialized"
-"""The taint that a node of a cloud has until the cloud's controller has found its server."""
+"""The taint of a cloud's node until the cloud controller has found its server."""
 
 _COLUMNS = (
     "{.kind}",
@@ -37,10 +41,10 @@ _COLUMNS = (
     "{.metadata.labels.k8s-app}",
     "{.metadata.deletionTimestamp}",
     "{.spec.nodeName}",
-    # What was just applied counts only once its controller has seen it.
+    # An applied change counts only after its controller has observed it.
     "{.metadata.generation}",
     "{.status.observedGeneration}",
-    # Deployments, then daemon sets: wanted, of the newest form, available.
+    # Of deployments and of daemon sets: wanted, updated and available replicas.
     "{.spec.replicas}{.status.desiredNumberScheduled}",
     "{.status.updatedReplicas}{.status.updatedNumberScheduled}",
     "{.status.availableReplicas}{.status.numberAvailable}",
@@ -50,9 +54,11 @@ _JSONPATH = "{range .items[*]}" + '{"|"}'.join(_COLUMNS) + '{"\\n"}{end}'
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterHealthState:
-    """``nodes`` by name with their readiness, those of them that are ``uninitialized``, ``dns_pods`` by name with
-    their node, and the ``workloads`` of kube-system by kind and name, with whether all that is wanted of them is
-    available in its newest form.
+    """The health of a cluster.
+
+    ``nodes`` maps names to readiness, ``uninitialized`` lists nodes with that taint, ``dns_pods`` maps names
+    of DNS pods to their nodes, and ``workloads`` maps kind and name of the workloads in kube-system to
+    whether all wanted replicas are updated and available.
     """
 
     nodes: dict[str, bool] = field(default_factory=dict)
@@ -62,7 +68,7 @@ class ClusterHealthState:
 
 
 class ClusterHealth(ClusterFact[ClusterHealthState]):
-    """Nodes, DNS pods and workloads of kube-system, in one command."""
+    """Read nodes, DNS pods and workloads of kube-system in one command."""
 
     @override
     def command(self) -> StringCommand:
@@ -83,7 +89,7 @@ class ClusterHealth(ClusterFact[ClusterHealthState]):
             elif kind == "Pod" and app == "kube-dns" and node and not deleted:
                 state.dns_pods[name] = node
             elif kind in ("Deployment", "DaemonSet"):
-                # A count of zero is left out of an object's status.
+                # An object's status omits counts of zero.
                 generation, observed, wanted, updated, available = (count or "0" for count in counts)
                 state.workloads[f"{kind.lower()}/{name}"] = (
                     generation == observed and wanted == updated == available
@@ -92,7 +98,7 @@ class ClusterHealth(ClusterFact[ClusterHealthState]):
 
 
 class InitRemainder(ClusterFact[list[str]]):
-    """What the last phases of ``kubeadm init`` make and the cluster does not have: nothing on a finished one."""
+    """List what the last phases of ``kubeadm init`` create and the cluster lacks; empty if init has finished."""
 
     @override
     def command(self) -> StringCommand:
@@ -104,9 +110,10 @@ class InitRemainder(ClusterFact[list[str]]):
 
 
 class NodesReady(FactBase[list[str]]):
-    """Waits until nodes are Ready; the host fails after ``timeout`` seconds with what was seen last.
+    """Wait until nodes are Ready; after ``timeout`` seconds the host fails with the last state.
 
-    A fact, although it takes its time: waiting changes nothing, and a command of an operation counts as a change.
+    A fact and not an operation, because waiting changes nothing, and every command of an operation counts as
+    a change.
     """
 
     @override
@@ -115,7 +122,7 @@ class NodesReady(FactBase[list[str]]):
 
 
 class WorkloadsAvailable(FactBase[list[str]]):
-    """Waits until workloads of kube-system are available in their newest form; see ``NodesReady``."""
+    """Wait until workloads of kube-system are updated and available; see ``NodesReady``."""
 
     @override
     def command(self, workloads: tuple[str, ...], timeout: int) -> StringCommand:
@@ -123,11 +130,28 @@ class WorkloadsAvailable(FactBase[list[str]]):
 
 
 def crowded_dns_pods(health: ClusterHealthState) -> list[str]:
-    """The DNS pods to move so that no node has two while another has none.
+    """Return the DNS pods to move so that no node has two while another Ready node has none.
 
-    The first Ready node gets every replica and keeps it: without a move, its loss takes DNS with it.
+    The first Ready node gets all replicas and keeps them; if they stay there, DNS is lost with that node.
     """
     free = [node for node, ready in health.nodes.items() if ready and node not in health.dns_pods.values()]
-    alone = {node: pod for pod, node in health.dns_pods.items()}
-    crowded = [pod for pod, node in health.dns_pods.items() if alone[node] != pod]
+    staying = {node: pod for pod, node in health.dns_pods.items()}
+    crowded = [pod for pod, node in health.dns_pods.items() if staying[node] != pod]
     return crowded[: len(free)]
+
+
+_TAINTS_AND_NAMES = (
+    f'{{range .items[*]}}{{.spec.taints[?(@.key=="{UNINITIALIZED}")].key}} {{.metadata.name}}{{"\\n"}}{{end}}'
+)
+
+
+class NodesInitialized(FactBase[list[str]]):
+    """Wait until the cloud controller has initialised every node and the waiting DNS pods have a node.
+
+    The host fails if nodes still wait after ``timeout`` seconds. A fact and not an operation: see
+    ``NodesReady``.
+    """
+
+    @override
+    def command(self, timeout: int) -> StringCommand:
+        return script("await-initialized-nodes", str(timeout), _TAINTS_AND_NAMES)

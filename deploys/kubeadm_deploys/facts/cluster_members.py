@@ -1,4 +1,4 @@
-"""Who belongs to the cluster: etcd's members and the API's nodes; and with what others could still join."""
+"""Read the cluster's members from etcd and the API, and its join tokens."""
 
 import base64
 from dataclasses import dataclass, field
@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pyinfra.api.command import StringCommand
 from typing_extensions import override
 
-from kubeadm_deploys.facts import lines
-from kubeadm_deploys.facts.answers import ClusterFact
+from kubeadm_deploys.documents.kubeadm_documents import TOKEN_DESCRIPTION
 from kubeadm_deploys.facts.etcd import EtcdMember, parse_members
-from kubeadm_deploys.kubeadm_documents import TOKEN_DESCRIPTION
+from kubeadm_deploys.remote import lines
+from kubeadm_deploys.remote.answers import ClusterFact
 from kubeadm_deploys.scripts import script
 
-# Of all templates only Go's can say whether there is a label without a value.
+# A Go template, because jsonpath cannot show whether a label without a value exists.
 _NODES = (
     "{{range .items}}node:{{.metadata.name}} machine={{.status.nodeInfo.machineID}}"
     '{{range .status.conditions}}{{if eq .type "Ready"}} ready={{.status}}{{end}}{{end}}'
@@ -29,9 +29,7 @@ _TOKENS = (
 
 @dataclass(frozen=True, kw_only=True)
 class RegisteredNode:
-    """A Node object: the machine that it stands for, whether it is ``ready``, and whether it is labelled as a control
-    plane.
-    """
+    """A Node object: its machine ID, whether it is ``ready``, and whether it has the control plane label."""
 
     machine_id: str
     ready: bool = True
@@ -40,19 +38,19 @@ class RegisteredNode:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterMembersState:
-    """etcd's members, Node objects by name, and the Secrets of join tokens of ours."""
+    """etcd's members, Node objects by name, and the Secrets of this package's join tokens."""
 
     etcd: tuple[EtcdMember, ...] = ()
     nodes: dict[str, RegisteredNode] = field(default_factory=dict)
     tokens: tuple[str, ...] = ()
 
     def votes(self, ip: str) -> bool:
-        """Whether the machine with this address has a vote in etcd."""
+        """Return whether the machine with this address votes in etcd."""
         return any(member.joined and member.peer_ip == ip for member in self.etcd)
 
 
 class ClusterMembers(ClusterFact[ClusterMembersState]):
-    """Members and nodes as a control plane whose API server answers knows them, in one command."""
+    """Read members and nodes on a control plane whose API server answers, in one command."""
 
     @override
     def command(self) -> StringCommand:
@@ -64,10 +62,10 @@ class ClusterMembers(ClusterFact[ClusterMembersState]):
         nodes = {}
         for name, value in lines.by_prefix(values, "node:").items():
             words = value.split()
-            said = dict(word.partition("=")[::2] for word in words)
+            fields = dict(word.partition("=")[::2] for word in words)
             nodes[name] = RegisteredNode(
-                machine_id=said["machine"],
-                ready=said.get("ready") == "True",
+                machine_id=fields["machine"],
+                ready=fields.get("ready") == "True",
                 control_plane="control-plane" in words,
             )
         return ClusterMembersState(

@@ -1,4 +1,4 @@
-"""What a cluster was made with, and our record of it, as its API server says; else as a control plane's files say.
+"""Read what a cluster was created with, and our record of it, from its API server or a control plane's files.
 
 Sources: kubeadm's ConfigMaps kubeadm-config, kubelet-config and kube-proxy; its static pod manifests.
 """
@@ -14,25 +14,28 @@ import yaml
 from pyinfra.api.command import StringCommand
 from typing_extensions import override
 
-from kubeadm_deploys import cluster_record
-from kubeadm_deploys.cluster_record import ClusterRecord
-from kubeadm_deploys.facts import lines
-from kubeadm_deploys.facts.answers import ClusterFact
-from kubeadm_deploys.facts.cni import CALICO_FOLDER
+from kubeadm_deploys.documents import cluster_record
+from kubeadm_deploys.documents.cluster_record import ClusterRecord
+from kubeadm_deploys.remote import lines
+from kubeadm_deploys.remote.answers import ClusterFact
 from kubeadm_deploys.scripts import script
+
+CALICO_FOLDER = "/etc/kubernetes/calico"
+"""The folder on every control plane from which Calico is applied."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterSettingsState:
-    """What a cluster was made with.
+    """What a cluster was created with.
 
-    ``control_plane_endpoint`` is a name or address with its port, and may be empty. ``kubelet`` and ``kube_proxy`` are
-    the documents that kubeadm keeps of their configurations. ``calico_version`` and ``encapsulation`` are those of the
-    pod network, empty where there is none or nobody can tell.
+    ``control_plane_endpoint`` is a name or address with its port, and may be empty. ``kubelet`` and
+    ``kube_proxy`` are the configurations that kubeadm stores. ``cni``, ``cni_version`` and ``encapsulation``
+    describe the pod network and are empty if there is none or it is unknown. ``pod_mtu`` is the MTU of Calico's
+    pod interfaces in bytes, 0 if it is unknown or chosen by Calico.
 
-    ``silent`` is what kubectl said when no API server answered. All else is then what the files of one control plane
-    say, and empty where a file does not: without the documents and names of certificates, which are None, and without a
-    record.
+    ``silent`` is kubectl's error if no API server answered. All other values then come from the files of one
+    control plane and are empty if no file has them; configurations and certificate names are None, and the
+    record is empty.
     """
 
     cluster_name: str
@@ -44,14 +47,16 @@ class ClusterSettingsState:
     certificate_sans: tuple[str, ...] | None = None
     kubelet: Mapping[str, Any] | None = None
     kube_proxy: Mapping[str, Any] | None = None
-    calico_version: str = ""
+    cni: str = ""
+    cni_version: str = ""
     encapsulation: str = ""
+    pod_mtu: int = 0
     record: ClusterRecord = field(default_factory=ClusterRecord)
     silent: str = ""
 
 
 class ClusterSettings(ClusterFact[ClusterSettingsState | None]):
-    """All of it, read on a control plane in one command; None where kubeadm has not come as far as to store it."""
+    """Read the settings on a control plane in one command; None if kubeadm has not stored them yet."""
 
     @override
     def command(self) -> StringCommand:
@@ -68,12 +73,12 @@ class ClusterSettings(ClusterFact[ClusterSettingsState | None]):
         except KeyError as error:
             raise ValueError(f"the cluster's configuration is incomplete: {error} is missing") from None
         except (ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
-            raise ValueError(f"the cluster's configuration cannot be understood: {error}") from None
+            raise ValueError(f"the cluster's configuration cannot be parsed: {error}") from None
 
 
 def _of_objects(encoded: str, *, encapsulation: str) -> ClusterSettingsState | None:
     listed = json.loads(base64.b64decode(encoded) or '{"items": []}')["items"]
-    found = {each["metadata"]["name"]: each for each in listed}
+    found = {item["metadata"]["name"]: item for item in listed}
     if not {"kubeadm-config", "kubelet-config"} <= found.keys():
         return None
     cluster = _texts(found["kubeadm-config"]["data"]["ClusterConfiguration"])
@@ -88,8 +93,10 @@ def _of_objects(encoded: str, *, encapsulation: str) -> ClusterSettingsState | N
         certificate_sans=tuple((cluster.get("apiServer") or {}).get("certSANs") or ()),
         kubelet=dict(yaml.safe_load(found["kubelet-config"]["data"]["kubelet"])),
         kube_proxy=_kube_proxy(found.get("kube-proxy")),
-        calico_version=_calico_version(found.get("calico-node")),
+        cni="calico" if "calico-node" in found else "",
+        cni_version=_calico_version(found.get("calico-node")),
         encapsulation=encapsulation,
+        pod_mtu=int(found.get("calico-config", {}).get("data", {}).get("veth_mtu") or 0),
         record=ClusterRecord(data=found.get(cluster_record.NAME, {}).get("data") or {}),
     )
 
@@ -105,24 +112,26 @@ def _of_files(values: dict[str, str], *, encapsulation: str) -> ClusterSettingsS
         service_subnet=found["serviceSubnet"],
         dns_domain=found["dnsDomain"],
         kubernetes_version=found["kubernetesVersion"],
-        calico_version=found.get("calico", ""),
+        cni="calico" if found.get("calico") else "",
+        cni_version=found.get("calico", ""),
         encapsulation=encapsulation,
+        pod_mtu=int(found.get("podMtu") or 0),
         silent=values["silent"] or "no answer in time",
     )
 
 
 def _kube_proxy(config_map: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Its configuration; kubeadm can be told to leave kube-proxy out."""
+    """Return kube-proxy's configuration, None if kubeadm was told to skip kube-proxy."""
     return dict(yaml.safe_load(config_map["data"]["config.conf"])) if config_map else None
 
 
 def _texts(text: str) -> dict[str, Any]:
-    """A document in which every scalar is text: to Python's reader names like 1_000 are numbers, to Go's they are not."""
+    """Parse a document with all scalars as text: PyYAML reads names like 1_000 as numbers, Go does not."""
     return dict(yaml.load(text, Loader=yaml.BaseLoader))
 
 
 def _calico_version(daemon_set: Mapping[str, Any] | None) -> str:
-    """The release of calico-node's image, empty without one and for a tag that is no release."""
+    """Return the release of calico-node's image; empty without Calico or if the tag is not a release."""
     return next(_tags(daemon_set), "") if daemon_set else ""
 
 
@@ -133,7 +142,7 @@ def _tags(daemon_set: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _encapsulation(modes: str) -> str:
-    """Calico's two modes of a pool ("Always", "CrossSubnet" or "Never", IPIP before VXLAN) as the option says it."""
+    """Return the option for a pool's IPIP and VXLAN modes, each "Always", "CrossSubnet" or "Never"."""
     if not modes.strip():
         return ""
     ipip, vxlan = modes.split()

@@ -1,4 +1,4 @@
-"""What a cluster leaves on a machine: what kubeadm, the kubelet, kube-proxy, Calico and this project made there."""
+"""Find cluster state on a machine: of kubeadm, kubelet, kube-proxy, the pod network and this package."""
 
 from pyinfra.api import FactBase
 from pyinfra.api.command import StringCommand
@@ -8,9 +8,9 @@ from kubeadm_deploys.scripts import script
 
 
 class ClusterTraces(FactBase[list[str]]):
-    """Everything of a cluster that is on a machine, in one command: ``file /etc/kubernetes/pki`` and the like.
+    """Find all cluster state on a machine in one command, as lines like ``file /etc/kubernetes/pki``.
 
-    ``paths`` are looked for as well, ``endpoint`` in /etc/hosts.
+    It also looks for ``paths``, and for ``endpoint`` in /etc/hosts.
     """
 
     @override

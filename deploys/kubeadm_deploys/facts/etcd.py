@@ -1,4 +1,4 @@
-"""etcd's members, as the etcd of one control plane knows them.
+"""Read etcd's members from the etcd of one control plane.
 
 Source: etcd's operations guide, "Runtime reconfiguration" and "Learner".
 """
@@ -11,19 +11,25 @@ from urllib.parse import urlsplit
 from pyinfra.api.command import StringCommand
 from typing_extensions import override
 
-from kubeadm_deploys.facts.answers import ClusterFact
+from kubeadm_deploys.remote.answers import ClusterFact
 from kubeadm_deploys.scripts import script
 
 
 def etcdctl(*arguments: str) -> StringCommand:
-    """etcdctl of the etcd that runs on a control plane."""
+    """Return a command that runs etcdctl against the etcd of a control plane."""
     return script("etcdctl", *arguments)
+
+
+ONLY_FOR_VOTERS = "not supported for learner"
+"""A learner's error when it is asked for the members. Source: etcd's api/v3rpc/rpctypes/error.go."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EtcdMember:
-    """One member: ``id`` in hexadecimal as etcdctl takes it, ``name`` (empty until its etcd has started once), the
-    address of its peer URL, and whether it is still a ``learner`` without a vote.
+    """An etcd member.
+
+    ``id`` is hexadecimal, as etcdctl expects it. ``name`` is empty until the member has started once.
+    ``peer_ip`` is the address in its peer URL. A ``learner`` has no vote yet.
     """
 
     id: str
@@ -33,16 +39,16 @@ class EtcdMember:
 
     @property
     def joined(self) -> bool:
-        """Whether it has come as far as to vote."""
+        """Whether the member votes."""
         return bool(self.name) and not self.learner
 
 
 class EtcdMembers(ClusterFact[tuple[EtcdMember, ...]]):
-    """The members as this machine's etcd knows them."""
+    """Read the members from this machine's etcd."""
 
     @override
     def command(self) -> StringCommand:
-        # Serializable: asked of this member alone, so that it is answered without a majority too.
+        # A serializable read needs only this member, so it also works without a majority.
         return etcdctl("member", "list", "--consistency=s", "--write-out=json")
 
     @override
@@ -51,21 +57,21 @@ class EtcdMembers(ClusterFact[tuple[EtcdMember, ...]]):
 
 
 class EtcdHealth(ClusterFact[frozenset[str]]):
-    """Addresses of the members that answer, each asked from this machine; takes 5 s when one does not."""
+    """Read the addresses of the members that answer this machine; takes 5 s if a member does not answer."""
 
     @override
     def command(self) -> StringCommand:
-        # It exits with 1 when one is unhealthy; each one's own answer is in the output, which is JSON then too.
+        # etcdctl exits with 1 if a member is unhealthy, but still prints all results as JSON.
         return StringCommand(etcdctl("endpoint", "health", "--cluster", "--write-out=json"), "; exit 0")
 
     @override
     def process(self, output: list[str]) -> frozenset[str]:
         answers = json.loads("".join(output))
-        return frozenset(_address(each["endpoint"]) for each in answers if each["health"])
+        return frozenset(_address(answer["endpoint"]) for answer in answers if answer["health"])
 
 
 class EtcdKeys(ClusterFact[int]):
-    """How many objects of Kubernetes this machine's etcd holds, by itself, without a majority."""
+    """Count the Kubernetes objects in this machine's etcd, up to a limit; works without a majority."""
 
     @override
     def command(self) -> StringCommand:
@@ -76,20 +82,35 @@ class EtcdKeys(ClusterFact[int]):
         return sum(1 for line in output if line.strip())
 
 
+class EtcdRevision(ClusterFact[int]):
+    """Read etcd's revision through this machine's member: every write that was acknowledged before is in it.
+
+    The read is linearizable: it needs a majority, and the member answers only once it has caught up.
+    """
+
+    @override
+    def command(self) -> StringCommand:
+        return etcdctl("get", "kubeadm-deploys", "--consistency=l", "--write-out=json")
+
+    @override
+    def process(self, output: list[str]) -> int:
+        return int(json.loads("".join(output))["header"]["revision"])
+
+
 def parse_members(text: str) -> tuple[EtcdMember, ...]:
-    """Read what ``etcdctl member list`` printed as JSON.
+    """Parse the JSON output of ``etcdctl member list``.
 
     Raises:
-        ValueError: it names nobody, although the etcd that was asked is a member itself.
+        ValueError: the list is empty, although the etcd that was asked is a member itself.
     """
     members = tuple(_member(member) for member in json.loads(text)["members"])
     if not members:
-        raise ValueError("etcd has named no member")
+        raise ValueError("etcd lists no members")
     return members
 
 
 def _member(found: dict[str, Any]) -> EtcdMember:
-    # etcd leaves out what is empty or false.
+    # etcd omits empty and false values.
     return EtcdMember(
         id=f"{found['ID']:x}",
         name=found.get("name", ""),

@@ -1,4 +1,4 @@
-"""How far kubeadm got on a machine, and which cluster the machine says that it belongs to."""
+"""Read how far kubeadm got on a machine, and to which cluster the machine belongs."""
 
 import base64
 from collections.abc import Mapping
@@ -13,37 +13,37 @@ from pyinfra.api import FactBase
 from pyinfra.api.command import StringCommand
 from typing_extensions import override
 
-from kubeadm_deploys.facts import lines
+from kubeadm_deploys.remote import lines
 from kubeadm_deploys.scripts import script
 
 MANIFESTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
-"""The static pods of a control plane, as their files below /etc/kubernetes/manifests are called."""
+"""The static pods of a control plane, by the names of their files in /etc/kubernetes/manifests."""
 
 KUBEADM_UNIT = "kubeadm-deploys-kubeadm.service"
-"""The transient unit in which a run's kubeadm is at work; it goes on when the operator's connection ends."""
+"""The transient unit in which a run's kubeadm runs; it continues if the operator's connection ends."""
 
 KUBEADM_SECONDS = 1200
-"""How long kubeadm may take: more than the limits of all that it waits for itself."""
+"""How long kubeadm may take: longer than all its own time-outs together."""
 
 SAVED_ETCD = "/var/lib/etcd/kubeadm-deploys-saved"
-"""Where data of etcd are kept that had to make way: below etcd's folder, which may be a filesystem of its own."""
+"""Where old etcd data is kept: below etcd's folder, which may be a separate filesystem."""
 
 _CONTROL_PLANE_FILES = frozenset(
     {"admin.conf", "super-admin.conf", "pki/ca.key", "pki/etcd/ca.crt", "etcd"}
     | {f"manifests/{name}.yaml" for name in MANIFESTS}
 )
-"""What kubeadm puts on control planes only; a person may have copied one of them, admin.conf most likely."""
+"""Files that kubeadm creates only on control planes; people copy some, most often admin.conf."""
 
 
 class NodeState(Enum):
     """What a machine is in the cluster.
 
-    ``HALF`` is a machine on which kubeadm did not finish. ``UNKNOWN`` is one that only the cluster's API could tell
-    from a member, while that does not answer.
+    On a ``PARTIAL`` machine kubeadm did not finish. ``UNKNOWN`` means that the files do not show whether the
+    machine is a member, and the cluster's API does not answer.
     """
 
     ABSENT = "absent"
-    HALF = "half"
+    PARTIAL = "partial"
     MEMBER = "member"
     FOREIGN = "foreign"
     UNKNOWN = "unknown"
@@ -51,16 +51,16 @@ class NodeState(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class KubeadmNodeState:
-    """Which of kubeadm's ``files`` are there, and the cluster's CA certificate (PEM, empty without one).
+    """Which of kubeadm's ``files`` exist, and the cluster's CA certificate (PEM, empty without one).
 
-    ``backups`` has the manifest that kubeadm was replacing when it was killed, with the path of its backup.
-    ``client_certificate`` is the one with which the kubelet speaks to the API (PEM, empty before it has one).
+    ``backups`` maps the manifest that kubeadm was replacing when it was killed to its backup's path.
+    ``client_certificate`` is the kubelet's certificate for the API (PEM, empty if there is none yet).
     ``rotating`` is whether the kubelet's kubeconfig uses the certificate that the kubelet renews itself:
-    ``kubeadm init`` changes it to that in its last phase but one, a join ends with it. ``server`` is the API's URL in
-    that kubeconfig, ``cluster_name`` the cluster's name in admin.conf, and ``admin`` sha256 of what it holds, by key. ``api`` is what the API server of this machine
-    says of itself: "ok", what it lacks, or empty when it has no manifest here. ``local_proxy`` is whether the machine
-    has a proxy of its own to the API servers, ``kubeadm_runs`` whether kubeadm of a run is at work at this moment, and
-    ``saved_etcd`` whether data of etcd that had to make way are still kept.
+    ``kubeadm init`` switches to it in its last phase but one, a join at its end. ``server`` is the API's URL
+    in that kubeconfig, ``cluster_name`` the name in admin.conf, ``admin`` the SHA-256 sums of admin.conf's
+    credentials by key. ``api`` is the status of this machine's API server: "ok", what is not ready, or empty
+    without a manifest. ``units`` are this package's systemd units, ``kubeadm_runs`` whether a run's kubeadm
+    is running now, and ``saved_etcd`` whether old etcd data is kept.
     """
 
     files: frozenset[str] = frozenset()
@@ -73,48 +73,48 @@ class KubeadmNodeState:
     admin: Mapping[str, str] = field(default_factory=dict, hash=False)
     api: str = ""
     machine_id: str = ""
-    local_proxy: bool = False
+    units: frozenset[str] = frozenset()
     kubeadm_runs: bool = False
     saved_etcd: bool = False
 
     @property
     def is_control_plane(self) -> bool:
-        """Whether an API server is to run here. One file does not decide: a manifest may be missing for a moment."""
+        """Whether an API server should run here; one file does not decide: a manifest may be missing."""
         if "manifests/kube-apiserver.yaml" in self.files or "kube-apiserver" in self.backups:
             return True
         return len(self.files & _CONTROL_PLANE_FILES) > 1
 
     @property
     def is_worker(self) -> bool:
-        """Whether its files are those of a worker that has joined a cluster: an init makes a CA before kubelet.conf."""
+        """Whether its files are those of a joined worker; an init creates a CA before kubelet.conf."""
         return "kubelet.conf" in self.files and "pki/ca.key" not in self.files and not self.is_control_plane
 
     @property
     def missing_manifests(self) -> tuple[str, ...]:
-        """The static pods whose manifest is not there."""
+        """The static pods whose manifest is missing."""
         return tuple(name for name in MANIFESTS if f"manifests/{name}.yaml" not in self.files)
 
     @property
     def has_joined(self) -> bool:
-        """Whether kubeadm's files look as they do when it has finished."""
+        """Whether kubeadm's files are those of a finished init or join."""
         return "kubelet.conf" in self.files and self.rotating and "bootstrap-kubelet.conf" not in self.files
 
     @property
     def has_cluster(self) -> bool:
-        """Whether this control plane may hold a cluster's data: only without them nothing can be lost here."""
+        """Whether this control plane may hold a cluster's data, which cleaning would destroy."""
         return self.is_control_plane and ("etcd" in self.files or self.has_joined or self.api == "ok")
 
     @property
     def has_etcd_of_others(self) -> bool:
-        """Whether there are data of an etcd and nothing of kubeadm's: it makes a CA before them.
+        """Whether there is etcd data that kubeadm did not create: kubeadm creates a CA first.
 
-        Cleaning removes the CA after them, so that what a kill leaves of it is none of this.
+        Cleaning removes the CA after the data, so an interrupted cleaning does not look like this.
         """
         return self.files == {"etcd"} and not self.ca_certificate
 
 
 class KubeadmNode(FactBase[KubeadmNodeState]):
-    """kubeadm's traces on a machine, in one command; nothing secret is read."""
+    """Read kubeadm's traces on a machine in one command, without secrets."""
 
     @override
     def command(self) -> StringCommand:
@@ -134,27 +134,27 @@ class KubeadmNode(FactBase[KubeadmNodeState]):
             admin=lines.by_prefix(values, "admin:"),
             api=values.get("api", ""),
             machine_id=values.get("machine-id", ""),
-            local_proxy="local-proxy" in values,
+            units=frozenset(lines.by_prefix(values, "unit:")),
             kubeadm_runs="kubeadm-runs" in values,
             saved_etcd="saved-etcd" in values,
         )
 
 
 def node_state(found: KubeadmNodeState, *, cluster_ca: str = "") -> NodeState:
-    """Decide from a machine's files alone what it is; ``membership.standing`` asks the cluster as well.
+    """Return what a machine is, from its files alone; ``membership_state`` also uses what the cluster reports.
 
-    ``cluster_ca`` is the CA certificate of the cluster that it should belong to; without one, the machine
-    itself says which cluster that is (the first control plane).
+    ``cluster_ca`` is the CA certificate of the cluster that it should belong to. Without one, as on the first
+    control plane, the machine itself defines the cluster.
     """
     if not (found.files or found.ca_certificate or found.client_certificate or found.backups):
         return NodeState.ABSENT
     if is_of_another_cluster(found, cluster_ca=cluster_ca) or found.has_etcd_of_others:
         return NodeState.FOREIGN
-    return NodeState.MEMBER if found.has_joined else NodeState.HALF
+    return NodeState.MEMBER if found.has_joined else NodeState.PARTIAL
 
 
 def is_of_another_cluster(found: KubeadmNodeState, *, cluster_ca: str) -> bool:
-    """Whether a machine's CA, or the one that issued its kubelet's certificate, is another one than the cluster's."""
+    """Return whether a machine's CA, or its kubelet certificate's issuer, differs from the cluster's CA."""
     if not cluster_ca:
         return False
     if found.ca_certificate and not is_same_ca(found.ca_certificate, cluster_ca):
@@ -163,21 +163,21 @@ def is_of_another_cluster(found: KubeadmNodeState, *, cluster_ca: str) -> bool:
 
 
 def is_same_ca(one: str, other: str) -> bool:
-    """Whether two PEM texts have a CA certificate in common: people put comments and further certificates beside it."""
+    """Return whether two PEM texts share a certificate; people add comments and further certificates."""
     return not certificates(one).isdisjoint(certificates(other))
 
 
 @lru_cache(maxsize=1024)
 def certificates(pem: str) -> frozenset[bytes]:
-    """The certificates of a PEM text; what cannot be understood counts as it is."""
+    """Return the certificates of a PEM text as DER, or the text itself if it cannot be parsed."""
     try:
         found = x509.load_pem_x509_certificates(pem.encode())
     except ValueError:
         return frozenset({pem.strip().encode()})
-    return frozenset(each.public_bytes(Encoding.DER) for each in found)
+    return frozenset(certificate.public_bytes(Encoding.DER) for certificate in found)
 
 
-# A run with hundreds of machines compares the same few texts thousands of times.
+# With hundreds of machines, a run compares the same few texts thousands of times.
 @lru_cache(maxsize=4096)
 def _is_issued(certificate: str, *, ca: str) -> bool:
     try:

@@ -1,14 +1,14 @@
-"""Whether the cluster is as a kustomization says."""
+"""Compare the cluster with a kustomization."""
 
 from pyinfra.api.command import StringCommand
 from typing_extensions import override
 
-from kubeadm_deploys.facts.answers import ClusterFact
+from kubeadm_deploys.remote.answers import ClusterFact
 from kubeadm_deploys.scripts import script
 
 
 class KustomizationDiffers(ClusterFact[bool]):
-    """Whether applying a kustomization would change the cluster: asks the API server, changes nothing."""
+    """Ask the API server whether applying a kustomization would change the cluster; nothing is changed."""
 
     @override
     def command(self, folder: str, workload: str) -> StringCommand:

@@ -1,4 +1,4 @@
-"""What a machine is before anything is made of it: its size, its kernel, its neighbours, and who else uses it."""
+"""Read a machine's hardware, system and network, and other runtimes and clusters on it."""
 
 import ipaddress
 import itertools
@@ -9,23 +9,28 @@ from dataclasses import dataclass, field
 from pyinfra.api.command import StringCommand
 from typing_extensions import override
 
-from kubeadm_deploys.facts import lines
-from kubeadm_deploys.facts.answers import TimedFact
 from kubeadm_deploys.facts.kubeadm_node import SAVED_ETCD
+from kubeadm_deploys.remote import lines
+from kubeadm_deploys.remote.answers import TimedFact
 from kubeadm_deploys.scripts import script
 
 PORTS = (6443, 2379, 2380, 10250, 10257, 10259)
-"""Ports that a node's own programs listen on: API server, etcd's two, kubelet, controller manager, scheduler."""
+"""Ports of a node's own programs: API server, etcd (two), kubelet, controller manager, scheduler."""
 
 DISKS = ("/", "/var/lib/containerd", "/var/lib/kubelet", "/var/lib/etcd")
 
+NETWORK_MTUS = range(626, 9217)
+"""MTUs in bytes of interfaces that can carry pod traffic: from the least of an IPv4 pod (576) with VXLAN's header,
+to the jumbo frames of common switches. The loopback interface has 65536.
+"""
+
 TOOLS = ("apt-get", "dpkg", "ip", "systemctl")
-"""What the sections use before they install anything."""
+"""Programs that the sections use before they install anything."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """An IPv4 route: to which network, by which device (empty when by none), and who made it (empty if unknown)."""
+    """An IPv4 route: its network, device (empty without one) and protocol, its origin (empty if unknown)."""
 
     network: ipaddress.IPv4Network
     device: str = ""
@@ -34,7 +39,7 @@ class Route:
 
 @dataclass(frozen=True, kw_only=True)
 class Disk:
-    """The filesystem of a path: where it is mounted, and how many bytes of its ``size`` are ``free``."""
+    """The filesystem of a path: its mount point, and its ``free`` and total ``size`` in bytes."""
 
     mount: str
     free: int
@@ -43,7 +48,7 @@ class Disk:
 
 @dataclass(frozen=True, kw_only=True)
 class Clock:
-    """How many seconds a machine's clock is ahead of the operator's: surely between ``least`` and ``most``."""
+    """The seconds by which a machine's clock is ahead of the operator's: between ``least`` and ``most``."""
 
     least: float
     most: float
@@ -51,17 +56,28 @@ class Clock:
 
 @dataclass(frozen=True, kw_only=True)
 class MachineState:
-    """A machine as it is found; what could not be read is empty, zero or None.
+    """The state of a machine; values that could not be read are empty, zero or None.
 
-    ``os`` is ID and VERSION_ID of /etc/os-release. ``missing_tools`` are programs, ``missing_modules`` those that
-    neither work nor can be loaded. ``cgroup`` is the version of the control groups with its ``controllers``,
-    ``memory`` in bytes, ``disks`` by path. ``macs`` by interface, ``addresses`` (IPv4) with their interface, and
-    ``listeners`` the TCP ports that are listened on, each with the program's name, empty when nobody knows it.
+    ``os`` is ID and VERSION_ID of /etc/os-release. ``missing_tools`` are programs, ``missing_modules`` kernel
+    modules that are neither available nor loadable. ``cgroup`` is the cgroup version with its
+    ``controllers``, ``memory`` is in bytes, ``disks`` are by path, ``macs`` and ``mtus`` (in bytes) by
+    interface. ``addresses`` maps IPv4 addresses to interfaces. ``gateway_route`` is whether there is a route to
+    the gateway of Calico's pods, which a default route is. ``listeners`` are TCP ports in use, each with the
+    program's name, empty if unknown.
 
-    ``processes`` are those of other runtimes and clusters, ``leftovers`` folders with such a cluster's data,
-    ``docker`` the number of Docker's containers (None without Docker's folder), ``tasks`` that of running containers
-    by containerd's namespace, ``etcd_entries`` what lies in /var/lib/etcd. ``kubelet`` is the installed package's
-    version, ``api_server`` the release that is to run here.
+    ``processes`` are those of other runtimes and clusters, ``leftovers`` folders with data of such clusters,
+    ``docker`` is the number of Docker's containers (None without Docker's folder), ``tasks`` the number of
+    running containers by containerd namespace, ``etcd_entries`` are the entries of /var/lib/etcd. ``kubelet``
+    is the installed package's version, ``api_server`` the release in the API server's manifest.
+
+    ``cni_configurations`` are names of files in /etc/cni/net.d. ``kubelet_arguments`` is KUBELET_EXTRA_ARGS of
+    /etc/default/kubelet, ``kubelet_units`` are unit files and drop-ins that override the kubelet's package.
+    ``containerd_units`` are drop-ins that replace containerd's command, ``sysctl_files`` map files that turn one of
+    the section's sysctls off to its name, and ``blocked_modules`` kernel modules to the file that blocks them.
+    ``apt_sources`` are the URLs of Kubernetes repositories by apt's source file. ``firewalls`` are active
+    firewalls and nftables chains that drop incoming traffic by default, ``network_managers`` what may configure
+    the pods' interfaces. ``environment_proxies`` are the names of the variables with proxies in /etc/environment.
+    ``broken_drop_ins`` are files with which containerd would not start, each with the reason.
     """
 
     clock: Clock | None = None
@@ -81,8 +97,10 @@ class MachineState:
     machine_id: str = ""
     product_uuid: str = ""
     macs: dict[str, str] = field(default_factory=dict)
+    mtus: dict[str, int] = field(default_factory=dict)
     addresses: dict[str, str] = field(default_factory=dict)
     routes: tuple[Route, ...] = ()
+    gateway_route: bool = True
     listeners: tuple[tuple[int, str], ...] = ()
     processes: frozenset[str] = frozenset()
     leftovers: tuple[str, ...] = ()
@@ -91,13 +109,29 @@ class MachineState:
     etcd_entries: frozenset[str] = frozenset()
     kubelet: str = ""
     api_server: str = ""
+    cni_configurations: tuple[str, ...] = ()
+    kubelet_arguments: str = ""
+    kubelet_units: tuple[str, ...] = ()
+    containerd_units: tuple[str, ...] = ()
+    sysctl_files: dict[str, str] = field(default_factory=dict)
+    blocked_modules: dict[str, str] = field(default_factory=dict)
+    apt_sources: dict[str, str] = field(default_factory=dict)
+    firewalls: tuple[str, ...] = ()
+    network_managers: tuple[str, ...] = ()
+    environment_proxies: tuple[str, ...] = ()
+    broken_drop_ins: dict[str, str] = field(default_factory=dict)
+
+    def mtu_of(self, address: str) -> int:
+        """Return the MTU of the interface with an address, 0 if it is unknown."""
+        return self.mtus.get(self.addresses.get(address, ""), 0)
 
 
 class Machine(TimedFact[MachineState]):
-    """All of it in one command.
+    """Read all of it in one command.
 
-    The machine's clock is compared with this one's. Each reading of it lies between the moments at which the command
-    left and its answer came, so the difference is known to within what the connection took.
+    The machine's clock is compared with the operator's. The machine reads its clock between the moment when
+    the command is sent and the moment when its answer arrives, so the uncertainty is the time that the
+    connection takes.
     """
 
     def __init__(self) -> None:
@@ -105,7 +139,7 @@ class Machine(TimedFact[MachineState]):
 
     @override
     def command(self) -> StringCommand:
-        # It is made right before it is sent.
+        # The command is created immediately before it is sent.
         self._asked = time.time()
         return script(
             "read-machine",
@@ -140,8 +174,10 @@ class Machine(TimedFact[MachineState]):
             machine_id=values.get("machine-id", ""),
             product_uuid=values.get("product-uuid", "").lower(),
             macs=lines.by_prefix(values, "mac:"),
+            mtus={name: _number(mtu) for name, mtu in lines.by_prefix(values, "mtu:").items()},
             addresses=lines.by_prefix(values, "address:"),
             routes=tuple(_routes(rows)),
+            gateway_route="no-gateway-route" not in values,
             listeners=tuple(_listeners(rows)),
             processes=frozenset(lines.by_prefix(values, "process:")),
             leftovers=tuple(lines.by_prefix(values, "data:")),
@@ -150,7 +186,30 @@ class Machine(TimedFact[MachineState]):
             etcd_entries=frozenset(lines.by_prefix(values, "etcd-entry:")),
             kubelet=values.get("kubelet", ""),
             api_server=values.get("api-server", ""),
+            cni_configurations=tuple(lines.by_prefix(values, "cni-configuration:")),
+            kubelet_arguments=values.get("kubelet-arguments", ""),
+            kubelet_units=tuple(lines.by_prefix(values, "kubelet-unit:")),
+            containerd_units=tuple(lines.by_prefix(values, "containerd-unit:")),
+            sysctl_files=lines.by_prefix(values, "sysctl-file:"),
+            blocked_modules=lines.by_prefix(values, "blocked-module:"),
+            apt_sources=lines.by_prefix(values, "apt-source:"),
+            firewalls=tuple(row.removeprefix("firewall:") for row in output if row.startswith("firewall:")),
+            network_managers=tuple(lines.by_prefix(values, "network-manager:")),
+            environment_proxies=tuple(lines.by_prefix(values, "environment-proxy:")),
+            broken_drop_ins=lines.by_prefix(values, "containerd-drop-in:"),
         )
+
+
+def network_of(machine: MachineState, address: str) -> ipaddress.IPv4Network | None:
+    """Return the most specific network with this address to which a machine has a route, None if it has none.
+
+    Default routes, and the halves by which a VPN replaces them, do not count.
+    """
+    found = ipaddress.IPv4Address(address)
+    networks = [
+        route.network for route in machine.routes if found in route.network and route.network.prefixlen > 1
+    ]
+    return max(networks, key=lambda network: network.prefixlen, default=None)
 
 
 def _clock(values: dict[str, str], *, asked: float, answered: float, ended: float | None) -> Clock | None:
@@ -158,9 +217,9 @@ def _clock(values: dict[str, str], *, asked: float, answered: float, ended: floa
         started, finished = (float(values[key]) for key in ("started", "finished"))
     except (KeyError, ValueError):
         return None
-    # What else was asked may have taken longer.
+    # Other facts of the same command may have taken longer.
     finished = ended or finished
-    # A clock that was set in between leaves no time for both.
+    # If the clock was set in between, the two bounds may be swapped.
     least, most = sorted((finished - answered, started - asked))
     return Clock(least=least, most=most)
 
@@ -174,17 +233,17 @@ def _disks(found: dict[str, str]) -> Iterator[tuple[str, Disk]]:
 
 
 def _routes(rows: Iterable[list[str]]) -> Iterator[Route]:
-    """Routes as iproute2 prints them, or as /proc/net/route has them: hexadecimal, the least byte first."""
+    """Yield routes from iproute2's output or from /proc/net/route, which is hexadecimal and little-endian."""
     for kind, *words in rows:
         if kind == "kernel-route":
             device, destination, mask = words
-            network, netmask = (int.from_bytes(bytes.fromhex(each), "little") for each in (destination, mask))
-            # Routes that lead nowhere have no device there; on nodes they are Calico's.
+            network, netmask = (int.from_bytes(bytes.fromhex(text), "little") for text in (destination, mask))
+            # Blackhole routes have no device there; on nodes they belong to the pod network.
             if netmask and device != "*":
                 prefix = f"{ipaddress.IPv4Address(network)}/{ipaddress.IPv4Address(netmask)}"
                 yield Route(network=ipaddress.IPv4Network(prefix), device=device)
         elif kind == "route":
-            # Routes that lead nowhere have their kind before the network; further hops have a line each, without one.
+            # Blackhole routes have their type before the network; lines of further hops have no network.
             target = next((word for word in words[:2] if word[0].isdecimal()), "")
             named = dict(itertools.pairwise(words))
             if target:

@@ -1,1 +1,1 @@
-"""Hetzner Cloud: the servers of a cluster from its description, and the inventory that finds them."""
+"""Hetzner Cloud: create a cluster's servers from its description, and list them as an inventory."""

@@ -1,5 +1,6 @@
-"""What changes machines and is not in pyinfra itself; one module a tool.
+"""Operations that pyinfra does not have, one module for each tool.
 
-Every operation reads at execute time, does nothing when nothing is to be done, and counts as a change
-only when it changes something.
+Our own operations are named after their result, by a participle such as ``joined`` or ``installed``, or after
+the one thing that they put in place, such as ``release.tarball``. Every operation reads at execute time, does
+nothing if nothing differs, and counts as a change only if it changes something.
 """

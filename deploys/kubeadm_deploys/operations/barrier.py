@@ -1,4 +1,4 @@
-"""A line that no host passes before all have reached it."""
+"""A point in a deploy that no host passes before all have reached it."""
 
 from collections.abc import Generator
 
@@ -10,7 +10,7 @@ from pyinfra.api.command import StringCommand
 def barrier() -> Generator[StringCommand, None, None]:
     """Make every host wait here for all others; runs nothing.
 
-    pyinfra orders operations by each host's own sequence and not by their lines, so that steps of
-    different hosts need a step in common between them. Call it from one line for all hosts.
+    pyinfra orders operations by each host's own sequence, not by their lines, so steps of different hosts are
+    only ordered by a step that they share. Call it from one line for all hosts.
     """
     yield from ()

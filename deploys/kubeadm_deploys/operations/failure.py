@@ -14,15 +14,15 @@ Command = TypeVar("Command")
 
 
 def failed(problem: str) -> StringCommand:
-    """A command that prints a problem and fails: an exception at this point is shown with its traceback."""
+    """Return a command that prints a problem and fails; an exception would be shown with its traceback."""
     return StringCommand("echo", QuoteString(problem), ">&2; exit 1")
 
 
 def calling(function: Callable[..., bool], *arguments: object) -> FunctionCommand:
-    """A command that calls a function with the state, the host and these arguments, and fails when that gives False.
+    """Return a command that calls a function with state, host and arguments, and fails if it returns False.
 
-    pyinfra shows any exception in a function with its traceback: one with a sentence of its own, as that the run has lost
-    its lock, is shown with that alone.
+    pyinfra shows exceptions in a function with their traceback; of a ``PyinfraError``, for example that the
+    run has lost its lock, only the message is shown.
     """
 
     @wraps(function)
@@ -39,9 +39,9 @@ def calling(function: Callable[..., bool], *arguments: object) -> FunctionComman
 def fails_clearly(
     commands: Callable[P, Generator[Command, None, None]],
 ) -> Callable[P, Generator[Any, None, None]]:
-    """Have an operation that cannot read what it needs fail on its host with that sentence, below ``@operation()``.
+    """Make an operation that raises a ``PyinfraError`` fail on its host with the message.
 
-    While a run is prepared the exception itself ends it.
+    Use it below ``@operation()``. While a run is prepared, the exception is raised and ends the run.
     """
 
     @wraps(commands)

@@ -1,4 +1,4 @@
-"""Files of upstream releases: fetched, checked against their sha256, then put in their place."""
+"""Files of upstream releases: fetch them, check their sha256, then move them into place."""
 
 from collections.abc import Generator
 from pathlib import PurePosixPath
@@ -13,9 +13,9 @@ from kubeadm_deploys.scripts import script
 def tarball(*, url: str, sha256: str, folder: str, strip: str = ".") -> Generator[StringCommand, None, None]:
     """Unpack a release tarball into a folder; the caller decides by a fact whether it is needed.
 
-    + url: where to fetch it
-    + sha256: what it must be; anything else stops the host and leaves what was there
-    + folder: absolute path under which the members are placed
+    + url: where to fetch it from
+    + sha256: expected checksum; with another one the host fails and keeps what it has
+    + folder: absolute path of the folder for its files
     + strip: the tarball's own folder to leave out
 
     **Example:**
@@ -31,8 +31,8 @@ def tarball(*, url: str, sha256: str, folder: str, strip: str = ".") -> Generato
 def file(*, url: str, sha256: str, dest: str, mode: str) -> Generator[StringCommand, None, None]:
     """Install a single file of a release; the caller decides by a fact whether it is needed.
 
-    + url: where to fetch it
-    + sha256: what it must be; anything else stops the host and leaves what was there
+    + url: where to fetch it from
+    + sha256: expected checksum; with another one the host fails and keeps what it has
     + dest: absolute path of the file
     + mode: octal, like 0755 for a program
     """

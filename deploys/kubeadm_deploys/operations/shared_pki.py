@@ -1,8 +1,8 @@
-"""The certificates and keys that all control planes of a cluster have, on their way from one to the next.
+"""Copy the certificates and keys that all control planes of a cluster share from one to the next.
 
-They go over our own connections and on stdin, so that no key is kept in the cluster for the next control plane to
-fetch. Source: Kubernetes documentation, "Creating highly available clusters with kubeadm", manual certificate
-distribution.
+They go over our own connections and on stdin, so that no key is stored in the cluster for the next control
+plane to fetch. Source: Kubernetes documentation, "Creating highly available clusters with kubeadm", manual
+certificate distribution.
 """
 
 from pyinfra.api.command import StringCommand
@@ -25,10 +25,10 @@ FILES = (
 
 
 def read_command(*, folder: str = FOLDER) -> StringCommand:
-    """Prints what ``write_command`` takes; fails, naming the files, when some are missing."""
+    """Return the command that prints what ``write_command`` takes; it fails and names missing files."""
     return script("read-pki", folder, *FILES)
 
 
 def write_command(pki: str, *, folder: str = FOLDER) -> StringCommand:
-    """Writes what ``read_command`` printed; fails without having written anything when some of it is missing."""
+    """Return the command that writes what ``read_command`` printed: all of it, or nothing if it fails."""
     return script("write-pki", folder, *FILES, stdin=pki)

@@ -1,35 +1,57 @@
-"""Small files, several in one remote command.
+"""Write small files, several in one remote command.
 
-pyinfra's files.put takes up to seven commands a file, and on a fresh node a dozen files are written: on a
-connection with 50 ms that alone would be seconds. It also writes in place, where a run that is killed
-leaves half a file; here each file is renamed into its place, and is on the disk before and after.
+pyinfra's files.put takes up to seven commands for a file, and a fresh node gets a dozen files: on a
+connection with 50 ms that alone takes seconds. It also writes in place, so that a killed run leaves half a
+file. Here each file is synced to disk and renamed into place.
 """
 
 import base64
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
+from pathlib import PurePosixPath
 
 from pyinfra.api import operation
-from pyinfra.api.command import StringCommand
+from pyinfra.api.command import QuoteString, StringCommand
 
 from kubeadm_deploys.scripts import script
 
 
 @operation()
-def written(*, contents: Mapping[str, bytes]) -> Generator[StringCommand, None, None]:
-    """Write files, and make their folders; the caller decides by a fact which ones differ.
+def written(
+    *, contents: Mapping[str, bytes], private: Collection[str] = ()
+) -> Generator[StringCommand, None, None]:
+    """Write files, and create their folders; the caller decides by a fact which ones differ.
 
-    A file that is there keeps its mode, owner and group; a new one belongs to root and has mode 0644. Where a path is
-    a symbolic link it stays one, and the file that it leads to is written.
+    An existing file keeps its mode, owner and group; a new one belongs to root and has mode 0644. A symbolic
+    link stays one, and its target is written.
 
     + contents: the bytes of each file by its absolute path
+    + private: the paths of those, none of them empty, that only root may read: they get mode 0600
     """
-    yield write_command(contents)
+    yield write_command(contents, private=private)
 
 
-def write_command(contents: Mapping[str, bytes]) -> StringCommand:
-    """The command that writes files; see ``written``. What they hold is only on its stdin.
+@operation()
+def removed(*, paths: Collection[str]) -> Generator[StringCommand, None, None]:
+    """Delete files, and their folders if nothing else is in them; the caller decides by a fact which exist.
 
-    Whoever puts it into another command has to give that one its ``connector_arguments``.
+    + paths: their absolute paths
     """
-    lines = [base64.b64encode(content).decode() for content in contents.values()]
+    folders = dict.fromkeys(str(PurePosixPath(path).parent) for path in paths)
+    yield StringCommand(
+        "rm --force --",
+        *map(QuoteString, paths),
+        "&& rmdir --ignore-fail-on-non-empty --",
+        *map(QuoteString, folders),
+    )
+
+
+def write_command(contents: Mapping[str, bytes], *, private: Collection[str] = ()) -> StringCommand:
+    """Return the command that writes files; see ``written``. Their contents are only on its stdin.
+
+    A command that contains this one needs its ``connector_arguments``.
+    """
+    lines = [
+        base64.b64encode(content).decode() + (" 0600" if path in private else "")
+        for path, content in contents.items()
+    ]
     return script("write-files", *contents, stdin="\n".join(lines) + "\n")

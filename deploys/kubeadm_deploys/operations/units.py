@@ -1,4 +1,4 @@
-"""systemd's units: run now and after a reboot, or not at all; one that does not run says why."""
+"""Run or stop systemd units, now and after a reboot; a unit that does not run reports why."""
 
 from collections.abc import Generator
 
@@ -10,16 +10,17 @@ from kubeadm_deploys.scripts import script
 
 @operation()
 def running(
-    *, unit: str, keep_connections: bool = False, check: str = "true"
+    *, unit: str, keep_connections: bool = False, before: str = "true", check: str = "true"
 ) -> Generator[StringCommand, None, None]:
-    """Run a unit with its present program and files, now and after a reboot; the caller decides whether it has to.
+    """Run a unit with its current program and files, now and at boot; the caller decides if it is needed.
 
     + unit: its name
-    + keep_connections: reload it where it can be reloaded
+    + keep_connections: reload it instead of restarting it, if it can be reloaded
+    + before: shell command that fails, and says why, when the unit would not start again: then it is left alone
     + check: shell command that fails when the unit runs but does not work
     """
     how = "reload-or-restart" if keep_connections else "restart"
-    yield script("run-unit", unit, how, check)
+    yield script("run-unit", unit, how, check, before)
 
 
 @operation()
@@ -33,10 +34,10 @@ def disabled(*, unit: str) -> Generator[StringCommand, None, None]:
 
 @operation()
 def removed(*, unit: str, paths: list[str]) -> Generator[StringCommand, None, None]:
-    """Stop a unit of ours and delete its files.
+    """Stop one of our units and delete its files.
 
     + unit: its name
-    + paths: its files; the unit's file last, so that a run that is killed here is done again
+    + paths: its files; the unit's file last, so that the next run repeats a killed one
     """
     yield StringCommand("systemctl --quiet disable --now", QuoteString(unit))
     yield StringCommand("rm --recursive --force", *map(QuoteString, paths), "&& systemctl daemon-reload")

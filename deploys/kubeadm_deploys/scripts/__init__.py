@@ -1,7 +1,7 @@
 """The shell scripts that run on machines: one file each, called by its name with arguments.
 
-Every ``NAME.sh`` beside this file is a POSIX shell script. Its first comment says what its arguments and its standard
-input are. A line ``. library/NAME.sh`` in one stands for the functions of that file.
+Every ``NAME.sh`` beside this file is a POSIX shell script. Its first comment describes its arguments and its
+standard input. A line ``. library/NAME.sh`` is replaced with that file.
 """
 
 import re
@@ -12,19 +12,26 @@ from pyinfra.api.arguments import ConnectorArguments
 from pyinfra.api.command import QuoteString, StringCommand
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""Where scripts find programs: sudo and login shells of plain users leave out some of it."""
+"""Where scripts find programs: sudo and login shells of normal users leave out some of these folders."""
 
-ENVIRONMENT = f"env LC_ALL=C.UTF-8 PATH={PATH}"
-"""How a command begins that runs in the same environment as the scripts: programs have translations of their words."""
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+
+ENVIRONMENT = f"env {' '.join(f'-u {name}' for name in _PROXIES)} LC_ALL=C.UTF-8 PATH={PATH}"
+"""Prefix of commands that run in the scripts' environment.
+
+Otherwise programs may print translations, and ask the cluster through a proxy of /etc/environment. Downloads get
+the proxies of the options.
+"""
 
 _LIBRARY = re.compile(r"^\. (library/[a-z-]+)\.sh$", re.MULTILINE)
 
 
 def script(name: str, *arguments: str, stdin: str | None = None, seconds: int | None = None) -> StringCommand:
-    """The command that runs ``NAME.sh``, in the same environment on every machine.
+    """Return the command that runs ``NAME.sh``, in the same environment on every machine.
 
-    Arguments are quoted, so that they reach the script as they are. Any user of the machine can see them in its list of
-    processes: secrets go to ``stdin``. ``seconds`` is the command's time limit, where it may take longer than others.
+    Arguments are quoted, so that they reach the script unchanged. Any user of the machine can see them in the
+    list of processes, so secrets go to ``stdin``. ``seconds`` is the time limit of a command that may take
+    longer than others.
 
     Raises:
         FileNotFoundError: there is no such script.
@@ -40,7 +47,7 @@ def script(name: str, *arguments: str, stdin: str | None = None, seconds: int | 
 
 @cache
 def text(name: str) -> str:
-    """What ``NAME.sh`` says, with the functions of the libraries that it names.
+    """Return the text of ``NAME.sh``, with the libraries that it names.
 
     Raises:
         FileNotFoundError: there is no such script, or no such library.

@@ -1,5 +1,6 @@
 #!/bin/sh
-# $1 the time in seconds, $2 the template that prints a line for each node: the taint, if it has it, and its name
+# $1 the time in seconds, $2 the template that prints a line for each node: the taint, if the node has it, and
+# its name
 . library/kubectl.sh
 set -eu
 deadline=$(($(date +%s) + $1))
@@ -13,7 +14,7 @@ while true; do
 done
 [ -n "$waiting" ] || exit 0
 {
-  # shellcheck disable=SC2086 # They belong into one line.
+  # shellcheck disable=SC2086 # They belong on one line.
   echo "Hetzner's cloud controller has not initialised these nodes within $1 seconds:" $waiting
   echo "It finds a node's server by the node's name, in the project of the token in the secret hcloud:"
   echo "is the server called like the node, and is HCLOUD_TOKEN of the project that it is in?"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# $1 the time in seconds, other arguments names of nodes
+# $1 the time in seconds, other arguments are names of nodes
 . library/kubectl.sh
 seconds=$1
 shift

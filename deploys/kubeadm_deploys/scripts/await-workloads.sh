@@ -1,5 +1,5 @@
 #!/bin/sh
-# $1 the time in seconds for each, other arguments workloads of kube-system, like deployment/coredns
+# $1 the time in seconds for each, other arguments are workloads of kube-system, like deployment/coredns
 . library/kubectl.sh
 seconds=$1
 shift

@@ -1,10 +1,8 @@
 #!/bin/sh
-# $1 the unit of our proxy
+# $1... our own units
 #
-# A program that is missing or hangs says so, or nothing, and the next one has its turn. Of long outputs the end
-# counts. Only ASCII is let through: a cut may have split a character, and pyinfra reads nothing but UTF-8. So
-# programs are to use nothing else.
-proxy=$1
+# A program that is missing or hangs does not stop the others. Of long outputs the end is kept. Only ASCII is
+# printed: a cut may have split a character, and pyinfra reads only UTF-8. So programs run in the C locale.
 export LC_ALL=C SYSTEMD_PAGER='' SYSTEMD_COLORS=0
 export CONTAINER_RUNTIME_ENDPOINT=unix:///run/containerd/containerd.sock
 show() { printf '\n$ %s\n' "$*"; timeout 10 "$@" 2>&1 < /dev/null | tail --bytes 30000; }
@@ -33,7 +31,7 @@ show cat /etc/hosts /etc/resolv.conf
 show find /etc/kubernetes -printf '%M %u %s %TY-%Tm-%Td %TH:%TM %p\n'
 
 show systemctl --failed --no-legend
-for unit in containerd kubelet "$proxy"; do
+for unit in containerd kubelet "$@"; do
   show systemctl status --lines 0 "$unit"
   show journalctl --unit "$unit" --lines 100 --output short-iso
 done

@@ -1,4 +1,4 @@
 #!/bin/sh
-# The arguments are those of etcdctl, which is asked on this control plane.
+# Arguments are those of etcdctl, which runs on this control plane.
 . library/etcdctl.sh
 etcdctl "$@"

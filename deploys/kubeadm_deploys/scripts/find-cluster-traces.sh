@@ -1,5 +1,5 @@
 #!/bin/sh
-# $1 the name of the API endpoint, looked for in /etc/hosts, other arguments paths to look for as well
+# $1 the name of the API endpoint, searched in /etc/hosts, other arguments are more paths to search
 . library/cluster-traces.sh
 cluster_interfaces | sed 's/^/interface /'
 cluster_mounts | sed 's/^/mount /'

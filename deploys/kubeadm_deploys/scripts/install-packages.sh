@@ -1,18 +1,19 @@
 #!/bin/sh
 # Arguments are names of packages, with =version or =pattern* where the version matters.
 #
-# On a fresh machine unattended upgrades hold apt's locks for minutes. apt waits for dpkg's lock by itself when told
-# so, but not for the one of its package lists, and dpkg never. A source that cannot be read is an error for once:
-# with apt's default the install would fail later, with a message that names no URL.
+# On a fresh machine unattended upgrades hold apt's locks for minutes. With an option, apt waits for dpkg's
+# lock, but it never waits for the lock of its package lists, and dpkg never waits at all. A source that
+# cannot be read is an error here: with apt's default the installation would fail later, with a message that
+# names no URL.
 #
-# What a dpkg that was killed has left is finished first, in the one order that gets over all of it: dpkg takes in its
-# journal, before which apt refuses to begin, and configures what is whole; apt gets the dependencies that had not
-# come yet, for which it must not be given names of packages; then it unpacks again what dpkg says it must
-# ("reinstreq"). Each of the first two fails on what is for the next, and what is left after the third makes the
-# installation fail.
+# What a killed dpkg left is finished first, in the only order that repairs everything: dpkg reads its
+# journal, without which apt refuses to start, and configures complete packages; apt installs missing
+# dependencies, for which it must not get names of packages; then apt unpacks again what dpkg marks
+# "reinstreq". Each of the first two steps fails on what the next one repairs. What is left after the third
+# makes the installation fail.
 #
-# Nothing is ever removed: other packages are not ours. needrestart, which Ubuntu has, would restart services of
-# others after an installation, or wait for an answer.
+# Packages are never removed, because others may need them. Ubuntu's needrestart would restart other services
+# after an installation, or wait for an answer.
 set -eu
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
 deadline=$(($(date +%s) + 600))

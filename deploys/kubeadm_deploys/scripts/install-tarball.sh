@@ -1,9 +1,9 @@
 #!/bin/sh
-# $1 the URL, $2 its sha256, $3 the folder under which its files are placed, $4 the tarball's own folder to leave out
+# $1 the URL, $2 its sha256, $3 the destination folder, $4 the tarball's own folder to leave out
 #
-# Nothing is moved before the sum is right. The members are unpacked beside their destination and renamed one by one:
-# a program that runs keeps its old file, and a run that is killed leaves no half-written one. Their names go through
-# a file: a pipe would hide that there is no such folder in the archive.
+# Nothing is moved before the checksum is right. The members are unpacked beside their destination and renamed
+# one by one: a running program keeps its old file, and a killed run leaves no half-written one. Their names
+# go through a file, because a pipe would hide that the archive has no such folder.
 . library/download.sh
 set -eu
 download "$1" "$2" "$3"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The token itself does not leave the machine.
+# Prints only a checksum of the token, which does not leave the machine.
 . library/kubectl.sh
 if [ ! -e /etc/kubernetes/admin.conf ]; then
   echo no-secret

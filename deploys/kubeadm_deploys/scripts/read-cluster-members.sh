@@ -4,7 +4,7 @@
 . library/etcdctl.sh
 set -eu
 as_super_admin
-# Serializable: asked of this member alone, so that it is answered without a majority too.
+# Serializable: only this member is asked, so it also answers without a majority.
 members=$(etcdctl member list --consistency=s --write-out=json)
 nodes=$(api get nodes --output "go-template=$1")
 tokens=$(api --namespace kube-system get secrets --field-selector type=bootstrap.kubernetes.io/token \

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Arguments are the files whose sums are wanted.
+# Arguments are the files whose checksums are printed.
 . library/print-files.sh
+. library/containerd.sh
 echo "architecture $(dpkg --print-architecture)"
 echo "container $(systemd-detect-virt --container 2>/dev/null)"
 if command -v curl >/dev/null; then echo 'curl present'; fi
@@ -14,7 +15,7 @@ for binary in containerd containerd-shim-runc-v2 ctr; do
 done
 if [ -x /usr/local/sbin/runc ]; then echo "version:runc $(/usr/local/sbin/runc --version 2>/dev/null | head -n 1 | release)"; fi
 for plugin in /opt/cni/bin/*; do
-  # A CNI plugin that is started without a command says who it is.
+  # A CNI plugin that is started without a command prints its name and version.
   if [ -x "$plugin" ]; then
     echo "plugin:${plugin##*/} $(timeout 5 "$plugin" </dev/null 2>&1 | sed -n 's/^CNI .* plugin //p' | release)"
   fi
@@ -27,11 +28,18 @@ if [ "$(show ActiveState)" = active ]; then
   started=$(date -d "$(show ExecMainStartTimestamp)" +%s)
   echo "running $(readlink "/proc/$pid/exe")"
   if command -v crictl >/dev/null; then
-    echo "systemd_cgroup $(crictl --runtime-endpoint unix:///run/containerd/containerd.sock info --output go-template \
+    echo "systemd_cgroup $(runtime info --output go-template \
       --template '{{.config.containerd.runtimes.runc.options.SystemdCgroup}}' 2>/dev/null)"
   fi
-  for path in /etc/containerd/config.toml /etc/systemd/system/containerd.service; do
+  # A folder changes when a file is added or removed.
+  for path in /etc/containerd/config.toml /etc/systemd/system/containerd.service /etc/containerd/conf.d /etc/containerd/conf.d/*.toml; do
     if [ "$(stat -c %Y "$path" 2>/dev/null || echo 0)" -gt "$started" ]; then echo "stale $path"; fi
   done
 fi
+case $(stat --dereference --format %A /etc/containerd/config.toml 2>/dev/null) in ''|-???------) ;; *) echo 'config-readable yes' ;; esac
+for path in /etc/containerd/certs.d/*/hosts.toml; do
+  if [ -e "$path" ]; then
+    case $(head -n 1 "$path") in '# Written by kubeadm-deploys'*) echo "registry:$path ours" ;; *) echo "registry:$path theirs" ;; esac
+  fi
+done
 print_files "$@"

@@ -1,4 +1,4 @@
 #!/bin/sh
-# Arguments are the files whose sums are wanted.
+# Arguments are the files whose checksums are printed.
 . library/print-files.sh
 print_files "$@"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prints the names of what the last phases of kubeadm init make and the cluster does not have.
+# Prints the names of the objects that the last phases of kubeadm init create and the cluster lacks.
 . library/kubectl.sh
 set -eu
 as_super_admin

@@ -1,5 +1,6 @@
 #!/bin/sh
-# $1 the names of packages with blanks between them, $2 apt's keyring, other arguments files whose sums are wanted
+# $1 names of packages, separated by blanks, $2 apt's keyring, other arguments are files whose checksums are
+# printed
 . library/print-files.sh
 packages=$1 keyring=$2
 shift 2
@@ -12,7 +13,7 @@ apt-mark showhold | while read -r package; do echo "held:$package"; done
 for is in enabled active; do
   if systemctl "is-$is" --quiet kubelet 2>/dev/null; then echo "kubelet:$is"; fi
 done
-# Without one of them, before a join or after half of a reset, the kubelet fails as it should.
+# Without one of these files, before a join or after half a reset, it is normal that the kubelet fails.
 (cd /etc/kubernetes && ls kubelet.conf pki/ca.crt && cd /var/lib/kubelet && ls config.yaml pki/kubelet-client-current.pem) \
   > /dev/null 2>&1 && echo kubelet:has-node
 if [ -f "$keyring" ]; then echo "keyring $(base64 -w 0 "$keyring")"; fi

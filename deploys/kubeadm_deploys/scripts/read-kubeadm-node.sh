@@ -1,10 +1,11 @@
 #!/bin/sh
-# $1 the unit of a run's kubeadm, $2 the folder of etcd's data that were kept, other arguments the names of static
-# pods
+# $1 the unit in which kubeadm runs, $2 the folder of kept etcd data, other arguments are names of static pods
 unit=$1 saved=$2
 shift 2
 if [ -s /etc/machine-id ]; then echo "machine-id $(cat /etc/machine-id)"; fi
-if [ -e /etc/systemd/system/kubeadm-deploys-api-proxy.service ]; then echo local-proxy; fi
+for file in /etc/systemd/system/kubeadm-deploys-*.service; do
+  if [ -e "$file" ]; then basename "$file" .service | sed 's/^/unit:/'; fi
+done
 case $(systemctl is-active "$unit" 2>/dev/null) in active|activating|deactivating) echo kubeadm-runs ;; esac
 if [ -d /var/lib/etcd/member ]; then echo 'have:etcd'; fi
 if [ -d "$saved" ]; then echo 'saved-etcd'; fi
@@ -15,8 +16,9 @@ done
 for manifest in "$@"; do
   if [ -s "manifests/$manifest.yaml" ]; then echo "have:manifests/$manifest.yaml"; fi
 done
-# kubeadm upgrade moves a manifest there before it puts the new one in, one after the other in this order: it was
-# killed in between when the last one of its newest folder is missing. Others are of upgrades that have ended.
+# kubeadm upgrade moves each manifest there before it puts the new one in, in this order: it was killed in
+# between if the last manifest in its newest folder is missing here. Older folders are of upgrades that have
+# ended.
 # shellcheck disable=SC2012 # kubeadm names these folders by their time.
 newest=$(ls -d tmp/kubeadm-backup-manifests*/ 2> /dev/null | tail -n 1)
 last=
@@ -34,7 +36,7 @@ done
 if [ -f pki/ca.crt ]; then echo "ca $(base64 -w 0 pki/ca.crt)"; fi
 client=/var/lib/kubelet/pki/kubelet-client-current.pem
 if [ -f $client ]; then echo "client $(sed -n '/BEGIN CERT/,/END CERT/p; /END CERT/q' $client | base64 -w 0)"; fi
-# The API's own health is public, and asks etcd too. What fails is marked [-], one line each.
+# The API's health needs no credentials, and includes etcd. Each failed check is a line with [-].
 if [ -e manifests/kube-apiserver.yaml ]; then
   seen=$(curl --insecure --silent --show-error --noproxy '*' --max-time 5 https://127.0.0.1:6443/readyz 2>&1)
   if [ "$seen" != ok ]; then

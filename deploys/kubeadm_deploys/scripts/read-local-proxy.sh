@@ -1,8 +1,8 @@
 #!/bin/sh
-# $1 the proxy's unit, other arguments files whose sums are wanted
+# $1 the proxy's unit, other arguments are files whose checksums are printed
 #
-# Debian's service is enabled as soon as the package is there. As long as its configuration is the package's own,
-# which has no listener, nobody uses it.
+# Debian's service is enabled as soon as the package is installed. While its configuration is the package's
+# own, which has no listener, nobody uses it.
 . library/print-files.sh
 unit=$1
 shift

@@ -1,11 +1,11 @@
 #!/bin/sh
-# $1 the programs and $2 the paths of the disks, both with blanks between them, $3 the folder of etcd's data that were
-# kept
+# $1 the programs and $2 the paths of the disks, both separated by blanks, $3 the folder of kept etcd data
 #
-# A program that is missing leaves its lines out, or the kernel's own files say the same.
+# The lines of a missing program are left out, or read from the kernel's own files.
 #
-# Containers' IDs are counted, and etcd's own names compared, so that ls will do; find may be missing.
+# ls is enough to count IDs of containers and compare names in etcd's folder; find may be missing.
 # shellcheck disable=SC2010,SC2012
+. library/leftovers.sh
 now() { date +%s.%N; }
 has() { command -v "$1" > /dev/null 2>&1; }
 echo "started $(now)"
@@ -38,13 +38,17 @@ echo "hostname $(cat /proc/sys/kernel/hostname)"
 echo "machine-id $(cat /etc/machine-id 2> /dev/null)"
 echo "product-uuid $(cat /sys/class/dmi/id/product_uuid 2> /dev/null)"
 for each in /sys/class/net/*/address; do
-  case $each in */cali*|*/veth*|*/lo/*) continue ;; esac
+  case $each in */cali*|*/veth*) continue ;; esac
   each=${each%/address}
+  echo "mtu:${each##*/} $(cat "$each/mtu" 2> /dev/null)"
+  case $each in */lo) continue ;; esac
   echo "mac:${each##*/} $(cat "$each/address" 2> /dev/null)"
 done
 if has ip; then
   ip -oneline -4 address show 2> /dev/null | awk '{sub("/.*", "", $4); print "address:" $4, $2}'
   ip -4 route show table all 2> /dev/null | grep -vE '^(local|broadcast|multicast|anycast|default) ' | sed 's/^/route /'
+  # Calico's pods have this gateway, for which a node answers only if it has a route to it.
+  ip -4 route get 169.254.1.1 > /dev/null 2>&1 || echo 'no-gateway-route yes'
 else
   awk '$1 == "|--" {found = $2} /\/32 host LOCAL/ {print "address:" found}' /proc/net/fib_trie 2> /dev/null
   awk 'NR > 1 {print "kernel-route", $1, $2, $8}' /proc/net/route 2> /dev/null
@@ -59,7 +63,7 @@ else
   cat /proc/net/tcp /proc/net/tcp6 2> /dev/null | awk '$4 == "0A" {sub(".*:", "", $2); print "kernel-listener", $2}' | sort -u
 fi
 
-# Those of pods are seen from here too, but have process IDs of their own.
+# Processes of pods are visible too, but are in another PID namespace.
 grep -lxE 'crio|k3s|k3s-(server|agent)|rke2|k0s|kubelite' /proc/[0-9]*/comm 2> /dev/null | while read -r path; do
   if [ "$(readlink "${path%/comm}/ns/pid")" = "$(readlink /proc/self/ns/pid)" ]; then echo "process:$(cat "$path")"; fi
 done
@@ -67,11 +71,13 @@ for path in /var/lib/rancher/k3s /var/lib/rancher/rke2 /var/snap/microk8s /var/l
   if [ -n "$(ls -A "$path" 2> /dev/null)" ]; then echo "data:$path"; fi
 done
 if [ -r /var/lib/docker/containers ]; then echo "docker $(ls /var/lib/docker/containers | wc -l)"; fi
-# Whatever runs in a container has its folder here, by containerd's namespaces.
+# Every running container has a folder here, below containerd's namespace.
 for path in /run/containerd/io.containerd.runtime.v2.task/*; do
   if [ -d "$path" ]; then echo "tasks:${path##*/} $(ls "$path" | wc -l)"; fi
 done
 ls -A /var/lib/etcd 2> /dev/null | grep -vxF -e lost+found -e "${saved##*/}" | sed 's/^/etcd-entry:/'
+
+leftovers
 
 kubelet=$(dpkg-query --show --showformat '${db:Status-Status} ${Version}' kubelet 2> /dev/null)
 case $kubelet in 'installed '*) echo "kubelet ${kubelet#installed }" ;; esac

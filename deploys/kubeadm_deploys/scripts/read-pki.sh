@@ -1,5 +1,5 @@
 #!/bin/sh
-# $1 the folder, other arguments files. Prints a line for each: its name, and what it holds in base64.
+# $1 the folder, other arguments are files. Prints a line for each: its name, and its content in base64.
 set -eu
 cd "$1"
 shift

@@ -1,5 +1,5 @@
 #!/bin/sh
-# $1 the lock's folder, $2 the run that gives it up
+# $1 the lock's folder, $2 the run that releases the lock
 set -eu
 folder=$1 mine=$2
 [ -e "$folder/lock" ] || exit 0

@@ -1,5 +1,7 @@
 #!/bin/sh
-# $1 the unit, $2 restart or reload-or-restart, $3 a shell command that the running unit must pass
+# $1 the unit, $2 restart or reload-or-restart, $3 a shell command that the running unit must pass, $4 one that must
+# succeed before the unit is touched
+sh -c "$4" || exit 1
 systemctl daemon-reload
 systemctl --quiet enable "$1"
 since=$(date +%s)

@@ -1,10 +1,11 @@
 #!/bin/sh
-# $1 the lock's folder, $2 for how many seconds it is granted, $3 the run that asks, $4 one that may lose it, $5 the
-# lines that say who asks
+# $1 the lock's folder, $2 for how many seconds the lock is granted, $3 the run that asks, $4 a run that may
+# lose it, $5 the lines that describe who asks
 #
-# One run at a time is in here, by flock on the folder, which nobody but root can open. A lock that lasts longer than
-# a lease was written before the machine's uptime began anew, and one whose end is no number is none: the shell's
-# complaint about that is not shown. The first line says that the machine was reached, whatever becomes of the rest.
+# flock on the folder, which only root can open, lets in one run at a time. A lock that ends later than a
+# lease from now was written before a reboot, and one whose end is not a number does not count; the shell's
+# error about that is suppressed. The first line printed shows that the machine was reached, even if the rest
+# fails.
 echo asked
 set -eu
 folder=$1 lease=$2 mine=$3 dead=$4 document=$5
@@ -13,11 +14,11 @@ refuse() { echo "$*" >&2; exit 1; }
 if [ -L "$folder" ] || { [ -e "$folder" ] && ! [ -d "$folder" ]; }; then
   refuse "$folder is not a folder; find out what made it, and remove it"
 fi
-# shellcheck disable=SC2174 # The folder above it is there.
+# shellcheck disable=SC2174 # The folder above it exists.
 mkdir -p -m 0700 "$folder"
-# shellcheck disable=SC3067 # Debian's sh and bash have it.
+# shellcheck disable=SC3067 # Debian's sh and bash support it.
 [ -O "$folder" ] || refuse "$folder does not belong to root; find out who made it, and remove it"
-# Earlier versions left it open to everybody.
+# Earlier versions left it open to all users.
 chmod 0700 "$folder"
 exec 9< "$folder"
 flock --wait 5 9 || refuse "another process keeps $folder locked; lslocks shows which"

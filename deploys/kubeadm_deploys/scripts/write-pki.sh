@@ -1,6 +1,6 @@
 #!/bin/sh
-# $1 the folder, other arguments files; stdin has what read-pki printed. Nothing is written before all of it is there.
-# Modes are kubeadm's.
+# $1 the folder, other arguments are files; stdin has the output of read-pki. Nothing is written before all of
+# it has arrived. Modes are kubeadm's.
 set -eu
 mkdir -p "$1/etcd"
 cd "$1"

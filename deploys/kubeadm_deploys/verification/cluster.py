@@ -1,6 +1,6 @@
-"""The cluster as its API server tells it, through kubectl on a control plane host.
+"""The cluster as its API server reports it, through kubectl on a control plane host.
 
-Nothing is needed on the operator's machine: neither kubectl nor a way to the API server.
+The operator's machine needs neither kubectl nor network access to the API server.
 """
 
 import json
@@ -19,8 +19,8 @@ from kubeadm_deploys.verification.waiting import SETTLING_TIME, watch
 KUBECONFIG = "/etc/kubernetes/admin.conf"
 
 _REQUEST_TIMEOUT = "30s"
-_OBJECTS_A_COMMAND = 40
-"""An argument of a command has at most 128 KiB, and manifests travel as one."""
+_OBJECTS_PER_COMMAND = 40
+"""Manifests are sent as one command argument, which Linux limits to 128 KiB."""
 
 Given = TypeVar("Given")
 Result = TypeVar("Result")
@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """A control plane host on which kubectl runs as the cluster's administrator."""
+    """A control plane host on which kubectl runs as cluster administrator."""
 
     machine: Machine
 
@@ -37,21 +37,21 @@ class Cluster:
         return self._shell(_kubectl(arguments))
 
     def get(self, *arguments: str) -> Any:
-        """Read what ``kubectl get`` gives as JSON."""
+        """Return the output of ``kubectl get`` as parsed JSON."""
         return json.loads(self.kubectl("get", *arguments, "--output=json").text)
 
     def items(self, *arguments: str) -> list[Any]:
-        """Read the objects of a kind."""
+        """Return the items of a list that ``kubectl get`` returns."""
         items: list[Any] = self.get(*arguments)["items"]
         return items
 
     def create(self, objects: Sequence[Mapping[str, Any]]) -> None:
-        """Create objects, in their order."""
-        for start in range(0, len(objects), _OBJECTS_A_COMMAND):
+        """Create objects in the given order."""
+        for start in range(0, len(objects), _OBJECTS_PER_COMMAND):
             batch = {
                 "apiVersion": "v1",
                 "kind": "List",
-                "items": list(objects[start : start + _OBJECTS_A_COMMAND]),
+                "items": list(objects[start : start + _OBJECTS_PER_COMMAND]),
             }
             manifest = shlex.quote(json.dumps(batch, separators=(",", ":")))
             _ = self._shell(f"printf %s {manifest} | {_kubectl(['create', '--filename=-'])}").text
@@ -61,7 +61,7 @@ class Cluster:
 
 
 def find_cluster(control_planes: Sequence[Machine]) -> Cluster:
-    """Choose the first control plane host whose API server is ready: one may be down, or busy for a moment."""
+    """Return the first control plane host whose API server is ready: one may be down or briefly busy."""
     found, refusals = watch(
         lambda: _first_ready(control_planes), until=lambda seen: seen[0] is not None, timeout=SETTLING_TIME
     )
@@ -83,19 +83,19 @@ def _first_ready(control_planes: Sequence[Machine]) -> tuple[Cluster | None, lis
 
 
 def in_parallel(work: Callable[[Given], Result], given: Iterable[Given]) -> list[Result]:
-    """Do the same remote work for many things, no more at once than one SSH connection takes."""
+    """Run ``work`` on each item in parallel, limited to the sessions of one SSH connection."""
     with ThreadPoolExecutor(max_workers=PARALLEL_COMMANDS) as pool:
         return list(pool.map(work, given))
 
 
 def condition(thing: Mapping[str, Any], kind: str) -> str:
-    """Read the status of a condition of an object: True, False, Unknown, or missing."""
+    """Return the status of an object's condition: True, False, Unknown, or missing."""
     conditions = thing.get("status", {}).get("conditions", [])
-    return next((str(each["status"]) for each in conditions if each["type"] == kind), "missing")
+    return next((str(entry["status"]) for entry in conditions if entry["type"] == kind), "missing")
 
 
 def unready_pods(pods: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Name every pod that is not ready, with what its containers wait for; a finished one need not be."""
+    """List every pod that is neither ready nor finished, with what its containers are waiting for."""
     return [
         f"{pod['metadata']['name']} on {pod['spec'].get('nodeName', 'no node')}: {_waits_for(pod)}"
         for pod in pods
@@ -104,15 +104,15 @@ def unready_pods(pods: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def cluster_configuration(cluster: Cluster) -> Any:
-    """Read the ClusterConfiguration that kubeadm keeps in the cluster."""
+    """Return the ClusterConfiguration that kubeadm stores in the cluster."""
     document = cluster.get("configmap", "kubeadm-config", "--namespace=kube-system")
     return yaml.safe_load(document["data"]["ClusterConfiguration"])
 
 
 def node_address(node: Mapping[str, Any]) -> str:
-    """Read a node's InternalIP."""
+    """Return a node's InternalIP, or an empty string."""
     addresses = node["status"].get("addresses", [])
-    return next((str(each["address"]) for each in addresses if each["type"] == "InternalIP"), "")
+    return next((str(entry["address"]) for entry in addresses if entry["type"] == "InternalIP"), "")
 
 
 def _waits_for(pod: Mapping[str, Any]) -> str:
@@ -124,9 +124,9 @@ def _waits_for(pod: Mapping[str, Any]) -> str:
         if not container.get("ready")
     ]
     scheduling = [
-        each["message"]
-        for each in status.get("conditions", [])
-        if each["status"] != "True" and "message" in each
+        entry["message"]
+        for entry in status.get("conditions", [])
+        if entry["status"] != "True" and "message" in entry
     ]
     return f"{status.get('phase')} ({'; '.join(dict.fromkeys(states + scheduling))})"
 

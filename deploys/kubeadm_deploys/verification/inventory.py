@@ -1,4 +1,4 @@
-"""From any pyinfra inventory to the machines that testinfra talks to."""
+"""Turn any pyinfra inventory into machines that testinfra can reach."""
 
 import json
 import os
@@ -18,11 +18,18 @@ _CONTAINER_CONNECTORS = ("docker", "podman")
 
 
 class InventoryProblem(Exception):
-    """Why an inventory cannot be verified, in one sentence for the operator."""
+    """An inventory that cannot be verified; the message is one sentence for the operator."""
+
+
+_NEW_NAMES = {
+    "load_balancer_address": "api_load_balancer_address",
+    "load_balancer_range": "service_load_balancer_cidr",
+}
+"""Option names of releases before 0.2, with the names that the suites read."""
 
 
 class HostData(dict[str, Any]):
-    """pyinfra's data of a host, whose repr has names and no values: pytest prints what a failed test was given."""
+    """pyinfra's host data; its repr hides values, because pytest prints the arguments of a failed test."""
 
     def __repr__(self) -> str:
         return f"<data: {', '.join(self)}>"
@@ -32,8 +39,8 @@ class HostData(dict[str, Any]):
 class Machine:
     """One host of the inventory.
 
-    ``name`` is the name in reports, and that of the Node object unless the data name another;
-    ``connection`` is a testinfra host spec; ``data`` are pyinfra's, groups and host merged.
+    ``name`` is used in reports, and is the Node object's name unless the data sets ``node_name``;
+    ``connection`` is a testinfra host spec; ``data`` is pyinfra's data, groups and host merged.
     """
 
     name: str
@@ -43,11 +50,11 @@ class Machine:
 
     @property
     def node_name(self) -> str:
-        """The name under which the machine is a node of its cluster."""
+        """The name of the machine's Node object."""
         return str(self.data.get("node_name", self.name))
 
     def listed(self, option: str) -> list[str]:
-        """The values of an option that is a list, which may be written as text with commas."""
+        """Return the values of a list option, which may be comma-separated text."""
         value = self.data.get(option) or []
         return [item.strip() for item in value.split(",")] if isinstance(value, str) else list(value)
 
@@ -55,14 +62,14 @@ class Machine:
 def read_machines(inventory: str, *, ssh_config: Path) -> tuple[Machine, ...]:
     """Read an inventory through pyinfra, without connecting to its hosts.
 
-    ``ssh_config`` is where ``ssh_settings`` puts the settings of the SSH hosts.
+    ``ssh_config`` is the file to which the settings of the SSH hosts are written.
 
     Raises:
-        InventoryProblem: when the inventory cannot be read, has no host, or one that cannot be reached.
+        InventoryProblem: the inventory cannot be read, has no host, or has one that testinfra cannot reach.
     """
     hosts = _read(inventory)
     if not hosts:
-        raise InventoryProblem(f"inventory {inventory} has no host; put the machines to verify into it")
+        raise InventoryProblem(f"inventory {inventory} has no host; add the machines to verify")
     ssh_config.write_text(ssh_settings(hosts, control_folder=ssh_config.parent))
     ssh_config.chmod(0o600)
     return tuple(
@@ -70,17 +77,17 @@ def read_machines(inventory: str, *, ssh_config: Path) -> tuple[Machine, ...]:
             name=bare_name(host["name"]),
             connection=connection(host, ssh_config=ssh_config),
             groups=tuple(host["groups"]),
-            data=host["data"],
+            data=HostData({_NEW_NAMES.get(key, key): value for key, value in host["data"].items()}),
         )
         for host in hosts
     )
 
 
 def select(machines: Sequence[Machine], *, limit: Iterable[str]) -> tuple[Machine, ...]:
-    """Choose the machines that a list of names, globs or groups leaves; an empty list leaves all.
+    """Return the machines that match a list of names, globs or groups; an empty list selects all.
 
     Raises:
-        InventoryProblem: when one of them matches nothing.
+        InventoryProblem: a pattern matches nothing.
     """
     chosen: set[str] = set()
     for pattern in limit:
@@ -97,21 +104,21 @@ def select(machines: Sequence[Machine], *, limit: Iterable[str]) -> tuple[Machin
 
 
 def cluster_machines(machines: Sequence[Machine]) -> tuple[Machine, ...]:
-    """Leave out what is no node, such as a load balancer; without cluster groups every machine is one."""
+    """Return the machines in the cluster's groups; if there are no such groups, all machines."""
     nodes = tuple(machine for machine in machines if {CONTROL_PLANE, WORKERS} & set(machine.groups))
     return nodes or tuple(machines)
 
 
 def bare_name(name: str) -> str:
-    """Drop pyinfra's connector from a host's name: ``@docker/node-1`` is ``node-1``."""
+    """Remove pyinfra's connector from a host name: ``@docker/node-1`` becomes ``node-1``."""
     return name.removeprefix("@").rpartition("/")[2] if name.startswith("@") else name
 
 
 def connection(host: Mapping[str, Any], *, ssh_config: Path) -> str:
-    """Write testinfra's host spec for a host that ``read_inventory`` printed.
+    """Return testinfra's host spec for a host that ``read_inventory`` printed.
 
     Raises:
-        InventoryProblem: for a connector or a way to log in that testinfra does not have.
+        InventoryProblem: testinfra does not support the connector or the login method.
     """
     sudo = {"sudo": "true", "sudo_user": host.get("sudo_user")} if host.get("sudo") else {}
     options = {key: value for key, value in sudo.items() if value}
@@ -124,24 +131,24 @@ def connection(host: Mapping[str, Any], *, ssh_config: Path) -> str:
         for key in ("ssh_password", "ssh_key_password"):
             if data.get(key):
                 raise InventoryProblem(
-                    f"host {host['name']} logs in with {key}, which the verification never puts on a "
-                    "command line; use ssh_key without a passphrase or a key in ssh-agent"
+                    f"host {host['name']} uses {key}, which the verification does not support; "
+                    "use an ssh_key without a passphrase or a key in ssh-agent"
                 )
         target = f"ssh://{quote(bare_name(host['name']), safe='')}"
         options = {"ssh_config": str(ssh_config), **options}
     else:
         raise InventoryProblem(
-            f"host {host['name']} uses the connector {connector}, which the verification cannot use; "
-            "choose ssh, docker, podman or local"
+            f"host {host['name']} uses the connector {connector}, which the verification does not support; "
+            "use ssh, docker, podman or local"
         )
     return f"{target}?{urlencode(options)}" if options else target
 
 
 def ssh_settings(hosts: Iterable[Mapping[str, Any]], *, control_folder: Path) -> str:
-    """Write an ssh_config(5) that reaches the hosts the way pyinfra does.
+    """Return an ssh_config(5) that connects to the hosts as pyinfra does.
 
-    ssh takes the first value that it meets, so the user's own configuration, included last, fills in
-    what the inventory leaves open. One connection a host is kept open for all its commands.
+    ssh uses the first value that it finds, so the user's own configuration, included last, supplies what the
+    inventory does not set. One connection per host is kept open for all its commands.
     """
     hosts = [host for host in hosts if host["connector"] == "ssh"]
     blocks = [_ssh_block(host, socket=control_folder / str(number)) for number, host in enumerate(hosts)]
@@ -149,11 +156,11 @@ def ssh_settings(hosts: Iterable[Mapping[str, Any]], *, control_folder: Path) ->
 
 
 def _jump_host_block(hosts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """What the user's own configuration says of the machines on the way, which are in no host's block."""
+    """Yield a block with the user's own configuration for jump hosts, which have no block."""
     files = {_users_config(host["data"]): None for host in hosts}
     if files:
         others = " ".join(f"!{bare_name(host['name'])}" for host in hosts)
-        # A hop is an ssh of its own that is started with this file, and must not ask anything either.
+        # ssh starts a second ssh with this file for each hop; it must not prompt either.
         lines = [f"Host * {others}", "    BatchMode yes", *(f"    Include {file}" for file in files)]
         yield "\n".join([*lines, ""])
 
@@ -169,10 +176,10 @@ def _ssh_block(host: Mapping[str, Any], *, socket: Path) -> str:
         "IdentityFile": _quoted_path(data.get("ssh_key")),
         "IdentitiesOnly": "yes" if data.get("ssh_key") else None,
         "UserKnownHostsFile": _quoted_path(data.get("ssh_known_hosts_file")),
-        # paramiko's word for a check that is switched off is "off" as well as ssh's "no".
+        # paramiko accepts "off" as well as ssh's "no" to disable the check.
         "StrictHostKeyChecking": "no" if checking in ("off", "no", "False") else checking,
         "BatchMode": "yes",
-        # The path of a Unix socket has little room (104 bytes on some systems): a number, not a name.
+        # A Unix socket path is limited to 104 bytes on some systems, so use a number, not a name.
         "ControlPath": _quoted_path(str(socket)),
     }
     lines = [f"Host {name}", *(f"    {key} {value}" for key, value in settings.items() if value)]
@@ -180,7 +187,7 @@ def _ssh_block(host: Mapping[str, Any], *, socket: Path) -> str:
 
 
 def _users_config(data: Mapping[str, Any]) -> str:
-    # ssh looks for a relative path in ~/.ssh, pyinfra in the working directory.
+    # ssh resolves a relative path in ~/.ssh, pyinfra in the working directory.
     return f'"{Path(data.get("ssh_config_file") or "~/.ssh/config").expanduser().absolute()}"'
 
 
@@ -189,11 +196,11 @@ def _quoted_path(path: str | None) -> str | None:
 
 
 def _read(inventory: str) -> list[dict[str, Any]]:
-    # A path that does not exist would be taken for the name of a host to reach by SSH.
+    # pyinfra would take a path that does not exist for an SSH host name.
     if not Path(inventory).exists() and not {"@", ","} & set(inventory):
-        raise InventoryProblem(f"inventory {inventory} does not exist; name a pyinfra inventory file")
+        raise InventoryProblem(f"inventory {inventory} does not exist; specify a pyinfra inventory file")
     script = Path(__file__).with_name("read_inventory.py")
-    # -P keeps the script's folder, whose module names are not pyinfra's business, off the import path.
+    # -P keeps the script's folder off the import path, so that its modules do not shadow others.
     process = subprocess.run(
         [sys.executable, "-P", str(script), inventory],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -205,12 +212,10 @@ def _read(inventory: str) -> list[dict[str, Any]]:
     try:
         answer = json.loads(process.stdout)
     except ValueError:
-        last_words = process.stderr.strip().splitlines()[-1:] or [
-            f"it ended with exit code {process.returncode}"
-        ]
-        answer = {"error": last_words[0]}
+        last_line = process.stderr.strip().splitlines()[-1:] or [f"exit code {process.returncode}"]
+        answer = {"error": last_line[0]}
     if "error" in answer:
         raise InventoryProblem(f"inventory {inventory} cannot be read: {' '.join(answer['error'].split())}")
-    # Such as that the machines are those of an hour ago.
+    # Warnings, such as that the API is down and cached servers are used.
     sys.stderr.write(process.stderr)
     return [{**host, "data": HostData(host["data"])} for host in answer["hosts"]]

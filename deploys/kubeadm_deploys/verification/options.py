@@ -1,4 +1,4 @@
-"""The options of a verification run, and the inventory that they choose."""
+"""The options of a verification run, and the machines that they select."""
 
 import shutil
 import subprocess
@@ -18,15 +18,15 @@ from kubeadm_deploys.verification.inventory import (
 )
 
 AGNHOST_IMAGE = "registry.k8s.io/e2e-test-images/agnhost:2.63.0"
-"""The image of Kubernetes' own end-to-end tests, at the tag that Kubernetes 1.36 uses."""
+"""The image of Kubernetes' own end-to-end tests, with the tag that Kubernetes 1.36 uses."""
 
 EXTERNAL_NAME = "registry.k8s.io"
-"""A name that is not the cluster's own: where its images come from, unless a mirror stands in."""
+"""A name outside the cluster's domain: the registry of its images, unless a mirror is used."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """The machines of the inventory that are nodes, and those among them that ``--limit`` leaves."""
+    """The machines of the inventory that are nodes, and those of them that ``--limit`` selects."""
 
     inventory: str
     nodes: tuple[Machine, ...]
@@ -34,7 +34,7 @@ class Selection:
 
     @property
     def control_planes(self) -> tuple[Machine, ...]:
-        """Where kubectl can run, whatever ``--limit`` says."""
+        """The machines on which kubectl can run, regardless of ``--limit``."""
         return tuple(machine for machine in self.nodes if CONTROL_PLANE in machine.groups)
 
 
@@ -56,26 +56,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--agnhost-image",
         metavar="IMAGE",
         default=AGNHOST_IMAGE,
-        help="image of the pods that the suites talk through (default: %(default)s)",
+        help="image of the test pods (default: %(default)s)",
     )
     group.addoption(
         "--external-name",
         metavar="NAME",
         default=EXTERNAL_NAME,
-        help="DNS name outside the cluster that pods must resolve where their node does (default: %(default)s)",
+        help="external DNS name that pods must resolve if their node resolves it (default: %(default)s)",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Read the inventory before anything is collected: without machines there is nothing to pass."""
+    """Read the inventory before tests are collected, so that a run without machines fails."""
     if config.option.help:
         return
     inventory = config.getoption("--inventory")
     if not inventory:
         raise pytest.UsageError(
-            "--inventory is missing; name the pyinfra inventory of the machines to verify"
+            "--inventory is missing; specify the pyinfra inventory of the machines to verify"
         )
-    # Under /tmp, because the sockets of ssh's shared connections live here and their paths must be short.
+    # Under /tmp, because it holds the sockets of ssh's shared connections, whose paths must be short.
     folder = Path(tempfile.mkdtemp(prefix="kubeadm-deploys-", dir="/tmp"))
     config.add_cleanup(lambda: forget_connections(folder))
     try:
@@ -87,7 +87,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def forget_connections(folder: Path) -> None:
-    """Close ssh's shared connections, which would outlive the run by a minute, and remove their settings."""
+    """Close ssh's shared connections, which would outlive the run by a minute, and remove the folder."""
     for socket in folder.iterdir():
         if socket.is_socket():
             subprocess.run(
@@ -95,6 +95,6 @@ def forget_connections(folder: Path) -> None:
                 capture_output=True,
                 check=False,
             )
-            # ssh's connection agrees to end before it removes its socket: whoever comes second finds nothing.
+            # ssh may remove the socket itself at any moment after it has accepted to exit.
             socket.unlink(missing_ok=True)
     shutil.rmtree(folder)

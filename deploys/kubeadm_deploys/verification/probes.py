@@ -1,7 +1,7 @@
-"""One connection from one pod, made by agnhost inside it.
+"""One connection from one pod, opened by agnhost inside it.
 
-agnhost's server dials on request and says what came back (``dial``); its command ``connect`` says why a
-connection failed. Both are asked through the API server, so no tool is needed in the pod or beside it.
+agnhost's server connects on request and returns the response (``dial``); its command ``connect`` reports why
+a connection failed. Both are called through the API server, so no other tool is needed.
 """
 
 import json
@@ -19,14 +19,14 @@ CONNECT_TIMEOUT = 2
 SHORTEST_WAIT = 5.0
 
 TRIES = 3
-"""Connections of which every one must succeed: a path that loses some is not in order."""
+"""Number of connections, all of which must succeed, so that a path that drops some fails the test."""
 
 _REFUSALS = ("TIMEOUT", "REFUSED", "DNS", "OTHER", "UNKNOWN")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pod:
-    """A pod of the suites on one node. ``ip`` is the node's own address for a pod on the host network."""
+    """A pod of the suites on one node. On the host network ``ip`` is the node's address."""
 
     namespace: str
     name: str
@@ -38,16 +38,16 @@ class Pod:
 
     @property
     def settling_time(self) -> float:
-        """Seconds to wait for a connection: long while the pod is new, short once all should be in place.
+        """Seconds to wait for a connection: long while the pod is new, short once its network should work.
 
-        On a broken network hardly any test passes, and a full wait in each would take the whole hour.
+        On a broken network most tests fail, and a full wait in each of them would take an hour.
         """
         return max(SHORTEST_WAIT, self.settled_by - time.monotonic())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dialled:
-    """What came back from a number of connections."""
+    """The results of a number of connections."""
 
     responses: Sequence[str]
     errors: Sequence[str]
@@ -63,7 +63,7 @@ def dial(
     protocol: str = "http",
     tries: int = 1,
 ) -> Dialled:
-    """Let a pod open connections of its own to a host, each with one request."""
+    """Let a pod open ``tries`` connections to a host, each with one request."""
     query = urlencode(
         {"host": host, "port": port, "request": request, "protocol": protocol, "tries": tries},
         quote_via=quote,
@@ -87,7 +87,7 @@ def responses(
     tries: int = TRIES,
     timeout: float | None = None,
 ) -> list[str]:
-    """Let a pod dial until each of a number of connections is answered, and give what came back."""
+    """Let a pod dial until all ``tries`` connections are answered, and return the responses."""
 
     def problem(dialled: Dialled) -> str:
         if len(dialled.responses) == tries:
@@ -106,10 +106,10 @@ def responses(
 
 
 def refusal(cluster: Cluster, source: Pod, *, target: str) -> str:
-    """Open a TCP connection from a pod to ``host:port`` and give agnhost's word for why it failed, or "".
+    """Open a TCP connection from a pod to ``host:port``; return agnhost's reason if it fails, else "".
 
-    Anything but agnhost's own verdict (the pod is gone, its node does not answer) is a failure of the
-    check: a broken exec must never pass for a blocked connection.
+    Any other error (the pod was deleted, its node does not answer) fails the check: a broken exec must never be
+    taken for a blocked connection.
     """
     command = ("/agnhost", "connect", f"--timeout={CONNECT_TIMEOUT}s", target)
     answer = cluster.kubectl("exec", f"--namespace={source.namespace}", source.name, "--", *command)
@@ -117,6 +117,6 @@ def refusal(cluster: Cluster, source: Pod, *, target: str) -> str:
         return ""
     verdict = answer.stderr.partition("\n")[0]
     assert verdict.startswith(_REFUSALS), (
-        f"{source.name} on {source.node} could not try {target}: {answer.stderr}"
+        f"{source.name} on {source.node} could not test {target}: {answer.stderr}"
     )
     return verdict

@@ -1,8 +1,8 @@
 """Print a pyinfra inventory as JSON: ``python read_inventory.py INVENTORY``.
 
-A process of its own, because importing ``pyinfra_cli`` patches the standard library for gevent, which
-must not happen to the pytest run. No host is connected to. What the inventory itself prints goes to
-stderr, so that stdout holds one JSON document: ``{"hosts": [...]}`` or ``{"error": "..."}``.
+This is a separate process, because importing ``pyinfra_cli`` patches the standard library for gevent, which
+must not affect the pytest run. It connects to no host. What the inventory itself prints goes to stderr, so
+that stdout holds one JSON document: ``{"hosts": [...]}`` or ``{"error": "..."}``.
 """
 
 # pyinfra is typed in parts only.
@@ -26,22 +26,22 @@ from pyinfra_cli.util import exec_file
 
 
 def main(inventory: str) -> int:
-    """Read the inventory the way the pyinfra command line does, from the working directory."""
+    """Read the inventory as the pyinfra command line does, from the working directory."""
     try:
         with contextlib.redirect_stdout(sys.stderr):
             hosts = _hosts(inventory)
-    # Inventories are programs: whatever one raises is the answer to give, not a fault of this script.
+    # Inventories are programs: any exception that one raises is reported as its error.
     except Exception as error:
         print(json.dumps({"error": _sentence(error)}))
         return 1
-    # Data may hold anything; what JSON does not know is no business of the suites.
+    # Data may hold any value; the suites do not use those that JSON cannot represent.
     print(json.dumps({"hosts": hosts}, default=str))
     return 0
 
 
 def _hosts(inventory: str) -> list[dict[str, Any]]:
     folder = os.getcwd()
-    # pyinfra's own order: installed packages win over files of the working directory.
+    # As in pyinfra, installed packages take precedence over files in the working directory.
     sys.path.append(folder)
     state = State()
     state.cwd = folder

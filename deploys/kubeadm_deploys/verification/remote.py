@@ -1,7 +1,7 @@
-"""Many questions to one machine in one remote command.
+"""Run many commands on one machine in one remote call.
 
-A remote command costs more than what it asks (a tenth of a second through docker, more over SSH), so
-every section asks all that it looks at at once, and of all machines in parallel.
+A remote call takes longer than the commands in it (a tenth of a second through docker, more over SSH), so
+every section runs all its commands in one call, and on all machines in parallel.
 """
 
 import base64
@@ -16,10 +16,11 @@ import testinfra
 from kubeadm_deploys.verification.inventory import Machine
 
 PARALLEL_COMMANDS = 8
-"""sshd takes ten sessions on one connection by default (MaxSessions)."""
+"""sshd accepts ten sessions per connection by default (MaxSessions)."""
 
-# Not every login shell has the folders of system programs in its path.
+# Some login shells lack the sbin folders in PATH. The cluster is not asked through a proxy of /etc/environment.
 _PROLOGUE = """\
+unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
 export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 errors=$(mktemp) && trap 'rm -f "$errors"' EXIT || exit 1
 ask() {
@@ -31,7 +32,7 @@ ask() {
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """How one command ended on one machine."""
+    """The result of one command on one machine."""
 
     command: str
     status: int
@@ -40,13 +41,13 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The output of a command that has to succeed."""
+        """The output; fails the test unless the command succeeded."""
         assert self.status == 0, f"{self.command}: exit code {self.status}: {self.stderr or self.stdout}"
         return self.stdout
 
     @property
     def lines(self) -> list[str]:
-        """The lines of a command that has to succeed, without empty ones."""
+        """The non-empty lines of the output; fails the test unless the command succeeded."""
         return [line for line in self.text.splitlines() if line.strip()]
 
 
@@ -54,7 +55,7 @@ Answers = Mapping[str, Answer]
 
 
 def ask(machine: Machine, commands: Mapping[str, str]) -> Answers:
-    """Run shell commands on a machine, one after the other, in one remote command."""
+    """Run shell commands on a machine, one after the other, in one remote call."""
     script = _PROLOGUE + "\n".join(f"ask {shlex.quote(command)}" for command in commands.values())
     result = _run(machine, script)
     lines = result.stdout.splitlines()
@@ -67,7 +68,7 @@ def ask(machine: Machine, commands: Mapping[str, str]) -> Answers:
 
 
 class Survey:
-    """Ask machines in parallel, each question once, however many tests look at the answers."""
+    """Run commands on all machines in parallel, and cache the results for all tests."""
 
     def __init__(self, machines: Sequence[Machine]) -> None:
         self._machines = machines
@@ -75,10 +76,12 @@ class Survey:
         self._asked: dict[tuple[str, ...], dict[str, Future[Answers]]] = {}
 
     def __call__(self, machine: Machine, commands: Mapping[str, str]) -> Answers:
-        """Give a machine's answers; the first call asks the other machines the same."""
+        """Return a machine's results; the first call runs the commands on all machines."""
         key = tuple(commands.values())
         if key not in self._asked:
-            self._asked[key] = {each.name: self._pool.submit(ask, each, commands) for each in self._machines}
+            self._asked[key] = {
+                other.name: self._pool.submit(ask, other, commands) for other in self._machines
+            }
         return self._asked[key][machine.name].result()
 
 
@@ -87,7 +90,7 @@ def _run(machine: Machine, script: str) -> Any:
     try:
         return host.run("sh -c %s", script)
     except RuntimeError as error:
-        # testinfra's way to say that ssh itself failed (exit code 255).
+        # testinfra raises this when ssh itself failed (exit code 255).
         raise AssertionError(f"{machine.name} cannot be reached: {error}") from None
 
 

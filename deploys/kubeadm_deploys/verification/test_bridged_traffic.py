@@ -6,10 +6,10 @@ from kubeadm_deploys.verification.remote import Answers
 
 COMMANDS = {
     "modules file": "cat /etc/modules-load.d/k8s.conf",
-    # systemd's own view of every sysctl.d folder, in the order in which a boot applies the files.
+    # systemd prints all sysctl.d files in the order in which it applies them at boot.
     "boot settings": "cat /etc/sysctl.d/k8s.conf && /usr/lib/systemd/systemd-sysctl --cat-config",
     "filesystems": "cat /proc/filesystems",
-    # Built into the kernel, br_netfilter is in no list of modules; what it brings is there all the same.
+    # Module lists omit a br_netfilter that is built into the kernel, but this folder still exists.
     "br_netfilter": "test -d /proc/sys/net/bridge",
     "net.bridge.bridge-nf-call-iptables": "cat /proc/sys/net/bridge/bridge-nf-call-iptables",
     "net.bridge.bridge-nf-call-ip6tables": "cat /proc/sys/net/bridge/bridge-nf-call-ip6tables",
@@ -43,7 +43,7 @@ def test_setting_is_in_effect(answers: Answers, setting: str) -> None:
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_setting_survives_a_reboot(answers: Answers, setting: str) -> None:
-    """The last file that names a setting decides."""
+    """The last file that sets a key wins."""
     values = [
         line.partition("=")[2].strip()
         for line in answers["boot settings"].lines

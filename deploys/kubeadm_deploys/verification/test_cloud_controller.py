@@ -1,6 +1,6 @@
-"""Hetzner's cloud knows every node, and gives the cluster load balancers and volumes.
+"""Hetzner's cloud controller and CSI driver work: every node is known to the cloud.
 
-Only for clusters with ``cloud_provider`` ``hetzner``: elsewhere there is nothing to judge, and nothing here runs.
+Skipped unless ``cloud_provider`` is ``hetzner``.
 """
 
 from typing import Any
@@ -22,9 +22,9 @@ TOKEN_LENGTH = 64
 
 @pytest.fixture(autouse=True)
 def needs_hetzner(selection: Selection) -> None:
-    """Skip what is about a cloud that the cluster is not in."""
+    """Skip the tests of a cluster that is not on Hetzner."""
     if not any(machine.data.get("cloud_provider") == "hetzner" for machine in selection.nodes):
-        pytest.skip("the inventory's data do not say cloud_provider hetzner")
+        pytest.skip("cloud_provider is not hetzner in the inventory")
 
 
 def test_kubelet_leaves_the_node_to_the_cloud(answers: Answers) -> None:
@@ -34,8 +34,8 @@ def test_kubelet_leaves_the_node_to_the_cloud(answers: Answers) -> None:
 def test_node_is_initialized(node: Any) -> None:
     taints = [taint["key"] for taint in node["spec"].get("taints", [])]
     assert UNINITIALIZED not in taints, (
-        f"the cloud controller has not found the server of {node['metadata']['name']}: is one called like that, "
-        "in the project of the token?"
+        f"the cloud controller has not found the server of {node['metadata']['name']}; check that a server "
+        "of this name exists in the token's project"
     )
 
 
@@ -44,7 +44,7 @@ def test_node_is_a_server_of_the_cloud(node: Any) -> None:
     assert (prefix, number.isdigit()) == ("hcloud", True), node["spec"]
 
 
-def test_node_says_what_server_it_is(node: Any, machine: Machine) -> None:
+def test_node_has_the_labels_of_its_server(node: Any, machine: Machine) -> None:
     labels = node["metadata"]["labels"]
     assert labels.get("node.kubernetes.io/instance-type")
     region = labels.get("topology.kubernetes.io/region")
@@ -53,13 +53,13 @@ def test_node_says_what_server_it_is(node: Any, machine: Machine) -> None:
 
 
 def test_node_keeps_its_address_in_the_network(node: Any, machine: Machine) -> None:
-    """The cloud controller writes the node's addresses: the ones of the network that its Secret names."""
+    """The cloud controller sets the node's addresses to those of the network that its Secret names."""
     assert node_address(node), node["status"]["addresses"]
     assert node_address(node) == machine.data.get("node_ip", node_address(node))
 
 
 def test_secret_names_project_and_network(cluster: Cluster, selection: Selection) -> None:
-    """The token itself stays where it is: only its length is asked for."""
+    """Only the token's length is read, so that the token never leaves the cluster."""
     template = "{{len (base64decode .data.token)}} {{base64decode .data.network}}"
     answer = cluster.kubectl(
         "get", "secret", "hcloud", "--namespace=kube-system", f"--output=go-template={template}"
@@ -80,9 +80,9 @@ def test_deployment_is_available(cluster: Cluster, name: str) -> None:
 
 
 def available(deployment: Any) -> bool:
-    """Whether all pods that are wanted can be used, and are of the wanted kind."""
-    status, wanted = deployment["status"], deployment["spec"]["replicas"]
-    return bool(status.get("availableReplicas", 0) >= wanted and status.get("updatedReplicas", 0) == wanted)
+    """Return whether all desired pods are available and up to date."""
+    status, desired = deployment["status"], deployment["spec"]["replicas"]
+    return bool(status.get("availableReplicas", 0) >= desired and status.get("updatedReplicas", 0) == desired)
 
 
 def test_csi_driver_runs_on_every_node(cluster: Cluster, nodes: dict[str, Any]) -> None:
@@ -91,13 +91,13 @@ def test_csi_driver_runs_on_every_node(cluster: Cluster, nodes: dict[str, Any]) 
         problem=lambda status: (
             ""
             if status["desiredNumberScheduled"] == status.get("numberAvailable", 0) == len(nodes)
-            else f"{len(nodes)} nodes, and {status}"
+            else f"not available on all of {len(nodes)} nodes: {status}"
         ),
         timeout=READY_TIMEOUT,
     )
 
 
-def test_volumes_are_the_clouds(cluster: Cluster) -> None:
+def test_cloud_provides_the_default_storage_class(cluster: Cluster) -> None:
     assert cluster.get("csidriver", "csi.hetzner.cloud")["spec"]["attachRequired"]
     default = [
         storage_class["provisioner"]

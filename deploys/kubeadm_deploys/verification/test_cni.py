@@ -1,4 +1,4 @@
-"""Calico runs on every node and gives pods their addresses, in the way that is wanted."""
+"""Calico runs on every node and assigns pod addresses as configured."""
 
 import ipaddress
 import json
@@ -8,7 +8,8 @@ import pytest
 
 from kubeadm_deploys.verification.cluster import Cluster, condition, node_address, unready_pods
 from kubeadm_deploys.verification.inventory import Machine
-from kubeadm_deploys.verification.remote import Answers, ask
+from kubeadm_deploys.verification.options import Selection
+from kubeadm_deploys.verification.remote import Answers, Survey
 from kubeadm_deploys.verification.traffic import CLIENT, Traffic
 from kubeadm_deploys.verification.waiting import READY_TIMEOUT, eventually
 
@@ -21,8 +22,10 @@ COMMANDS = {
     "programs": "test -x /opt/cni/bin/calico && test -x /opt/cni/bin/calico-ipam",
 }
 
+INTERFACES = {"interfaces": "ip -json address show"}
+
 OVERHEADS = {"VXLAN": 50, "IPIP": 20, "None": 0}
-"""Bytes that each encapsulation adds to a packet over IPv4."""
+"""Bytes that each encapsulation adds to an IPv4 packet."""
 
 
 @pytest.fixture(scope="session")
@@ -34,16 +37,16 @@ def pools(cluster: Cluster) -> list[Any]:
 
 @pytest.fixture(scope="session")
 def encapsulation(pools: list[Any]) -> str:
-    """What carries pod traffic between nodes, in the word of the inventory's data."""
+    """The encapsulation of pod traffic between nodes, as the inventory's data spells it."""
     modes = {"VXLAN": pools[0].get("vxlanMode", "Never"), "IPIP": pools[0].get("ipipMode", "Never")}
     return next((name for name, mode in modes.items() if mode != "Never"), "None")
 
 
 def test_calico_is_ready_on_the_node(cluster: Cluster, machine: Machine) -> None:
-    here = f"--field-selector=spec.nodeName={machine.node_name}"
+    on_node = f"--field-selector=spec.nodeName={machine.node_name}"
     eventually(
-        lambda: cluster.items("pods", "--namespace=kube-system", "--selector=k8s-app=calico-node", here),
-        problem=lambda pods: "; ".join(unready_pods(pods)) if pods else "there is no calico-node pod",
+        lambda: cluster.items("pods", "--namespace=kube-system", "--selector=k8s-app=calico-node", on_node),
+        problem=lambda pods: "; ".join(unready_pods(pods)) if pods else "no calico-node pod exists",
         timeout=READY_TIMEOUT,
     )
 
@@ -57,7 +60,7 @@ def test_calico_controllers_are_available(cluster: Cluster) -> None:
 
 
 def test_containerd_calls_calico(answers: Answers) -> None:
-    """containerd takes the first file by name."""
+    """containerd uses the first file in name order."""
     plugins = json.loads(answers["first configuration"].text)["plugins"]
     assert plugins[0]["type"] == "calico", answers["configurations"].text
     assert plugins[0]["ipam"]["type"] == "calico-ipam"
@@ -72,7 +75,7 @@ def test_calico_credentials_are_only_for_root(answers: Answers) -> None:
 
 
 def test_calico_uses_the_address_of_the_node(node: Any) -> None:
-    """What it finds by itself is the first interface's, which on a cloud is the public one."""
+    """By default Calico uses the address of the first interface, which in a cloud is the public one."""
     address = node["metadata"]["annotations"]["projectcalico.org/IPv4Address"]
     assert address.partition("/")[0] == node_address(node)
 
@@ -81,17 +84,17 @@ def test_pool_is_the_pod_subnet(pools: list[Any], kubeadm_configuration: Any) ->
     assert [pool["cidr"] for pool in pools] == [kubeadm_configuration["networking"]["podSubnet"]]
 
 
-def test_pods_leave_the_cluster_by_the_address_of_their_node(pools: list[Any]) -> None:
+def test_pods_leave_the_cluster_with_the_address_of_their_node(pools: list[Any]) -> None:
     assert all(pool["natOutgoing"] for pool in pools)
 
 
-def test_encapsulation_is_the_wanted_one(encapsulation: str, machine: Machine) -> None:
+def test_encapsulation_is_the_configured_one(encapsulation: str, machine: Machine) -> None:
     if "encapsulation" not in machine.data:
-        pytest.skip("the inventory's data name no encapsulation")
+        pytest.skip("encapsulation is not set in the inventory")
     assert encapsulation == machine.data["encapsulation"]
 
 
-def test_pod_has_an_address_of_the_subnet(
+def test_pod_has_an_address_in_the_pod_subnet(
     traffic: Traffic, node: Any, kubeadm_configuration: Any, machine: Machine
 ) -> None:
     subnet = ipaddress.ip_network(kubeadm_configuration["networking"]["podSubnet"])
@@ -99,18 +102,43 @@ def test_pod_has_an_address_of_the_subnet(
 
 
 def test_pod_interfaces_leave_room_for_the_encapsulation(
-    traffic: Traffic, node: Any, encapsulation: str, machine: Machine
+    traffic: Traffic,
+    node: Any,
+    nodes: dict[str, Any],
+    encapsulation: str,
+    machine: Machine,
+    selection: Selection,
+    survey: Survey,
 ) -> None:
-    """Bigger packets would be lost or cut on the way; much smaller ones waste the link."""
-    # Before there is a pod on the node, there may be no interface of one.
+    """Larger packets would be dropped or fragmented; much smaller ones waste bandwidth."""
+    # A pod interface exists only once the node has a pod.
     traffic.pod(CLIENT, machine.node_name)
-    interfaces = json.loads(ask(machine, {"interfaces": "ip -json address show"})["interfaces"].text)
-    own = [
-        interface["mtu"]
-        for interface in interfaces
-        if node_address(node) in [address.get("local") for address in interface["addr_info"]]
+    own = survey(machine, INTERFACES)
+    pod_mtus = {interface["mtu"] for interface in _interfaces(own) if interface["ifname"].startswith("cali")}
+    # The smallest interface counts; those of nodes that are not part of this run are not known.
+    known = [
+        _node_mtu(survey(other, INTERFACES), nodes[other.node_name])
+        for other in selection.limited
+        if other.node_name in nodes
     ]
-    pods = {interface["mtu"] for interface in interfaces if interface["ifname"].startswith("cali")}
-    wanted = machine.data.get("pod_mtu") or own[0] - OVERHEADS[encapsulation]
-    assert pods == {wanted}
-    assert wanted <= own[0] - OVERHEADS[encapsulation]
+    room = min(known) - OVERHEADS[encapsulation]
+    (mtu,) = pod_mtus
+    if wanted := machine.data.get("pod_mtu"):
+        assert mtu == wanted
+    elif len(known) == len(nodes):
+        assert mtu == room
+    assert mtu <= _node_mtu(own, node) - OVERHEADS[encapsulation]
+
+
+def _interfaces(answers: Answers) -> list[Any]:
+    found: list[Any] = json.loads(answers["interfaces"].text)
+    return found
+
+
+def _node_mtu(answers: Answers, node: Any) -> int:
+    """Return the MTU of the interface with the node's address."""
+    return next(
+        int(interface["mtu"])
+        for interface in _interfaces(answers)
+        if node_address(node) in [address.get("local") for address in interface["addr_info"]]
+    )

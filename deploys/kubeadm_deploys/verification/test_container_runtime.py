@@ -1,4 +1,4 @@
-"""containerd, runc and the CNI plugins of their releases, with systemd as cgroup driver."""
+"""containerd, runc and the CNI plugins are the expected releases, with systemd as cgroup driver."""
 
 import re
 import tomllib
@@ -12,10 +12,10 @@ CNI_PLUGINS = (
     *("bandwidth", "bridge", "dhcp", "dummy", "firewall", "host-device", "host-local", "ipvlan", "loopback"),
     *("macvlan", "portmap", "ptp", "sbr", "static", "tap", "tuning", "vlan", "vrf"),
 )
-"""What a release of the reference plugins contains."""
+"""The plugins in a release of the reference plugins."""
 
-CALICO_BRINGS = {"bandwidth", "host-local", "loopback", "portmap", "tuning"}
-"""Reference plugins that Calico's installer replaces by its own builds."""
+CALICO_REPLACES = {"bandwidth", "host-local", "loopback", "portmap", "tuning"}
+"""Reference plugins that Calico's installer replaces with its own builds."""
 
 COMMANDS = {
     "unit": (
@@ -27,7 +27,7 @@ COMMANDS = {
     "configuration": "containerd config dump",
     "configuration time": "stat --format=%Y /etc/containerd/config.toml",
     "runc": "command -v runc && runc --version",
-    # Without a command a plugin names itself and its release.
+    # Without a CNI command a plugin prints its name and release.
     "plugins": (
         "cd /opt/cni/bin && unset CNI_COMMAND && "
         f'for plugin in {" ".join(CNI_PLUGINS)}; do echo "$plugin: $("./$plugin" 2>&1 </dev/null | head -n 1)"; done'
@@ -39,11 +39,11 @@ def test_containerd_is_running_and_enabled(answers: Answers) -> None:
     unit = _unit(answers)
     assert unit["ActiveState"] == "active"
     assert unit["UnitFileState"] == "enabled"
-    assert unit["NeedDaemonReload"] == "no", "the unit was changed; run systemctl daemon-reload"
+    assert unit["NeedDaemonReload"] == "no", "the unit file has changed; run systemctl daemon-reload"
 
 
 def test_running_daemon_is_the_program_on_disk(answers: Answers) -> None:
-    """A program that was replaced under a running daemon shows as deleted."""
+    """If the program was replaced while the daemon runs, the link ends with "(deleted)"."""
     assert answers["program"].text == "/usr/local/bin/containerd"
 
 
@@ -64,10 +64,10 @@ def test_configuration_makes_runc_use_systemd_cgroups(answers: Answers) -> None:
 
 
 def test_daemon_runs_with_the_configuration_on_disk(answers: Answers) -> None:
-    """The daemon reads its file once; where there are pods, test_nodes looks at their cgroups too."""
+    """The daemon reads its file only at start; test_nodes also checks the cgroups of running pods."""
     started = int(_unit(answers)["ExecMainStartTimestamp"].lstrip("@"))
     written = int(answers["configuration time"].text)
-    assert written <= started, "config.toml is younger than the daemon; restart containerd"
+    assert written <= started, "config.toml is newer than the running daemon; restart containerd"
 
 
 def test_runc_is_the_release_that_containerd_finds(answers: Answers, machine: Machine) -> None:
@@ -84,17 +84,17 @@ def test_cni_plugin_runs(answers: Answers, plugin: str) -> None:
 
 def test_cni_plugins_are_of_one_release(answers: Answers, machine: Machine) -> None:
     plugins = _plugins(answers)
-    releases = {words.rpartition(" ")[2] for plugin, words in plugins.items() if plugin not in CALICO_BRINGS}
+    releases = {line.rpartition(" ")[2] for plugin, line in plugins.items() if plugin not in CALICO_REPLACES}
     assert len(releases) == 1, plugins
     wanted = machine.data.get("cni_plugins_version")
     assert wanted is None or releases == {f"v{wanted}"}
 
 
 def _unit(answers: Answers) -> dict[str, str]:
-    """systemd's properties of the daemon."""
+    """Return systemd's properties of the daemon."""
     return dict(line.split("=", 1) for line in answers["unit"].lines)
 
 
 def _plugins(answers: Answers) -> dict[str, str]:
-    """What each CNI plugin says of itself."""
+    """Return the name and release that each CNI plugin prints."""
     return dict(line.split(": ", 1) for line in answers["plugins"].text.splitlines())

@@ -1,4 +1,4 @@
-"""Every control plane host runs its part of the control plane, and what it hands out is in order."""
+"""Every control plane host runs its components, with valid certificates and protected secrets."""
 
 import ipaddress
 import json
@@ -19,7 +19,7 @@ GROUP = CONTROL_PLANE
 COMMANDS = {
     "certificate": "cat /etc/kubernetes/pki/apiserver.crt",
     "expirations": "kubeadm certs check-expiration --output=json",
-    # Every kubeconfig holds a key; the kubelet's resolver file is no secret.
+    # Every kubeconfig holds a key; the kubelet's resolv.conf is not a secret.
     "secret files": (
         "find /etc/kubernetes/*.conf /etc/kubernetes/pki "
         "-name '*.conf' ! -name resolv.conf -printf '%m %u %p\\n' "
@@ -33,7 +33,7 @@ SHORTEST_VALIDITY = timedelta(days=30)
 _ETCDCTL = [
     "etcdctl",
     "--write-out=json",
-    # As patient as kubectl here; its own 5 s are too few for a member on a busy machine that has to ask the leader.
+    # As for kubectl here; the default 5 s is too short for a busy member that has to ask the leader.
     "--command-timeout=30s",
     "--endpoints=https://127.0.0.1:2379",
     "--cacert=/etc/kubernetes/pki/etcd/ca.crt",
@@ -44,7 +44,7 @@ _ETCDCTL = [
 
 @pytest.fixture
 def endpoint(kubeadm_configuration: Any) -> tuple[str, str]:
-    """Host and port behind which the API servers stand."""
+    """Host and port of the control plane endpoint."""
     host, _, port = kubeadm_configuration["controlPlaneEndpoint"].rpartition(":")
     return host, port
 
@@ -52,7 +52,7 @@ def endpoint(kubeadm_configuration: Any) -> tuple[str, str]:
 def test_system_pods_are_ready(cluster: Cluster) -> None:
     eventually(
         lambda: cluster.items("pods", "--namespace=kube-system"),
-        problem=lambda pods: "; ".join(unready_pods(pods)) if pods else "there is no pod in kube-system",
+        problem=lambda pods: "; ".join(unready_pods(pods)) if pods else "kube-system has no pods",
         timeout=READY_TIMEOUT,
     )
 
@@ -71,23 +71,23 @@ def test_node_is_labelled_as_control_plane(node: Any) -> None:
 
 
 def test_api_server_of_this_host_is_ready(cluster: Cluster, node: Any) -> None:
-    """By its own address, checked against its certificate: the endpoint may lead to another host.
+    """Use the node's own address, because the endpoint may lead to another host.
 
-    A busy machine's etcd may take longer than the two seconds that this gives it, once: as for the kubelet's own probe
-    that alone is no failure.
+    On a busy machine etcd may once exceed the two seconds that readyz allows; like the kubelet's own probe,
+    the test tries again.
     """
     server = f"--server=https://{node_address(node)}:6443"
     answer = eventually(lambda: cluster.kubectl("get", "--raw=/readyz?verbose", server), problem=refusal)
     assert answer.lines[-1] == "readyz check passed"
 
 
-def test_etcd_has_one_healthy_member_a_control_plane(
+def test_etcd_has_one_healthy_member_per_control_plane(
     cluster: Cluster, selection: Selection, machine: Machine
 ) -> None:
     pod = ("exec", "--namespace=kube-system", f"etcd-{machine.node_name}", "--")
     members = json.loads(cluster.kubectl(*pod, *_ETCDCTL, "member", "list").text)["members"]
-    started = [member.get("name") for member in members if not member.get("isLearner")]
-    assert sorted(started) == sorted(each.node_name for each in selection.control_planes)
+    voters = [member.get("name") for member in members if not member.get("isLearner")]
+    assert sorted(voters) == sorted(control_plane.node_name for control_plane in selection.control_planes)
     healthy = eventually(
         lambda: cluster.kubectl(*pod, *_ETCDCTL, "endpoint", "health", "--cluster"), problem=refusal
     )
@@ -95,8 +95,8 @@ def test_etcd_has_one_healthy_member_a_control_plane(
 
 
 def refusal(answer: Answer) -> str:
-    """What a command that has failed said."""
-    return (answer.stderr or answer.stdout or "no answer") if answer.status else ""
+    """Return what a failed command printed, or an empty string if it succeeded."""
+    return (answer.stderr or answer.stdout or "no output") if answer.status else ""
 
 
 def test_endpoint_is_a_name(endpoint: tuple[str, str]) -> None:
@@ -125,9 +125,9 @@ def test_certificate_names_the_api_server(
 def test_certificates_are_valid_for_long(answers: Answers) -> None:
     report = json.loads(answers["expirations"].text)
     ends = {
-        each["name"]: datetime.fromisoformat(each["expirationDate"])
-        for each in [*report["certificates"], *report["certificateAuthorities"]]
-        if not each["missing"]
+        certificate["name"]: datetime.fromisoformat(certificate["expirationDate"])
+        for certificate in [*report["certificates"], *report["certificateAuthorities"]]
+        if not certificate["missing"]
     }
     assert {"admin.conf", "apiserver", "ca"} <= set(ends)
     assert not {name: str(end) for name, end in ends.items() if end - datetime.now(UTC) < SHORTEST_VALIDITY}
@@ -140,7 +140,7 @@ def test_secret_files_are_only_for_root(answers: Answers) -> None:
 
 
 def test_no_join_credentials_are_left(cluster: Cluster) -> None:
-    """A bootstrap token lets any machine join; it is for the minutes of a join."""
+    """A bootstrap token lets any machine join, so it must not outlive the join."""
     tokens = "--field-selector=type=bootstrap.kubernetes.io/token"
     left = cluster.items("secrets", "--namespace=kube-system", tokens)
     certificates = cluster.kubectl(
@@ -150,7 +150,7 @@ def test_no_join_credentials_are_left(cluster: Cluster) -> None:
     assert not certificates.text
 
 
-def test_cluster_is_configured_as_wanted(
+def test_cluster_is_configured_as_in_the_inventory(
     kubeadm_configuration: Any, endpoint: tuple[str, str], machine: Machine
 ) -> None:
     networking = kubeadm_configuration["networking"]
@@ -163,12 +163,12 @@ def test_cluster_is_configured_as_wanted(
     }
     wanted = {option: machine.data[option] for option in found if machine.data.get(option)}
     if not wanted:
-        pytest.skip(f"the inventory's data name none of {', '.join(found)}")
+        pytest.skip(f"the inventory sets none of {', '.join(found)}")
     assert {option: found[option] for option in wanted} == wanted
 
 
 def test_every_control_plane_host_reaches_the_endpoint(machine: Machine, endpoint: tuple[str, str]) -> None:
-    """kubectl runs on one of them for the other tests; here each one has to."""
+    """The other tests run kubectl on one host only; here it runs on each."""
     host, port = endpoint
     command = (
         f"kubectl --kubeconfig=/etc/kubernetes/admin.conf --server=https://{host}:{port} get --raw=/readyz"
@@ -177,7 +177,7 @@ def test_every_control_plane_host_reaches_the_endpoint(machine: Machine, endpoin
 
 
 def _api_names(answers: Answers) -> set[str]:
-    """The names and addresses in the API server's certificate."""
+    """Return the names and addresses in the API server's certificate."""
     certificate = x509.load_pem_x509_certificate(answers["certificate"].text.encode())
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     addresses = {str(address) for address in names.get_values_for_type(x509.IPAddress)}

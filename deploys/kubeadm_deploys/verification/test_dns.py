@@ -1,4 +1,4 @@
-"""Names of Services and of the world outside resolve in pods of every node."""
+"""Service names and external names resolve in pods on every node."""
 
 import ipaddress
 from typing import Any
@@ -13,7 +13,7 @@ from kubeadm_deploys.verification.traffic import CLIENT, HOST_NETWORK, SERVER, S
 from kubeadm_deploys.verification.waiting import READY_TIMEOUT, eventually
 
 COMMANDS = {
-    # The kubelet's own default where its configuration names none.
+    # /etc/resolv.conf is the kubelet's default.
     "resolver file": (
         'cat "$(sed --quiet \'s/^resolvConf: *"\\{0,1\\}\\([^"]*\\)"\\{0,1\\}$/\\1/p\' /var/lib/kubelet/config.yaml '
         '| grep . || echo /etc/resolv.conf)"'
@@ -21,42 +21,44 @@ COMMANDS = {
 }
 
 MOST_NAMESERVERS = 3
-"""A resolver asks no more, and the kubelet warns of more with every pod."""
+"""A resolver uses only three nameservers, and the kubelet warns of more for every pod."""
 
 COREDNS_READY_PORT = 8181
-"""Where CoreDNS's plugin ``ready`` answers in kubeadm's configuration."""
+"""Port of CoreDNS's plugin ``ready`` in kubeadm's configuration."""
 
 ROLES = (CLIENT, HOST_NETWORK)
 
 
 @pytest.fixture(scope="session")
 def replicas(cluster: Cluster) -> list[Any]:
-    """CoreDNS's pods, all ready."""
+    """CoreDNS's pods, once all are ready."""
     return eventually(
         lambda: cluster.items("pods", "--namespace=kube-system", "--selector=k8s-app=kube-dns"),
-        problem=lambda pods: "; ".join(unready_pods(pods)) if pods else "there is no CoreDNS pod",
+        problem=lambda pods: "; ".join(unready_pods(pods)) if pods else "no CoreDNS pod exists",
         timeout=READY_TIMEOUT,
     )
 
 
 @pytest.fixture
 def source(traffic: Traffic, machine: Machine, request: pytest.FixtureRequest) -> Pod:
-    """The pod that asks, on the pod network or on the node's."""
+    """The pod that queries, on the pod network or the host network."""
     return traffic.pod(request.param, machine.node_name)
 
 
-def test_pods_get_nameservers_that_they_can_ask(answers: Answers, machine: Machine) -> None:
-    """In a pod, an address of the machine's loopback is the pod itself: CoreDNS would ask itself in a loop."""
+def test_pods_get_nameservers_that_they_can_reach(answers: Answers, machine: Machine) -> None:
+    """In a pod, a loopback address is the pod itself, so CoreDNS would forward to itself in a loop."""
     lines = [line.split() for line in answers["resolver file"].lines]
     nameservers = [line[1] for line in lines if line[0] == "nameserver"]
     assert 1 <= len(nameservers) <= MOST_NAMESERVERS, nameservers
-    # A scope names an interface of the machine, which pods do not have.
-    assert not [each for each in nameservers if "%" in each or ipaddress.ip_address(each).is_loopback]
+    # A scope ("%eth0") names an interface of the machine, which pods do not have.
+    assert not [
+        address for address in nameservers if "%" in address or ipaddress.ip_address(address).is_loopback
+    ]
     if wanted := machine.listed("nameservers"):
         assert nameservers == wanted
 
 
-def test_coredns_asks_the_nameservers_of_its_node(cluster: Cluster) -> None:
+def test_coredns_uses_the_nameservers_of_its_node(cluster: Cluster) -> None:
     pod = cluster.get("deployment", "coredns", "--namespace=kube-system")["spec"]["template"]["spec"]
     assert pod["dnsPolicy"] == "Default"
 
@@ -64,12 +66,12 @@ def test_coredns_asks_the_nameservers_of_its_node(cluster: Cluster) -> None:
 def test_coredns_is_available(cluster: Cluster) -> None:
     deployment = cluster.get("deployment", "coredns", "--namespace=kube-system")
     assert condition(deployment, "Available") == "True", deployment["status"]
-    assert deployment["spec"]["replicas"] >= 2, "one replica takes DNS with it when it goes"
+    assert deployment["spec"]["replicas"] >= 2, "the cluster loses DNS when a single replica stops"
 
 
 def test_replicas_are_on_different_nodes(replicas: list[Any], nodes: dict[str, Any]) -> None:
-    places = [pod["spec"]["nodeName"] for pod in replicas]
-    assert len(set(places)) == min(len(places), len(nodes)), places
+    used = [pod["spec"]["nodeName"] for pod in replicas]
+    assert len(set(used)) == min(len(used), len(nodes)), used
 
 
 def test_every_replica_answers_this_node(traffic: Traffic, machine: Machine, replicas: list[Any]) -> None:
@@ -81,11 +83,11 @@ def test_every_replica_answers_this_node(traffic: Traffic, machine: Machine, rep
         ),
         addresses,
     )
-    assert {response for each in answered for response in each} == {"OK"}
+    assert {response for answer in answered for response in answer} == {"OK"}
 
 
 @pytest.mark.parametrize("source", ROLES, indirect=True)
-def test_service_has_its_names(traffic: Traffic, source: Pod, kubeadm_configuration: Any) -> None:
+def test_service_names_resolve(traffic: Traffic, source: Pod, kubeadm_configuration: Any) -> None:
     domain = kubeadm_configuration["networking"]["dnsDomain"]
     names = ["servers", f"servers.{traffic.namespace}", f"servers.{traffic.namespace}.svc.{domain}."]
     answered = in_parallel(
@@ -93,11 +95,11 @@ def test_service_has_its_names(traffic: Traffic, source: Pod, kubeadm_configurat
         names,
     )
     servers = {traffic.pod(SERVER, node).name for node in traffic.nodes}
-    assert all(set(each) <= servers for each in answered)
+    assert all(set(answer) <= servers for answer in answered)
 
 
 @pytest.mark.parametrize("source", ROLES, indirect=True)
-def test_api_server_has_its_name(traffic: Traffic, source: Pod) -> None:
+def test_name_of_the_api_server_resolves(traffic: Traffic, source: Pod) -> None:
     eventually(
         lambda: refusal(traffic.cluster, source, target="kubernetes.default.svc:443"),
         problem=lambda verdict: verdict and f"kubernetes.default.svc:443 from {source.name}: {verdict}",
@@ -107,7 +109,7 @@ def test_api_server_has_its_name(traffic: Traffic, source: Pod) -> None:
 
 @pytest.mark.parametrize("source", ROLES, indirect=True)
 def test_unknown_name_does_not_resolve(traffic: Traffic, source: Pod) -> None:
-    """An answer to everything would make the other checks say nothing."""
+    """If every name resolved, the other checks would prove nothing."""
     verdict = refusal(traffic.cluster, source, target=f"nothing.{traffic.namespace}.svc:{SERVICE_PORT}")
     assert verdict.startswith("DNS"), verdict or "it resolves"
 
@@ -116,11 +118,11 @@ def test_unknown_name_does_not_resolve(traffic: Traffic, source: Pod) -> None:
 def test_name_outside_the_cluster_resolves(
     traffic: Traffic, source: Pod, machine: Machine, pytestconfig: pytest.Config
 ) -> None:
-    """Only what the node resolves through DNS itself can be asked of the cluster."""
+    """Skipped if the node itself cannot resolve the name by DNS."""
     name = pytestconfig.getoption("--external-name")
     if ask(machine, {"lookup": f"getent --service=dns ahosts {name}"})["lookup"].status != 0:
-        pytest.skip(f"NOT CHECKED: {machine.name} itself does not resolve {name}; choose an --external-name")
-    # Whether anything listens there is not DNS's matter.
+        pytest.skip(f"NOT CHECKED: {machine.name} itself does not resolve {name}; set --external-name")
+    # Only DNS failures count: the connection itself may fail.
     eventually(
         lambda: refusal(traffic.cluster, source, target=f"{name}.:443"),
         problem=lambda verdict: verdict if verdict.startswith("DNS") else "",

@@ -1,7 +1,6 @@
-"""Services of type LoadBalancer have an address each, which answers as long as they exist.
+"""Every Service of type LoadBalancer has its own address, which answers as long as the Service exists.
 
-The addresses are of the cluster's own range or those of its cloud's load balancers, whichever the inventory
-says that it has.
+Addresses come from ``service_load_balancer_cidr`` or from the cloud's load balancers, as the inventory says.
 """
 
 import ipaddress
@@ -18,29 +17,22 @@ from kubeadm_deploys.verification.cluster import in_parallel
 from kubeadm_deploys.verification.inventory import Machine
 from kubeadm_deploys.verification.options import Selection
 from kubeadm_deploys.verification.probes import refusal, responses
-from kubeadm_deploys.verification.traffic import (
-    CLIENT,
-    HOST_NETWORK,
-    SERVER,
-    SERVICE_PORT,
-    Traffic,
-    service,
-)
+from kubeadm_deploys.verification.traffic import CLIENT, HOST_NETWORK, SERVER, SERVICE_PORT, Traffic, service
 from kubeadm_deploys.verification.waiting import SETTLING_TIME, eventually, watch
 
 KEPT, REMOVED = "balanced-1", "balanced-2"
 
 SPREAD = 25
-"""Connections to a Service: with two servers all of them fall on one in 1 of 17 million runs."""
+"""Connections to a Service: with two servers, all reach the same one in 1 of 17 million runs."""
 
-# A cloud has to make a machine of its own for a Service, and to find the nodes healthy.
+# A cloud creates a load balancer for the Service and waits until its health checks pass.
 _CLOUD_TIMEOUT = 300.0
 _CONNECT_TIMEOUT = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadBalancers:
-    """The addresses of Services by name, and the range that they are of, empty when a cloud gives them."""
+    """Service addresses by name, and the range they come from, empty if a cloud assigns them."""
 
     addresses: Mapping[str, str]
     range: str
@@ -48,13 +40,11 @@ class LoadBalancers:
 
 @pytest.fixture(scope="module")
 def own_range(selection: Selection) -> str:
-    """The cluster's own range; empty when a cloud gives Services their addresses."""
+    """``service_load_balancer_cidr``; empty if a cloud assigns the addresses."""
     data = selection.nodes[0].data
-    if not data.get("load_balancer_range") and data.get("cloud_provider", "none") == "none":
-        pytest.skip(
-            "nobody gives Services addresses: the inventory has neither load_balancer_range nor cloud_provider"
-        )
-    return str(data.get("load_balancer_range", ""))
+    if not data.get("service_load_balancer_cidr") and data.get("cloud_provider", "none") == "none":
+        pytest.skip("Services get no addresses: neither service_load_balancer_cidr nor cloud_provider is set")
+    return str(data.get("service_load_balancer_cidr", ""))
 
 
 @pytest.fixture(scope="module")
@@ -62,17 +52,17 @@ def balanced(own_range: str, traffic: Traffic) -> LoadBalancers:
     """Two Services with addresses."""
     names = (KEPT, REMOVED)
     traffic.cluster.create([load_balancer(traffic.namespace, name=name) for name in names])
-    addresses = {name: await_address(traffic, name, timeout=patience(own_range)) for name in names}
+    addresses = {name: await_address(traffic, name, timeout=assignment_timeout(own_range)) for name in names}
     return LoadBalancers(addresses=addresses, range=own_range)
 
 
-def patience(own_range: str) -> float:
-    """Seconds that a Service has to get its address, or to lose it."""
+def assignment_timeout(own_range: str) -> float:
+    """Return the seconds in which a Service must get or release its address."""
     return SETTLING_TIME if own_range else _CLOUD_TIMEOUT
 
 
 def load_balancer(namespace: str, *, name: str, **annotations: str) -> dict[str, Any]:
-    """A Service of type LoadBalancer; without UDP, which some clouds' load balancers do not carry."""
+    """Return a Service of type LoadBalancer; without UDP, which some clouds do not support."""
     made = service(namespace, name=name, type="LoadBalancer")
     made["metadata"]["annotations"] = annotations
     made["spec"]["ports"] = [port for port in made["spec"]["ports"] if port["protocol"] == "TCP"]
@@ -80,7 +70,7 @@ def load_balancer(namespace: str, *, name: str, **annotations: str) -> dict[str,
 
 
 def await_address(traffic: Traffic, name: str, *, timeout: float) -> str:
-    """Wait for a Service's first address; of several the first is the one for the world."""
+    """Wait for a Service's first address; if there are several, the first is the public one."""
 
     def problem(address: str) -> str:
         return "" if address else f"Service {name} has no address: {last_event(traffic, name)}"
@@ -89,17 +79,18 @@ def await_address(traffic: Traffic, name: str, *, timeout: float) -> str:
 
 
 def address_of(traffic: Traffic, name: str) -> str:
-    """Read a Service's first address."""
+    """Return a Service's first address, or an empty string."""
     status = traffic.cluster.get("service", name, f"--namespace={traffic.namespace}")["status"]
-    return next((str(each["ip"]) for each in status["loadBalancer"].get("ingress", []) if "ip" in each), "")
+    ingress = status["loadBalancer"].get("ingress", [])
+    return next((str(entry["ip"]) for entry in ingress if "ip" in entry), "")
 
 
 def last_event(traffic: Traffic, name: str) -> str:
-    """Read what a controller said last of a Service."""
+    """Return the message of a Service's last event."""
     of_service = f"--field-selector=involvedObject.kind=Service,involvedObject.name={name}"
     in_order = "--sort-by=.lastTimestamp"
     events = traffic.cluster.items("events", f"--namespace={traffic.namespace}", of_service, in_order)
-    return str(events[-1]["message"]) if events else "no controller said why"
+    return str(events[-1]["message"]) if events else "it has no events"
 
 
 def test_every_service_has_an_address_of_its_own(balanced: LoadBalancers) -> None:
@@ -107,11 +98,11 @@ def test_every_service_has_an_address_of_its_own(balanced: LoadBalancers) -> Non
     assert len(addresses) == len(balanced.addresses)
     if balanced.range:
         network = ipaddress.ip_network(balanced.range)
-        assert [each for each in addresses if ipaddress.ip_address(each) not in network] == []
+        assert [address for address in addresses if ipaddress.ip_address(address) not in network] == []
 
 
 @pytest.mark.parametrize("role", [CLIENT, HOST_NETWORK])
-def test_address_answers_on_this_node(
+def test_address_answers_pods_on_this_node(
     traffic: Traffic, balanced: LoadBalancers, machine: Machine, role: str
 ) -> None:
     answered = responses(
@@ -124,20 +115,18 @@ def test_address_answers_on_this_node(
     assert set(answered) <= server_names(traffic)
 
 
-def test_address_leads_the_operator_to_servers_of_several_nodes(
+def test_address_reaches_servers_on_several_nodes_from_this_machine(
     traffic: Traffic, balanced: LoadBalancers
 ) -> None:
     address = balanced.addresses[KEPT]
     reason = watch(
         lambda: unreached(traffic, address),
         until=lambda reason: not reason,
-        # Nodes answer for a range at once, so that nothing but the way to them can be missing.
+        # Nodes answer for their own range at once: if they do not, a route to them is missing.
         timeout=_CONNECT_TIMEOUT if balanced.range else _CLOUD_TIMEOUT,
     )
     if reason and balanced.range:
-        pytest.skip(
-            f"NOT CHECKED: {address}: {reason}; route {balanced.range} to a node to test it from outside the cluster"
-        )
+        pytest.skip(f"NOT CHECKED: {address}: {reason}; route {balanced.range} to a node to test from here")
     assert not reason, f"{address}: {reason}"
     servers = server_names(traffic)
     answered = {ask_hostname(address) for _ in range(SPREAD)}
@@ -145,7 +134,7 @@ def test_address_leads_the_operator_to_servers_of_several_nodes(
     assert len(answered) >= min(2, len(servers))
 
 
-def test_removed_service_gives_its_address_back(traffic: Traffic, balanced: LoadBalancers) -> None:
+def test_removed_service_releases_its_address(traffic: Traffic, balanced: LoadBalancers) -> None:
     in_namespace = f"--namespace={traffic.namespace}"
     address = balanced.addresses[REMOVED]
     _ = traffic.cluster.kubectl("delete", "service", REMOVED, in_namespace, "--wait=false").text
@@ -155,19 +144,19 @@ def test_removed_service_gives_its_address_back(traffic: Traffic, balanced: Load
                 "get", "service", REMOVED, in_namespace, "--ignore-not-found", "--output=name"
             ).text
         ),
-        problem=lambda left: left and f"{left} is still there: {last_event(traffic, REMOVED)}",
-        timeout=patience(balanced.range),
+        problem=lambda left: left and f"{left} still exists: {last_event(traffic, REMOVED)}",
+        timeout=assignment_timeout(balanced.range),
     )
     if balanced.range:
-        # A cloud may have given the address to somebody else by now, who is not to be bothered.
+        # A cloud may already have assigned the address to another customer, so do not connect to it.
         assert_closed(traffic, address)
         again = {"projectcalico.org/loadBalancerIPs": json.dumps([address])}
         traffic.cluster.create([load_balancer(traffic.namespace, name="balanced-again", **again)])
-        assert await_address(traffic, "balanced-again", timeout=patience(balanced.range)) == address
+        assert await_address(traffic, "balanced-again", timeout=assignment_timeout(balanced.range)) == address
 
 
 def assert_closed(traffic: Traffic, address: str) -> None:
-    """Check that an address answers neither any node nor the operator."""
+    """Check that an address answers neither the nodes nor this machine."""
     sources = [traffic.pod(HOST_NETWORK, node) for node in traffic.nodes]
     eventually(
         lambda: in_parallel(
@@ -184,22 +173,22 @@ def assert_closed(traffic: Traffic, address: str) -> None:
 
 
 def server_names(traffic: Traffic) -> set[str]:
-    """The names of the pods behind the Services."""
+    """Return the names of the pods behind the Services."""
     return {traffic.pod(SERVER, node).name for node in traffic.nodes}
 
 
 def unreached(traffic: Traffic, address: str) -> str:
-    """Say why this machine, which is no node, does not reach the servers behind an address; empty when it does."""
+    """Return why this machine, not a node, cannot reach the servers behind an address; empty if it can."""
     try:
         answer = ask_hostname(address)
     except (OSError, HTTPException) as error:
         return str(error)
-    # Some networks answer in the place of every address that is not there.
-    return "" if answer in server_names(traffic) else "something else answers"
+    # Some networks answer for every unused address.
+    return "" if answer in server_names(traffic) else "another server answers"
 
 
 def ask_hostname(address: str) -> str:
-    """Ask, from this machine, the pod behind an address for its name."""
+    """Request, from this machine, the name of the pod behind an address."""
     with closing(HTTPConnection(address, SERVICE_PORT, timeout=_CONNECT_TIMEOUT)) as connection:
         connection.request("GET", "/hostname")
         return connection.getresponse().read().decode()

@@ -1,7 +1,7 @@
-"""NetworkPolicies block what they forbid and let through what they allow, on every node.
+"""NetworkPolicies block and allow connections on every node.
 
-Each node's guarded pod is tried from two pods of its own node and two of the next: from the clients, which
-no rule allows, and from the servers, which the second policy allows.
+Two pods on the same node and two on the next node connect to each node's guarded pod: the clients, which no
+rule allows, and the servers, which the second policy allows.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ from kubeadm_deploys.verification.waiting import SETTLING_TIME, watch
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """A connection to the guarded pod of a node from a pod of a role."""
+    """A connection to a node's guarded pod from the pod of a role."""
 
     target_node: str
     source_node: str
@@ -27,12 +27,12 @@ class Attempt:
 
 
 Verdicts = Mapping[Attempt, str]
-"""Why each attempt failed; empty for those that came through."""
+"""The reason why each attempt failed; empty if it succeeded."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Observed:
-    """The verdicts without a policy, with one that denies all, and with one more that allows the servers."""
+    """Verdicts without a policy, with one that denies all, and with a second one that allows the servers."""
 
     free: Verdicts
     denied: Verdicts
@@ -41,7 +41,7 @@ class Observed:
 
 @pytest.fixture(scope="module")
 def observed(traffic: Traffic) -> Observed:
-    """Try every node at once, and wait for each policy to take effect everywhere."""
+    """Try all nodes at once, and wait until each policy takes effect everywhere."""
     free = _watch(traffic, reaches=lambda attempt: True)
     traffic.cluster.create([policy(traffic.namespace, name="deny-all", ingress=[])])
     denied = _watch(traffic, reaches=lambda attempt: False)
@@ -52,7 +52,7 @@ def observed(traffic: Traffic) -> Observed:
 
 
 def policy(namespace: str, *, name: str, ingress: list[dict[str, Any]]) -> dict[str, Any]:
-    """A NetworkPolicy for the guarded pods."""
+    """Return a NetworkPolicy for the guarded pods."""
     spec = {
         "podSelector": {"matchLabels": {ROLE_LABEL: GUARDED}},
         "policyTypes": ["Ingress"],
@@ -71,13 +71,13 @@ def test_policy_that_denies_all_blocks_every_pod(observed: Observed, machine: Ma
     assert verdicts and all(verdicts.values()), verdicts
 
 
-def test_policy_that_allows_a_label_lets_its_pods_through(observed: Observed, machine: Machine) -> None:
-    verdicts = {a: verdict for a, verdict in _of(machine, observed.allowed).items() if a.role == SERVER}
+def test_policy_that_allows_a_label_admits_its_pods(observed: Observed, machine: Machine) -> None:
+    verdicts = _from(SERVER, _of(machine, observed.allowed))
     assert set(verdicts.values()) == {""}, verdicts
 
 
 def test_policy_that_allows_a_label_blocks_the_others(observed: Observed, machine: Machine) -> None:
-    verdicts = {a: verdict for a, verdict in _of(machine, observed.allowed).items() if a.role == CLIENT}
+    verdicts = _from(CLIENT, _of(machine, observed.allowed))
     assert verdicts and all(verdicts.values()), verdicts
 
 
@@ -87,8 +87,12 @@ def _of(machine: Machine, verdicts: Verdicts) -> Verdicts:
     }
 
 
+def _from(role: str, verdicts: Verdicts) -> Verdicts:
+    return {attempt: verdict for attempt, verdict in verdicts.items() if attempt.role == role}
+
+
 def _watch(traffic: Traffic, *, reaches: Callable[[Attempt], bool]) -> Verdicts:
-    """Try until the verdicts are as they should be, or give those that are not when the time is up."""
+    """Try until all verdicts are as expected or the time is up; return the last verdicts."""
     verdicts = {
         Attempt(target_node=node, source_node=source, role=role): "not tried"
         for node in traffic.nodes

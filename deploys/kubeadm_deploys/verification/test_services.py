@@ -1,4 +1,4 @@
-"""Services answer by ClusterIP, on every node's port and by name, and only as long as they exist."""
+"""Services answer by ClusterIP, NodePort and name, and only as long as they exist."""
 
 import socket
 from typing import Any
@@ -20,7 +20,7 @@ from kubeadm_deploys.verification.traffic import (
 from kubeadm_deploys.verification.waiting import SETTLING_TIME, eventually
 
 SPREAD = 25
-"""Connections to a Service: with two servers all of them fall on one in 1 of 17 million runs."""
+"""Connections to a Service: with two servers, all reach the same one in 1 of 17 million runs."""
 
 UNUSED_PORT = 4242
 
@@ -28,7 +28,7 @@ KUBELET_PORT = 10250
 
 
 @pytest.mark.parametrize("role", [CLIENT, HOST_NETWORK])
-def test_cluster_ip_leads_to_servers_of_several_nodes(traffic: Traffic, machine: Machine, role: str) -> None:
+def test_cluster_ip_reaches_servers_on_several_nodes(traffic: Traffic, machine: Machine, role: str) -> None:
     source = traffic.pod(role, machine.node_name)
     answered = responses(
         traffic.cluster, source, host=traffic.service_ip, port=SERVICE_PORT, request="hostname", tries=SPREAD
@@ -61,17 +61,17 @@ def test_node_port_of_this_node_answers_another_node(
     assert set(answered) <= {traffic.pod(SERVER, name).name for name in traffic.nodes}
 
 
-def test_node_port_of_this_node_answers_the_operator(traffic: Traffic, node: Any) -> None:
+def test_node_port_of_this_node_answers_this_machine(traffic: Traffic, node: Any) -> None:
     address = node_address(node)
     if _cannot_connect(address, KUBELET_PORT):
-        pytest.skip(f"this machine does not reach {address}; its NodePort was asked from nodes alone")
+        pytest.skip(f"this machine cannot reach {address}; its NodePort is only tested from nodes")
     eventually(
         lambda: _cannot_connect(address, traffic.node_port),
         problem=lambda reason: reason and f"{address}:{traffic.node_port}: {reason}",
     )
 
 
-def test_headless_service_leads_to_every_single_pod(traffic: Traffic, machine: Machine) -> None:
+def test_headless_service_resolves_to_every_pod(traffic: Traffic, machine: Machine) -> None:
     source = traffic.pod(CLIENT, machine.node_name)
     servers = [traffic.pod(SERVER, node) for node in traffic.nodes]
     answered = in_parallel(
@@ -80,13 +80,15 @@ def test_headless_service_leads_to_every_single_pod(traffic: Traffic, machine: M
         ),
         servers,
     )
-    assert [set(each) for each in answered] == [{server.name} for server in servers]
+    assert [set(answer) for answer in answered] == [{server.name} for server in servers]
 
 
-def test_port_that_no_service_has_is_closed(traffic: Traffic, machine: Machine) -> None:
+def test_port_without_a_service_is_closed(traffic: Traffic, machine: Machine) -> None:
     source = traffic.pod(CLIENT, machine.node_name)
     target = f"{traffic.service_ip}:{UNUSED_PORT}"
-    assert refusal(traffic.cluster, source, target=target), f"{target} of no Service accepts connections"
+    assert refusal(traffic.cluster, source, target=target), (
+        f"{target} accepts connections, but no Service has this port"
+    )
 
 
 def test_removed_service_is_closed_on_every_node(traffic: Traffic) -> None:

@@ -1,4 +1,4 @@
-"""Swap is off, now and after a reboot, unless the inventory's data say ``swap="keep"``."""
+"""Swap is off, now and after a reboot, unless the inventory sets ``swap`` to ``keep``."""
 
 import pytest
 
@@ -9,15 +9,15 @@ COMMANDS = {
     "swaps": "cat /proc/swaps",
     "fstab": "test ! -e /etc/fstab || cat /etc/fstab",
     "unit files": "systemctl list-unit-files '*.swap' swap.target --no-legend --no-pager",
-    "makers": "systemctl is-enabled zramswap.service dphys-swapfile.service 2>/dev/null; true",
+    "swap services": "systemctl is-enabled zramswap.service dphys-swapfile.service swapspace.service 2>/dev/null; true",
     "zram generator": "cat /etc/systemd/zram-generator.conf /etc/systemd/zram-generator.conf.d/*.conf 2>/dev/null; true",
 }
 
 
 @pytest.fixture(autouse=True)
-def _swap_is_to_be_off(machine: Machine) -> None:
+def _needs_swap_off(machine: Machine) -> None:
     if machine.data.get("swap") == "keep":
-        pytest.skip(f"the inventory keeps swap as it is on {machine.name}; test_nodes looks at its kubelet")
+        pytest.skip(f"swap is 'keep' on {machine.name}; test_nodes checks its kubelet")
 
 
 def test_no_swap_is_in_use(answers: Answers) -> None:
@@ -31,7 +31,7 @@ def test_fstab_has_no_swap(answers: Answers) -> None:
 
 
 def test_no_unit_brings_swap_back(answers: Answers) -> None:
-    """What generators make from fstab and partition types is started with ``swap.target`` and never without it."""
+    """Units that generators make from fstab and partition types start only with ``swap.target``."""
     states = {unit: state for unit, state, *_ in (line.split() for line in answers["unit files"].lines)}
     harmless = {"masked", "disabled"}
     if states.pop("swap.target") == "masked":
@@ -39,7 +39,7 @@ def test_no_unit_brings_swap_back(answers: Answers) -> None:
     assert not {unit: state for unit, state in states.items() if state not in harmless}
 
 
-def test_nothing_makes_compressed_swap_at_boot(answers: Answers) -> None:
-    assert "enabled" not in answers["makers"].lines
+def test_no_service_creates_swap_at_boot(answers: Answers) -> None:
+    assert "enabled" not in answers["swap services"].lines
     devices = [line for line in answers["zram generator"].lines if line.startswith("[zram")]
     assert not devices

@@ -1,4 +1,4 @@
-"""Every worker has joined by the endpoint's name and holds nothing of the control plane."""
+"""Every worker uses the endpoint's name and holds no files of the control plane."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from kubeadm_deploys.verification.remote import Answers
 GROUP = WORKERS
 
 COMMANDS = {
-    # The certificate beside the address is public; the key is in a file of its own.
+    # The file holds no private key: that is in a separate file.
     "kubelet.conf": "cat /etc/kubernetes/kubelet.conf",
     "kubelet.conf mode": "stat --format='%a %U' /etc/kubernetes/kubelet.conf",
     "ready": "kubectl --kubeconfig=/etc/kubernetes/kubelet.conf get --raw=/readyz",
@@ -22,19 +22,19 @@ COMMANDS = {
 }
 
 
-def test_node_is_no_control_plane(node: Any) -> None:
+def test_node_is_not_a_control_plane(node: Any) -> None:
     assert "node-role.kubernetes.io/control-plane" not in node["metadata"]["labels"]
 
 
-def test_kubelet_reaches_the_api_server_by_the_endpoint(answers: Answers, kubeadm_configuration: Any) -> None:
-    """By an address, the loss of that one control plane would be the worker's too."""
+def test_kubelet_uses_the_endpoint(answers: Answers, kubeadm_configuration: Any) -> None:
+    """With the address of one control plane, the worker would fail with it."""
     kubeconfig = yaml.safe_load(answers["kubelet.conf"].text)
-    servers = [each["cluster"]["server"] for each in kubeconfig["clusters"]]
+    servers = [entry["cluster"]["server"] for entry in kubeconfig["clusters"]]
     assert servers == [f"https://{kubeadm_configuration['controlPlaneEndpoint']}"]
 
 
-def test_the_kubelets_way_to_the_api_works(answers: Answers) -> None:
-    """Through whatever stands behind the endpoint's name here: a control plane, a load balancer or a proxy."""
+def test_kubelet_reaches_the_api_server(answers: Answers) -> None:
+    """Through the control plane, load balancer or proxy behind the endpoint's name on this host."""
     assert answers["ready"].text == "ok"
 
 
@@ -42,9 +42,9 @@ def test_kubeconfig_is_only_for_root(answers: Answers) -> None:
     assert answers["kubelet.conf mode"].text == "600 root"
 
 
-def test_join_credentials_are_gone(answers: Answers) -> None:
-    assert answers["bootstrap"].status == 0, "/etc/kubernetes/bootstrap-kubelet.conf is left"
+def test_join_credentials_are_removed(answers: Answers) -> None:
+    assert answers["bootstrap"].status == 0, "/etc/kubernetes/bootstrap-kubelet.conf still exists"
 
 
-def test_nothing_of_the_control_plane_is_here(answers: Answers) -> None:
+def test_host_has_no_control_plane_files(answers: Answers) -> None:
     assert not answers["control plane files"].lines

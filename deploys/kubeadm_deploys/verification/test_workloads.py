@@ -1,4 +1,4 @@
-"""An administrator gets at the containers of every node: ``kubectl logs`` and ``kubectl exec``."""
+"""``kubectl logs`` and ``kubectl exec`` work for pods on every node."""
 
 from kubeadm_deploys.verification.inventory import Machine
 from kubeadm_deploys.verification.traffic import CLIENT, Traffic

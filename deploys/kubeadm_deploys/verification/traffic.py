@@ -1,8 +1,8 @@
-"""The pods and Services that the behaviour suites talk through.
+"""The pods and Services that the behaviour suites use.
 
-On every node a client, a server, a guarded pod (the only one that NetworkPolicies select) and one on the
-node's own network. All are made at once and deleted at the end, also after a failure or Ctrl-C; what a
-killed run left behind ends by itself and is deleted by the next run.
+Every node gets a client, a server, a guarded pod (the only one that NetworkPolicies select) and a pod on the
+host network. All are created at once and deleted at the end, also after a failure or Ctrl-C. Pods that a
+killed run left behind end by themselves and are deleted by the next run.
 """
 
 import secrets
@@ -31,14 +31,14 @@ _LONGEST_RUN = timedelta(minutes=15)
 _READY_TIMEOUT = 120.0
 _DELETION_TIMEOUT = 90.0
 _POD_PORTS = (8080, 8081)
-# For the node's own network, where the ports must be free on every machine and in no run beside this one;
-# below the ports of NodePorts and of outgoing connections.
+# For the host network, where the ports must be free on every machine and unused by a concurrent run;
+# below the ranges of NodePorts and of outgoing connections.
 _HOST_PORTS = range(20000, 30000, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Traffic:
-    """Everything of one run. ``unready`` says which pods never became ready, and why."""
+    """All test objects of one run. ``unready`` maps pods that never became ready to the reason."""
 
     cluster: Cluster
     namespace: str
@@ -50,21 +50,21 @@ class Traffic:
     @property
     def nodes(self) -> list[str]:
         """The nodes whose pods are all ready, in the API server's order."""
-        lost = {pod.node for pod in self.pods.values() if pod.name in self.unready}
-        return [node for node in self._all_nodes if node not in lost]
+        unready_nodes = {pod.node for pod in self.pods.values() if pod.name in self.unready}
+        return [node for node in self._all_nodes if node not in unready_nodes]
 
     def pod(self, role: str, node: str) -> Pod:
-        """Give the pod of a role on a node, which has to be ready."""
+        """Return the pod of a role on a node; fail the test unless it is ready."""
         pod = self.pods[role, node]
-        assert pod.name not in self.unready, f"no pod to test with: {self.unready[pod.name]}"
+        assert pod.name not in self.unready, f"pod to test with is not ready: {self.unready[pod.name]}"
         return pod
 
     def others(self, node: str) -> list[str]:
-        """The other nodes; the node itself where there is no other, so that one node is tested too."""
+        """Return the other nodes; on a single-node cluster the node itself, so that it is tested too."""
         return [other for other in self.nodes if other != node] or [node]
 
     def neighbour(self, node: str) -> str:
-        """The next node, so that over all nodes each is the neighbour of another."""
+        """Return the next node, so that each node is the neighbour of another."""
         position = self._all_nodes.index(node)
         following = self._all_nodes[position + 1 :] + self._all_nodes[:position]
         return next((other for other in following if other in self.nodes), node)
@@ -75,12 +75,12 @@ class Traffic:
 
 
 def new_namespace() -> str:
-    """Choose a name that no other run has."""
+    """Return a name that no other run uses."""
     return f"verification-{secrets.token_hex(3)}"
 
 
 def start_traffic(cluster: Cluster, *, namespace: str, image: str) -> Traffic:
-    """Make the pods and Services, and wait for them; ``delete_traffic`` has to follow, whatever happens."""
+    """Create the pods and Services, and wait for them; the caller must always call ``delete_traffic``."""
     _delete_stale_namespaces(cluster)
     nodes = cluster.items("nodes")
     cluster.create([namespace_object(namespace), service_account(namespace), *services(namespace)])
@@ -89,28 +89,28 @@ def start_traffic(cluster: Cluster, *, namespace: str, image: str) -> Traffic:
 
 
 def discard_traffic(cluster: Cluster, *, namespace: str) -> None:
-    """Let everything of the run be deleted, as far as it is there yet."""
+    """Start to delete what exists of the run, without waiting."""
     cluster.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
 
 
 def delete_traffic(cluster: Cluster, *, namespace: str) -> None:
-    """Delete everything of the run, and fail when something stays."""
+    """Delete everything of the run; fail if something remains."""
     discard_traffic(cluster, namespace=namespace)
     eventually(
         lambda: cluster.kubectl("get", "namespace", namespace, "--ignore-not-found", "--output=name").text,
-        problem=lambda left: left and f"namespace {namespace} of this run is still there; delete it",
+        problem=lambda left: left and f"namespace {namespace} of this run still exists; delete it",
         timeout=_DELETION_TIMEOUT,
     )
 
 
 def namespace_object(name: str) -> dict[str, Any]:
-    """The namespace, in which pods may use the node's network."""
+    """Return the namespace, in which pods may use the host network."""
     labels = {**_OWNER, "pod-security.kubernetes.io/enforce": "privileged"}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
 
 
 def service_account(namespace: str) -> dict[str, Any]:
-    """An account of the run's own: pods are refused until the namespace's default one has been made."""
+    """Return the run's own account: pods are refused until the namespace's default one exists."""
     return {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
@@ -120,7 +120,7 @@ def service_account(namespace: str) -> dict[str, Any]:
 
 
 def services(namespace: str) -> list[dict[str, Any]]:
-    """A ClusterIP, a NodePort and a headless Service of the servers."""
+    """Return a ClusterIP, a NodePort and a headless Service of the servers."""
     return [
         service(namespace, name="servers"),
         service(namespace, name="node-port", type="NodePort"),
@@ -129,7 +129,7 @@ def services(namespace: str) -> list[dict[str, Any]]:
 
 
 def service(namespace: str, *, name: str, **spec: str) -> dict[str, Any]:
-    """A Service of the servers, on a TCP and a UDP port."""
+    """Return a Service of the servers with a TCP and a UDP port."""
     http_port, udp_port = _POD_PORTS
     ports = [
         {"name": "http", "protocol": "TCP", "port": SERVICE_PORT, "targetPort": http_port},
@@ -144,7 +144,7 @@ def service(namespace: str, *, name: str, **spec: str) -> dict[str, Any]:
 
 
 def pods(namespace: str, *, nodes: Sequence[Mapping[str, Any]], image: str) -> list[dict[str, Any]]:
-    """One pod of each role for each node, numbered because a node's name may be too long for a pod's."""
+    """Return one pod per role and node, numbered because a node name may be too long for a pod name."""
     host_port = secrets.choice(_HOST_PORTS)
     ports = {role: (host_port, host_port + 1) if role == HOST_NETWORK else _POD_PORTS for role in ROLES}
     return [
@@ -184,7 +184,7 @@ def _pod(
         "hostNetwork": on_host,
         "dnsPolicy": "ClusterFirstWithHostNet" if on_host else "ClusterFirst",
         "terminationGracePeriodSeconds": 1,
-        # A run that was killed cannot delete its pods: they end by themselves.
+        # A killed run cannot delete its pods, so they end by themselves.
         "activeDeadlineSeconds": int(_LONGEST_RUN.total_seconds()),
         **({"hostname": name, "subdomain": "peers"} if role == SERVER else {}),
     }
@@ -193,15 +193,15 @@ def _pod(
 
 
 def _only_on(node: str) -> dict[str, Any]:
-    # As a DaemonSet's pods: by way of the scheduler, which is part of what is tested, and by the node's
-    # name, because the hostname label can differ.
+    # Like a DaemonSet's pods: through the scheduler, which is tested too, and by the node's name, because the
+    # hostname label can differ.
     field = {"key": "metadata.name", "operator": "In", "values": [node]}
     terms = {"nodeSelectorTerms": [{"matchFields": [field]}]}
     return {"requiredDuringSchedulingIgnoredDuringExecution": terms}
 
 
 def _wait(cluster: Cluster, *, namespace: str, nodes: Sequence[Mapping[str, Any]]) -> Traffic:
-    """Wait for the pods, but not for those of a node that is down; tests that need one of them fail."""
+    """Wait for the pods, except those of nodes that are not ready; tests that need one of these fail."""
     in_namespace = f"--namespace={namespace}"
     names = [node["metadata"]["name"] for node in nodes]
     down = {node["metadata"]["name"] for node in nodes if condition(node, "Ready") != "True"}
@@ -210,7 +210,7 @@ def _wait(cluster: Cluster, *, namespace: str, nodes: Sequence[Mapping[str, Any]
         until=lambda seen: not unready_pods(pod for pod in seen if _place(pod, names)[1] not in down),
         timeout=_READY_TIMEOUT,
     )
-    specs = {each["metadata"]["name"]: each["spec"] for each in cluster.items("services", in_namespace)}
+    specs = {found["metadata"]["name"]: found["spec"] for found in cluster.items("services", in_namespace)}
     return Traffic(
         cluster=cluster,
         namespace=namespace,
@@ -222,7 +222,7 @@ def _wait(cluster: Cluster, *, namespace: str, nodes: Sequence[Mapping[str, Any]
 
 
 def _place(pod: Mapping[str, Any], nodes: Sequence[str]) -> tuple[str, str]:
-    """Read from a pod's name its role and the node that it is meant for."""
+    """Return the role and the intended node of a pod, read from its name."""
     role, _, number = pod["metadata"]["name"].rpartition("-")
     return role, nodes[int(number)]
 
@@ -242,7 +242,7 @@ def _made_pod(pod: Mapping[str, Any], *, node: str) -> Pod:
 
 
 def _delete_stale_namespaces(cluster: Cluster) -> None:
-    """Delete what a killed run left; a younger namespace may be that of a run beside this one."""
+    """Delete what a killed run left; a younger namespace may belong to a concurrent run."""
     selector = ",".join(f"{key}={value}" for key, value in _OWNER.items())
     for namespace in cluster.items("namespaces", f"--selector={selector}"):
         created = datetime.fromisoformat(namespace["metadata"]["creationTimestamp"])

@@ -1,4 +1,4 @@
-"""Polling a condition with a deadline."""
+"""Poll a condition with a deadline."""
 
 import time
 from collections.abc import Callable
@@ -7,27 +7,29 @@ from typing import TypeVar
 Seen = TypeVar("Seen")
 
 READY_TIMEOUT = 60.0
-"""Seconds in which what has just been made, or restarted by itself, must be ready."""
+"""Seconds in which objects that were just created, or that restarted, must be ready."""
 
 SETTLING_TIME = 30.0
-"""Seconds in which rules and routes of something just made must have reached every node."""
+"""Seconds in which rules and routes of a new object must reach every node."""
+
+_PAUSE = 0.5
+"""Seconds between two observations."""
 
 
 def watch(observe: Callable[[], Seen], *, until: Callable[[Seen], bool], timeout: float) -> Seen:
-    """Observe until it is as it should be or the time is up, and give what was seen last."""
+    """Observe until the condition holds or the time is up; return the last observation."""
     deadline = time.monotonic() + timeout
     while True:
         seen = observe()
         if until(seen) or time.monotonic() > deadline:
             return seen
-        # The pause between two looks; the deadline decides how long it takes.
-        time.sleep(0.5)
+        time.sleep(_PAUSE)
 
 
 def eventually(
     observe: Callable[[], Seen], *, problem: Callable[[Seen], str], timeout: float = SETTLING_TIME
 ) -> Seen:
-    """Observe until there is no problem, and fail with the last one when the time is up."""
+    """Observe until there is no problem; fail with the last problem when the time is up."""
     seen = watch(observe, until=lambda seen: not problem(seen), timeout=timeout)
     last = problem(seen)
     assert not last, f"not within {timeout:.0f} seconds: {last}"

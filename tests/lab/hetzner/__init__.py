@@ -1,4 +1,4 @@
-"""A double of the Hetzner Cloud API: its shapes, its errors and its asynchronous actions over HTTP.
+"""A double of the Hetzner Cloud API: its data formats, errors and asynchronous actions over HTTP.
 
-`server.running` serves it inside a test; `python -m tests.lab.hetzner serve` serves it for other processes.
+`server.running` serves it inside a test, `python -m tests.lab.hetzner serve` for other processes.
 """

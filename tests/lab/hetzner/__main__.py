@@ -15,7 +15,7 @@ PORT = 8443
 
 
 def main(arguments: list[str]) -> int:
-    """Serve until interrupted or terminated; an error that the user can cure ends with exit code 1."""
+    """Serve until interrupted or terminated; return 1 on errors that the user can fix."""
     options = _parser().parse_args(arguments)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
 def _backend(name: str, *, port: int) -> Backend:
     if name == "none":
         return MemoryBackend()
-    # Only here: without docker the double works too.
+    # Imported here, so that the double also works without docker.
     from tests.lab.hetzner.docker_backend import DockerBackend
 
     return DockerBackend(api_port=port)
@@ -50,15 +50,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.lab.hetzner", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     serving = commands.add_parser(
-        "serve", help="serve the API; its endpoint and token are printed as shell commands"
+        "serve", help="serve the API, and print its endpoint and token as shell commands"
     )
+    serving.add_argument("--backend", choices=("none", "docker"), default="none", help="what servers run on")
     serving.add_argument(
-        "--backend", choices=("none", "docker"), default="none", help="what the servers are made of"
+        "--address", help="default: the gateway of the lab's network, without docker 127.0.0.1"
     )
-    serving.add_argument("--address", help="default: where the servers reach it, without docker 127.0.0.1")
     serving.add_argument("--port", type=int, default=PORT)
     serving.add_argument(
-        "--action-seconds", type=float, default=0, metavar="SECONDS", help="least time that an action takes"
+        "--action-seconds", type=float, default=0, metavar="SECONDS", help="minimum duration of an action"
     )
     return parser
 

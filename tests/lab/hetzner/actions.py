@@ -1,4 +1,4 @@
-"""Actions: work that goes on after the API has answered, in threads of its own."""
+"""Actions: work that continues in threads after the API has answered."""
 
 import itertools
 import sys
@@ -13,16 +13,16 @@ from tests.lab.hetzner.records import Action, Json
 
 Work = Callable[[], None]
 
-doom: ContextVar[Json | None] = ContextVar("doom", default=None)
-"""The error in which the next action of this request ends: how an ordered fault reaches the action."""
+ordered_error: ContextVar[Json | None] = ContextVar("ordered_error", default=None)
+"""The error of an ordered fault, with which the next action of this request ends."""
 
 
 class Actions:
-    """The actions of a project. Everything but `run` and `close` is called with the project's lock held."""
+    """The actions of a project. Callers hold the project's lock, except for `run` and `close`."""
 
     def __init__(self, *, lock: threading.RLock, ids: "itertools.count[int]", seconds: float) -> None:
         self.seconds = seconds
-        """How long an action takes at least, so that a client sees it run."""
+        """Minimum duration of an action, so that a client sees it run."""
         self.all: dict[int, Action] = {}
         self._lock = lock
         self._ids = ids
@@ -32,27 +32,27 @@ class Actions:
     def begin(
         self, command: str, *resources: tuple[str, int], locks: Sequence[tuple[str, int]] | None = None
     ) -> Action:
-        """Record an action that runs; it locks all its resources, or those in `locks`."""
+        """Record a running action; it locks all its resources, or those in `locks`."""
         action = Action(
             id=next(self._ids),
             command=command,
             resources=resources,
             started=now(),
             locks=frozenset(resources if locks is None else locks),
-            doomed=doom.get(),
+            ordered_error=ordered_error.get(),
         )
-        doom.set(None)
+        ordered_error.set(None)
         self.all[action.id] = action
         return action
 
     def done(self, command: str, *resources: tuple[str, int]) -> Action:
-        """Record an action whose work is already done; it may have been ordered to fail all the same."""
+        """Record an action whose work is already done; an ordered fault still makes it fail."""
         action = self.begin(command, *resources, locks=())
-        self._finish(action, error=action.doomed)
+        self._finish(action, error=action.ordered_error)
         return action
 
     def run(self, steps: Sequence[tuple[Action, Work]], *, undo: Work | None = None) -> None:
-        """Do the work of these actions one after the other; after the first that fails the rest fail too."""
+        """Do the work of these actions one after the other; after a failure the rest fail too."""
         thread = threading.Thread(target=self._work, args=(steps, undo), daemon=True)
         with self._lock:
             self._threads = [one for one in self._threads if one.is_alive()]
@@ -60,21 +60,13 @@ class Actions:
             self._threads.append(thread)
 
     def running_on(self, kind: str, resource_id: int) -> bool:
-        """Whether an action that locks its resources runs on this one."""
+        """Return whether a running action locks this resource."""
         return any(
             action.status == "running" and (kind, resource_id) in action.locks for action in self.all.values()
         )
 
-    def of(self, kind: str, resource_id: int | None = None) -> list[Action]:
-        """The actions on one resource, or on all resources of a kind."""
-        return [
-            action
-            for action in self.all.values()
-            if any(kind == of and resource_id in (None, one) for of, one in action.resources)
-        ]
-
     def close(self) -> None:
-        """Let actions that run end early, and wait for their threads."""
+        """Make running actions end early, and wait for their threads."""
         self._closing.set()
         with self._lock:
             threads = list(self._threads)
@@ -99,15 +91,15 @@ class Actions:
         self._closing.wait(self.seconds / 2)
         with self._lock:
             action.progress = 50
-        if action.doomed:
-            return action.doomed
+        if action.ordered_error:
+            return action.ordered_error
         try:
             work()
         except BackendError as error:
             return {"code": "action_failed", "message": str(error)}
         except ApiError as error:
             return {"code": error.code, "message": error.message}
-        except Exception as error:  # An action that never ends would hide the cause from everybody.
+        except Exception as error:  # Otherwise the action would never end, and hide the cause.
             return {"code": "action_failed", "message": f"{type(error).__name__}: {error}"}
         self._closing.wait(self.seconds / 2)
         return None
@@ -126,7 +118,7 @@ class Actions:
 
 
 def action_view(action: Action) -> Json:
-    """An action in the API's shape."""
+    """Return an action in the API's format."""
     return {
         "id": action.id,
         "command": action.command,

@@ -1,4 +1,4 @@
-"""Addresses of private networks: which are taken, which is next."""
+"""Addresses of private networks: which are used, and which is next."""
 
 import ipaddress
 from collections.abc import Iterator
@@ -10,18 +10,18 @@ from tests.lab.hetzner.records import Attachment, Json, LoadBalancer, Network, S
 
 
 def gateway(ip_range: str) -> str:
-    """The gateway of a network: its first address."""
+    """Return the gateway of a network: its first address."""
     return str(ipaddress.ip_network(ip_range)[1])
 
 
 def subnet_of(network: Network, ip: str) -> str:
-    """The subnet that an address of a network is in."""
+    """Return the subnet of an address in a network."""
     ranges = (subnet["ip_range"] for subnet in network.subnets)
-    return str(next(one for one in ranges if ipaddress.ip_address(ip) in ipaddress.ip_network(one)))
+    return str(next(subnet for subnet in ranges if ipaddress.ip_address(ip) in ipaddress.ip_network(subnet)))
 
 
 def members(lab: Project, network_id: int) -> Iterator[tuple[str, Server | LoadBalancer]]:
-    """What is attached to a network, with its kind as the backend names it."""
+    """Yield the members of a network, with their kinds as the backend names them."""
     for server in lab.servers.values():
         if network_id in server.networks:
             yield "server", server
@@ -31,7 +31,7 @@ def members(lab: Project, network_id: int) -> Iterator[tuple[str, Server | LoadB
 
 
 def taken(lab: Project, network: Network) -> set[str]:
-    """The addresses of a network that nothing new can get."""
+    """Return the addresses of a network that are used."""
     used = {gateway(network.ip_range)}
     for _, member in members(lab, network.id):
         attachment = member.networks[network.id]
@@ -48,7 +48,7 @@ def reserve(
     ip_range: str | None = None,
     alias_ips: list[str] | None = None,
 ) -> Attachment:
-    """Choose the address of a new interface: the wanted one, or the first free one of a fitting subnet."""
+    """Choose the address of a new interface: the requested one, or the first free one that fits."""
     subnets = [
         ipaddress.ip_network(subnet["ip_range"])
         for subnet in network.subnets

@@ -1,4 +1,4 @@
-"""The web application: the endpoints of all resources behind the gate."""
+"""The web application: the endpoints of all resources, with the gate before them."""
 
 import functools
 from collections.abc import Iterable
@@ -49,7 +49,7 @@ TOPICS = (
 
 @functools.cache
 def create_app() -> Flask:
-    """Make the application, once for all servers: its many routes take longest of all to make."""
+    """Create the application once for all servers, because its many routes take long."""
     app = Flask("hetzner")
     app.url_map.strict_slashes = False
     for topic in TOPICS:
@@ -64,7 +64,7 @@ def create_app() -> Flask:
 
 
 def application(*, project: Project, gate: Gate) -> "WSGIApplication":
-    """The application for one server: its calls find this project and this gate in their environment."""
+    """Return the application for one server; its WSGI environment holds the project and gate."""
     app = create_app()
 
     def serve(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:

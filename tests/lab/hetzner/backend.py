@@ -1,7 +1,7 @@
-"""What stands behind the double of Hetzner's API: the machines, networks and load balancers themselves.
+"""Backends of the double of Hetzner's API: the machines, networks and load balancers themselves.
 
-The API calls a backend from the threads of its actions, never while it holds its own lock, so a backend
-may take its time. A backend that fails raises `BackendError`, and the action ends in an error with that text.
+The API calls a backend from the threads of its actions and without holding its own lock, so calls may take
+long. A backend that fails raises `BackendError`, and the action fails with that message.
 """
 
 import hashlib
@@ -13,19 +13,19 @@ from typing import Any, Protocol
 
 
 class BackendError(Exception):
-    """A backend could not do what an action asked for; the text becomes the action's error message."""
+    """A backend failed; the text becomes the action's error message."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a server is made from."""
+    """The properties of a server to create."""
 
     id: int
     name: str
     image: str
     public_ipv4: str
     ssh_keys: tuple[str, ...]
-    """Public keys, in OpenSSH's format, of those who may log in as root."""
+    """Public keys for root, in OpenSSH format."""
     user_data: str
 
 
@@ -36,13 +36,13 @@ class Backend(Protocol):
         """Reserve a public IPv4 address."""
 
     def create_network(self, *, network_id: int, ip_range: str) -> None:
-        """Make a private network."""
+        """Create a private network."""
 
     def delete_network(self, *, network_id: int) -> None:
         """Remove a private network."""
 
     def create_server(self, *, server: Machine) -> None:
-        """Make a server and start it."""
+        """Create a server and start it."""
 
     def delete_server(self, *, server_id: int) -> None:
         """Remove a server."""
@@ -54,38 +54,38 @@ class Backend(Protocol):
         """Restart a server."""
 
     def attach(self, *, resource: str, resource_id: int, network_id: int, ip: str) -> str:
-        """Connect a "server" or a "load_balancer" with a network; answer the MAC of the new interface."""
+        """Connect a "server" or "load_balancer" to a network; return the MAC of the new interface."""
 
     def detach(self, *, resource: str, resource_id: int, network_id: int) -> None:
-        """Disconnect a "server" or a "load_balancer" from a network."""
+        """Disconnect a "server" or "load_balancer" from a network."""
 
     def apply_firewall(self, *, server_id: int, rules: Sequence[Mapping[str, Any]] | None) -> None:
-        """Apply the rules of all firewalls of a server, in the API's shape; None takes every firewall off."""
+        """Apply the rules of all firewalls of a server, in the API's format; None removes all firewalls."""
 
     def create_load_balancer(self, *, load_balancer_id: int, name: str, public_ipv4: str) -> None:
-        """Make a load balancer without services."""
+        """Create a load balancer without services."""
 
     def configure_load_balancer(
         self, *, load_balancer_id: int, services: Sequence[Mapping[str, Any]], targets: Sequence[str]
     ) -> None:
-        """Give a load balancer all its services, in the API's shape, and the addresses of all its targets."""
+        """Set all services, in the API's format, and all target addresses of a load balancer."""
 
     def target_health(self, *, load_balancer_id: int) -> Mapping[tuple[str, int], bool]:
-        """Answer whether each (target address, listen port) passes its health check."""
+        """Return whether each (target address, listen port) passes its health check."""
 
     def delete_load_balancer(self, *, load_balancer_id: int) -> None:
         """Remove a load balancer."""
 
     def close(self) -> None:
-        """Remove everything that this backend made."""
+        """Remove everything that this backend created."""
 
 
 _MADE_UP = "198.18.0.0/15"
-"""Public addresses of machines that are not there: the range for benchmarks, which nobody routes (RFC 2544)."""
+"""Public addresses of imaginary machines: the range for benchmarks, which is not routed (RFC 2544)."""
 
 
 class MemoryBackend:
-    """A data centre in which nothing runs: addresses and MACs are made up, targets are always healthy."""
+    """A backend in which nothing runs: addresses and MACs are invented, targets are always healthy."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -147,6 +147,6 @@ class MemoryBackend:
 
 
 def made_up_mac(*, resource: str, resource_id: int, network_id: int) -> str:
-    """A MAC as Hetzner's private interfaces have them (86:00:00:...), always the same for one interface."""
+    """Return a MAC like those of Hetzner's private interfaces (86:00:00:...), stable for each interface."""
     digest = hashlib.sha256(f"{resource}/{resource_id}/{network_id}".encode()).digest()
     return "86:00:00:" + ":".join(f"{byte:02x}" for byte in digest[:3])

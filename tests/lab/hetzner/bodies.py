@@ -1,4 +1,4 @@
-"""The bodies of requests, checked field by field."""
+"""Request bodies, validated field by field."""
 
 import re
 from typing import Annotated, Any, TypeVar
@@ -38,22 +38,9 @@ IdOrName = int | str
 
 
 class Body(BaseModel):
-    """The JSON body of a request; fields that the API does not know are ignored, as it does."""
+    """The JSON body of a request; unknown fields are ignored, as by the API."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
-
-
-class Update(Body):
-    """Body of an update: what is left out stays as it is."""
-
-    name: Name | None = None
-    labels: Labels | None = None
-
-
-class Protection(Body):
-    """Body of change_protection."""
-
-    delete: bool | None = None
 
 
 class ServerRef(Body):
@@ -68,18 +55,11 @@ class SelectorRef(Body):
     selector: str
 
 
-class ReverseDNS(Body):
-    """Body of change_dns_ptr; null puts the default back."""
-
-    ip: str
-    dns_ptr: str | None = None
-
-
 B = TypeVar("B", bound=Body)
 
 
 def body(model: type[B]) -> B:
-    """Read the request's body; refuse one that does not fit, with every field that is wrong."""
+    """Return the request's body; refuse an invalid one with all wrong fields."""
     data: Any = {}
     if request.get_data():
         data = request.get_json(force=True, silent=True)
@@ -93,9 +73,9 @@ def body(model: type[B]) -> B:
 
 def _refusal(error: ValidationError) -> ApiError:
     problems: dict[str, list[str]] = {}
-    for one in error.errors():
-        field = ".".join(str(part) for part in one["loc"]) or "body"
-        problems.setdefault(field, []).append(one["msg"])
+    for problem in error.errors():
+        field = ".".join(str(part) for part in problem["loc"]) or "body"
+        problems.setdefault(field, []).append(problem["msg"])
     first, messages = next(iter(problems.items()))
     return ApiError(
         "invalid_input",

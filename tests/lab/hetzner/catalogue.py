@@ -1,7 +1,7 @@
-"""What can be ordered: locations, server types, images, load balancer types and prices, as data.
+"""The catalogue: locations, server types, images, load balancer types and prices.
 
-Names, sizes and which location belongs to which network zone are Hetzner's. Prices, IDs and what is sold
-out or deprecated where are made up: a client has to read them, and must not know them.
+Names, sizes and network zones are Hetzner's. Prices, IDs and what is sold out or deprecated where are
+invented: a client must read them from the API.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ DEPRECATED: Mapping[tuple[str, str], Json] = {
 
 
 def price(net: Decimal) -> Json:
-    """A price in the API's shape: decimals as text, with ten places."""
+    """Return a price in the API's format: decimals as text, with ten places."""
     gross = net * (100 + VAT_PERCENT) / 100
     return {"net": f"{net:.10f}", "gross": f"{gross:.10f}"}
 
@@ -61,7 +61,7 @@ LOCATIONS: dict[str, Json] = {
 
 
 def _prices(monthly: str, locations: tuple[str, ...]) -> list[Json]:
-    """Prices by location: beyond Europe a fifth more, and less traffic for it."""
+    """Return prices by location: outside Europe a fifth more, with less included traffic."""
     prices = []
     for name in locations:
         net = Decimal(monthly) if name in EUROPE else Decimal(monthly) * Decimal("1.2")
@@ -87,7 +87,7 @@ def _server_type(
     dedicated: bool = False,
     arm: bool = False,
 ) -> Json:
-    """A server type; `size` is cores, GB of memory and GB of disk."""
+    """Return a server type; `size` is cores, GB of memory and GB of disk."""
     cores, memory, disk = size
     return {
         "id": number,
@@ -173,7 +173,7 @@ IMAGES: dict[int, Json] = {
 
 
 def _load_balancer_type(number: int, name: str, scale: tuple[int, int, int, int], monthly: str) -> Json:
-    """A load balancer type; `scale` is how many connections, services, targets and certificates."""
+    """Return a load balancer type; `scale` is its maximum of connections, services, targets, certificates."""
     connections, services, targets, certificates = scale
     return {
         "id": number,
@@ -200,7 +200,7 @@ LOAD_BALANCER_TYPES: dict[str, Json] = {
 
 
 def _address_prices(ipv4: str, *, hourly: bool) -> list[Json]:
-    """Prices of addresses by type: IPv6 costs nothing."""
+    """Return prices of addresses by type; IPv6 is free."""
     prices = []
     for version, net in (("ipv4", Decimal(ipv4)), ("ipv6", Decimal(0))):
         rates = {"price_monthly": price(net)}
@@ -229,5 +229,5 @@ PRICING: Json = {
 
 
 def included_traffic(item: Json, location: str) -> int:
-    """The bytes a month that come with a server type or load balancer type in a location."""
+    """Return the bytes per month included with a server type or load balancer type in a location."""
     return next(int(one["included_traffic"]) for one in item["prices"] if one["location"] == location)

@@ -1,8 +1,8 @@
-"""Points in time as the API writes them."""
+"""Time in the API's format."""
 
 from datetime import UTC, datetime
 
 
 def now() -> str:
-    """The present in RFC 3339, in UTC."""
+    """Return the current time in RFC 3339 format, in UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""What a request handler works on."""
+"""The context of a request handler."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,19 +13,19 @@ from tests.lab.hetzner.records import Json
 
 Answer = Json | tuple[Json, int] | tuple[str, int]
 ENVIRON = "hetzner.project"
-"""Where the WSGI environment has the project of the server that a request came to."""
+"""Key of the WSGI environment for the server's project."""
 CREATED = 201
 NOTHING: tuple[str, int] = ("", 204)
 
 
 def project() -> Project:
-    """The project of the request's token."""
+    """Return the project of the request's token."""
     return cast(Project, request.environ[ENVIRON])
 
 
 @contextmanager
 def backend_in_request() -> Iterator[None]:
-    """Work of the backend in an endpoint without action: its failure is an error of the API's server."""
+    """Turn a backend failure in an endpoint without an action into a server error."""
     try:
         yield
     except BackendError as error:

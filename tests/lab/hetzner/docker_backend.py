@@ -1,4 +1,4 @@
-"""A data centre in docker: servers are containers with systemd, cloud-init and sshd, load balancers are haproxy."""
+"""A backend in docker: containers with systemd, cloud-init and sshd as servers, haproxy as load balancer."""
 
 import functools
 import ipaddress
@@ -21,13 +21,13 @@ from tests.lab.layout import LABEL
 from tests.lab.probe import probe
 
 OWNER_LABEL = f"{LABEL}.hcloud"
-"""Label with the backend that an object belongs to: process, its start and a number."""
+"""Label that names the backend of an object: process, its start and a number."""
 CONTAINER_LABEL = f"{LABEL}.container"
 ADDRESS_LABEL = f"{LABEL}.address"
 
 _NAME = f"{LABEL}-hcloud"
 _PUBLIC_ADDRESSES = tuple(f"{layout.SUBNET.rpartition('.')[0]}.{last}" for last in range(150, 250))
-# On Hetzner packets in a private network have 50 bytes less room than outside.
+# On Hetzner the MTU of private networks is 50 bytes smaller.
 _PRIVATE_MTU = 1450
 
 _P = ParamSpec("_P")
@@ -35,31 +35,31 @@ _R = TypeVar("_R")
 _numbers = itertools.count(1)
 
 
-def _told(method: Callable[_P, _R]) -> Callable[_P, _R]:
-    """What docker refuses, the data centre could not do."""
+def _backend_errors(method: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Turn docker's errors into backend errors."""
 
     @functools.wraps(method)
-    def told(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         try:
             return method(*args, **kwargs)
         except LabError as error:
             raise BackendError(str(error)) from error
 
-    return told
+    return wrapped
 
 
 @dataclass
 class _Server:
     address: str
     rules: Sequence[Mapping[str, Any]] | None = None
-    """Of all its firewalls. They end with the server's network namespace: every start needs them again."""
+    """The rules of all its firewalls; they must be set again after every start."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class DockerBackend:
-    """Implements `backend.Backend`. The API must listen at the lab's gateway, port `api_port`, for its metadata."""
+    """Implement `backend.Backend`. Metadata needs the API to listen at the lab's gateway, port `api_port`."""
 
-    @_told
+    @_backend_errors
     def __init__(self, *, api_port: int = 8443) -> None:
         remove_leftovers()
         self.owner = f"{os.getpid()}.{daemon.started_at(pid=os.getpid())}.{next(_numbers)}"
@@ -74,46 +74,43 @@ class DockerBackend:
             ensure_network()
             routes.add(image=self._appliance)
 
-    @_told
+    @_backend_errors
     def public_address(self) -> str:
         label = f'{{{{.Label "{ADDRESS_LABEL}"}}}}'
         with self._lock:
-            # By label: a stopped container has no address, so that docker itself would give it away.
+            # By label: docker does not reserve the address of a stopped container.
             listed = docker(
                 "ps", "--all", f"--filter=label={LABEL}={hosts.HCLOUD}", f"--format={label}"
             ).split()
-            free = (each for each in _PUBLIC_ADDRESSES if each not in self._reserved and each not in listed)
-            address = next(free, None)
+            used = {*self._reserved, *listed}
+            address = next((free for free in _PUBLIC_ADDRESSES if free not in used), None)
             if address is None:
                 first, last = _PUBLIC_ADDRESSES[0], _PUBLIC_ADDRESSES[-1]
-                raise BackendError(
-                    f"all addresses from {first} to {last} are taken: delete other servers first"
-                )
+                raise BackendError(f"all addresses from {first} to {last} are used: delete other servers")
             self._reserved.add(address)
             return address
 
-    @_told
+    @_backend_errors
     def create_network(self, *, network_id: int, ip_range: str) -> None:
         gateway = str(next(ipaddress.ip_network(ip_range).hosts()))
         docker(
             *("network", "create", f"--subnet={ip_range}", f"--gateway={gateway}"),
             f"--opt=com.docker.network.driver.mtu={_PRIVATE_MTU}",
-            # The machine has no address in the network and no route to it: as on Hetzner, only its members are there.
+            # No address of the machine in the network and no route to it: as on Hetzner, only members reach
+            # it.
             "--opt=com.docker.network.bridge.inhibit_ipv4=true",
             *_label_options({**self._labels, LABEL: "network"}),
             _network(network_id),
         )
 
-    @_told
+    @_backend_errors
     def delete_network(self, *, network_id: int) -> None:
         docker("network", "rm", _network(network_id))
 
-    @_told
+    @_backend_errors
     def create_server(self, *, server: Machine) -> None:
         if not server.public_ipv4:
-            raise BackendError(
-                f"{server.name}: without a public IPv4 address no server can be made in docker"
-            )
+            raise BackendError(f"{server.name}: a server in docker needs a public IPv4 address")
         labels = self._of(_container("server", server.id))
         containers.launch(
             name=_container("server", server.id),
@@ -129,13 +126,13 @@ class DockerBackend:
         self._release(server.public_ipv4)
         self._set_rules(server_id=server.id)
 
-    @_told
+    @_backend_errors
     def delete_server(self, *, server_id: int) -> None:
-        # By its labels: a container of the same name could be another backend's, if making this one has failed.
+        # By labels: if its creation failed, a container of this name may belong to another backend.
         containers.remove(labels=self._of(_container("server", server_id)))
         self._servers.pop(server_id, None)
 
-    @_told
+    @_backend_errors
     def power(self, *, server_id: int, on: bool) -> None:
         container = _container("server", server_id)
         if not on:
@@ -143,12 +140,12 @@ class DockerBackend:
         elif not _inspect(container)["State"]["Running"]:
             self._start(server_id=server_id)
 
-    @_told
+    @_backend_errors
     def reboot(self, *, server_id: int) -> None:
         docker("stop", _container("server", server_id))
         self._start(server_id=server_id)
 
-    @_told
+    @_backend_errors
     def attach(self, *, resource: str, resource_id: int, network_id: int, ip: str) -> str:
         container, network = _container(resource, resource_id), _network(network_id)
         docker("network", "connect", f"--ip={ip}", network, container)
@@ -156,20 +153,20 @@ class DockerBackend:
         if not mac:
             docker("network", "disconnect", network, container)
             raise BackendError(
-                f"{container} is off, and docker knows the MAC of an interface only while it runs"
+                f"{container} is off, and docker reports the MAC of an interface only while it runs"
             )
         return str(mac)
 
-    @_told
+    @_backend_errors
     def detach(self, *, resource: str, resource_id: int, network_id: int) -> None:
         docker("network", "disconnect", _network(network_id), _container(resource, resource_id))
 
-    @_told
+    @_backend_errors
     def apply_firewall(self, *, server_id: int, rules: Sequence[Mapping[str, Any]] | None) -> None:
         self._servers[server_id].rules = rules
         self._set_rules(server_id=server_id)
 
-    @_told
+    @_backend_errors
     def create_load_balancer(self, *, load_balancer_id: int, name: str, public_ipv4: str) -> None:
         container = _container("load_balancer", load_balancer_id)
         docker(
@@ -183,11 +180,11 @@ class DockerBackend:
         docker("start", container)
         self._release(public_ipv4)
         if not public_ipv4:
-            # A container has to start in some network to be connected with others later.
+            # A container must start in some network before it can be connected to others.
             docker("network", "disconnect", layout.NETWORK, container)
         docker("exec", container, "await-load-balancer")
 
-    @_told
+    @_backend_errors
     def configure_load_balancer(
         self, *, load_balancer_id: int, services: Sequence[Mapping[str, Any]], targets: Sequence[str]
     ) -> None:
@@ -196,22 +193,22 @@ class DockerBackend:
             input=docker_haproxy.configuration(services=services, targets=targets),
         )
 
-    @_told
+    @_backend_errors
     def target_health(self, *, load_balancer_id: int) -> Mapping[tuple[str, int], bool]:
         container = _container("load_balancer", load_balancer_id)
         return docker_haproxy.health(docker("exec", container, "ask", docker_haproxy.STATISTICS))
 
-    @_told
+    @_backend_errors
     def delete_load_balancer(self, *, load_balancer_id: int) -> None:
         containers.remove(labels=self._of(_container("load_balancer", load_balancer_id)))
 
-    @_told
+    @_backend_errors
     def close(self) -> None:
         _remove(owner=self.owner)
         self._servers.clear()
 
     def _start(self, *, server_id: int) -> None:
-        """Start a server with the public interface first: of several networks docker takes any, at each start."""
+        """Start a server with the public interface first, because docker orders networks arbitrarily."""
         container = _container("server", server_id)
         private = {
             network: settings["IPAMConfig"]["IPv4Address"]
@@ -226,9 +223,9 @@ class DockerBackend:
             docker("network", "connect", f"--ip={ip}", network, container)
 
     def _set_rules(self, *, server_id: int) -> None:
-        """Give a running server's network namespace its rules; from outside, because a server need not have nft."""
+        """Set the nft rules of a running server from outside, because it may not have nft itself."""
         server, container = self._servers[server_id], _container("server", server_id)
-        # Two changes of a firewall may come at once; the last rules that are set must be the last that were given.
+        # Concurrent changes: the newest rules must be applied last.
         with server.lock:
             if not _inspect(container)["State"]["Running"]:
                 return
@@ -240,17 +237,17 @@ class DockerBackend:
             )
 
     def _of(self, container: str) -> dict[str, str]:
-        """Labels of a container and of its volumes."""
+        """Return the labels of a container and of its volumes."""
         return {**self._labels, CONTAINER_LABEL: container}
 
     def _release(self, address: str) -> None:
-        """From now on a container says that the address is taken, and until it is gone."""
+        """Drop the reservation, because now a container's label shows that the address is used."""
         with self._lock:
             self._reserved.discard(address)
 
 
 def remove_leftovers() -> None:
-    """Remove what backends left behind whose process was killed."""
+    """Remove what backends of killed processes left behind."""
     shown = f'--format={{{{.Label "{OWNER_LABEL}"}}}}'
     owners = {
         *docker("ps", "--all", f"--filter=label={OWNER_LABEL}", shown).split(),
@@ -275,7 +272,7 @@ def _container(resource: str, resource_id: int) -> str:
 
 
 def _network(network_id: int) -> str:
-    """Behind the public network in the alphabet: the first one's gateway becomes docker's default route."""
+    """Return a name that sorts after the public network's: docker routes by default through the first."""
     return f"{_NAME}-network-{network_id}"
 
 

@@ -1,4 +1,4 @@
-"""What cloud-init finds in a new server."""
+"""cloud-init's data in a new server."""
 
 import json
 
@@ -8,7 +8,7 @@ _SEED = "/var/lib/cloud/seed/nocloud"
 
 
 def seed(server: Machine) -> dict[str, str]:
-    """Files, by their paths, of cloud-init's data source NoCloud: who the server is, and what its user wants of it."""
+    """Return cloud-init's files for the data source NoCloud, by path: the server's metadata and user data."""
     metadata = {
         "instance-id": str(server.id),
         "local-hostname": server.name,
@@ -17,6 +17,6 @@ def seed(server: Machine) -> dict[str, str]:
     return {
         # JSON is YAML.
         f"{_SEED}/meta-data": json.dumps(metadata),
-        # Empty when there are none: a cloud-config with nothing in it counts as a broken one.
+        # If there is no user data: empty, because an empty cloud-config is an error.
         f"{_SEED}/user-data": server.user_data,
     }

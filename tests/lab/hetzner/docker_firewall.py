@@ -1,4 +1,4 @@
-"""What a server's network namespace filters and redirects: Hetzner's firewalls and its metadata, as nftables rules.
+"""nftables rules of a server's network namespace: Hetzner's firewalls, and the redirection of metadata.
 
 Nothing here talks to docker.
 """
@@ -8,34 +8,34 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 PUBLIC_INTERFACE = "$public"
-"""A variable of nft's: what the interface is called is known where the rules are set."""
+"""An nft variable: the interface name is known only where the rules are set."""
 
 METADATA_ADDRESS = "169.254.169.254"
 
 _FIREWALL = "inet hcloud-firewall"
 _METADATA = "ip hcloud-metadata"
 
-# After the kernel has found the connection of a packet (-200), and before anything sends it elsewhere (-100): seen
-# later, a packet to a NodePort would already be one to a pod.
+# After connection tracking (-200) and before destination NAT (-100), because afterwards a packet to a
+# NodePort has a pod as its destination.
 _BEFORE_REDIRECTION = -190
-# After the last one has been given its new source address (100).
+# After source NAT (100).
 _AFTER_REDIRECTION = 110
 
 _PROTOCOLS = {"icmp": "{ icmp, icmpv6 }", "esp": "esp", "gre": "gre"}
 
 
 def ruleset(*, rules: Sequence[Mapping[str, Any]] | None, metadata: str | None) -> str:
-    """nft's input that replaces what an earlier one has set and touches nothing else.
+    """Return input for nft that replaces earlier rules of this kind and no others.
 
-    `rules` are those of all firewalls in the API's shape, None without a firewall; `metadata` is ADDRESS:PORT of who
-    answers for the metadata, None for nobody.
+    `rules` are those of all firewalls in the API's format, None without a firewall; `metadata` is the
+    ADDRESS:PORT of the metadata server, None for none.
     """
     lines: list[str] = []
     for table, chains in (
         (_FIREWALL, [] if rules is None else _firewall(rules)),
         (_METADATA, [] if metadata is None else _redirection(metadata)),
     ):
-        # Deleting a table that does not exist is an error, so that it has to be made first.
+        # Deleting a missing table is an error, so create it first.
         lines += [f"table {table} {{", "}", f"delete table {table}"]
         if chains:
             lines += [f"table {table} {{", *chains, "}"]
@@ -43,7 +43,7 @@ def ruleset(*, rules: Sequence[Mapping[str, Any]] | None, metadata: str | None) 
 
 
 def _firewall(rules: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Inbound, what no rule allows is dropped; outbound only when there are outbound rules at all."""
+    """Drop inbound traffic that no rule allows; outbound only if there is an outbound rule."""
     inbound = [rule for rule in rules if rule["direction"] == "in"]
     outbound = [rule for rule in rules if rule["direction"] == "out"]
     yield from _chain(
@@ -72,7 +72,7 @@ def _chain(*, hook: str, interface: str, matches: Sequence[str]) -> Iterator[str
 
 
 def _matches(rule: Mapping[str, Any], *, key: str, side: str) -> Iterator[str]:
-    """One match for each range: they may overlap, which sets do not like."""
+    """Yield one match per range: ranges may overlap, which sets do not allow."""
     for text in rule[key]:
         version = ipaddress.ip_network(text).version
         yield f"{'ip' if version == 4 else 'ip6'} {side} {text} {_protocol(rule)}"
@@ -86,7 +86,7 @@ def _protocol(rule: Mapping[str, Any]) -> str:
 
 
 def _redirection(metadata: str) -> Iterator[str]:
-    """From the server itself and from its pods, which reach the metadata on Hetzner as well."""
+    """Redirect the server itself and its pods, which can also read metadata on Hetzner."""
     for hook in ("output", "prerouting"):
         yield f"chain {hook} {{"
         yield f"type nat hook {hook} priority -110; policy accept;"

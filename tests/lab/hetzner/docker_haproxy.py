@@ -1,4 +1,4 @@
-"""haproxy in the place of Hetzner's load balancers. Nothing here talks to docker."""
+"""haproxy configuration for Hetzner's load balancers. Nothing here talks to docker."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ from tests.lab.hetzner.backend import BackendError
 
 CONFIGURATION_FILE = "/etc/haproxy/haproxy.cfg"
 STATISTICS = "show stat -1 4 -1"
-"""What to ask haproxy's socket for `health`: all servers of all proxies."""
+"""The command for haproxy's socket whose output `health` reads: all servers of all proxies."""
 
 _PREFIX = "port-"
 
@@ -29,19 +29,19 @@ defaults
 
 
 def configuration(*, services: Sequence[Mapping[str, Any]], targets: Sequence[str]) -> str:
-    """haproxy's configuration for services in the API's shape and the addresses of all targets."""
+    """Return haproxy's configuration for services in the API's format and the addresses of all targets."""
     lines = [line for service in services for line in _service(service, targets=targets)]
     return _GLOBAL + "".join(f"{line}\n" for line in lines)
 
 
 def health(statistics: str) -> dict[tuple[str, int], bool]:
-    """Whether each (target, listen port) is healthy, by haproxy's statistics; what is not checked yet is not."""
+    """Return whether haproxy's statistics show each (target, listen port) as healthy and checked."""
     rows = csv.DictReader(statistics.lstrip("# ").splitlines())
     return {(row["svname"], int(row["pxname"].removeprefix(_PREFIX))): _is_healthy(row) for row in rows}
 
 
 def _is_healthy(row: Mapping[str, str]) -> bool:
-    # A star says that a check is under way; INI, that none has ended yet, until when haproxy calls the target UP.
+    # A star means that a check is running; INI, that none has finished yet, although haproxy reports UP.
     return row["status"].startswith("UP") and row["check_status"].lstrip("* ") not in ("", "INI")
 
 

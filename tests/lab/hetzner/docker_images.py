@@ -1,4 +1,4 @@
-"""Images of rented servers, and of what stands around them."""
+"""Images of servers, and of the appliance with load balancer and firewall."""
 
 import functools
 import threading
@@ -10,14 +10,14 @@ from tests.lab.images import Recipe, have, host_image
 from tests.lab.mirror import apt
 
 DEBIAN = {"debian-12": 12, "debian-13": 13}
-"""Releases by the names that Hetzner gives its images."""
+"""Debian releases by the names of Hetzner's images."""
 
 _RECIPES = Path(__file__).parent / "image"
 _building = threading.Lock()
 
 
 def server_image(*, name: str) -> str:
-    """Tag of the image for Hetzner's image `name`, made if it is not there."""
+    """Return the tag of the image for Hetzner's image `name`; build it if it is missing."""
     if name not in DEBIAN:
         raise BackendError(f"image {name!r} does not run in docker: use {' or '.join(DEBIAN)}")
     with _building:
@@ -25,14 +25,14 @@ def server_image(*, name: str) -> str:
 
 
 def appliance_image() -> str:
-    """Tag of the image with haproxy and nftables, made if it is not there."""
+    """Return the tag of the image with haproxy and nftables; build it if it is missing."""
     with _building:
         return have(Recipe(kind="appliance", debian=13, folder=_RECIPES / "appliance"))
 
 
 @functools.cache
 def _server_image(*, debian: int) -> str:
-    # On a host that still installs from the machine's apt source: the mirror has neither sshd nor cloud-init.
+    # Based on the host image without a mirror key: the mirror has neither sshd nor cloud-init.
     recipe = Recipe(
         kind="server",
         debian=debian,

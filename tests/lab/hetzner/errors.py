@@ -1,4 +1,4 @@
-"""Errors as the API answers them: an HTTP status, a code, a message and details."""
+"""Errors of the API: an HTTP status, a code, a message and details."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ STATUS_OF = {
     "unavailable": 503,
     "timeout": 504,
 }
-"""HTTP status by error code; a code of one operation only (`server_not_stopped` ...) comes with 422."""
+"""HTTP status by error code; codes of a single operation (`server_not_stopped` ...) have 422."""
 
 CODE_OF = {
     400: "json_error",
@@ -47,7 +47,7 @@ CODE_OF = {
 
 
 class ApiError(Exception):
-    """Ends a request with an error answer."""
+    """End a request with an error answer."""
 
     def __init__(
         self, code: str, message: str, *, status: int | None = None, details: dict[str, Any] | None = None
@@ -59,12 +59,12 @@ class ApiError(Exception):
         self.details = details
 
     def body(self) -> dict[str, Any]:
-        """The answer's JSON body."""
+        """Return the answer's JSON body."""
         return {"error": {"code": self.code, "message": self.message, "details": self.details}}
 
 
 def invalid_input(field: str, problem: str) -> ApiError:
-    """A field of the request that cannot be accepted, with the reason."""
+    """Return an error for an invalid field of the request."""
     return ApiError(
         "invalid_input",
         f"invalid input in field '{field}': {problem}",
@@ -73,17 +73,17 @@ def invalid_input(field: str, problem: str) -> ApiError:
 
 
 def not_found(kind: str, wanted: int | str) -> ApiError:
-    """Something that a request names and that does not exist."""
+    """Return an error for a resource that does not exist."""
     return ApiError("not_found", f"{kind} with ID '{wanted}' not found")
 
 
 def not_unique(field: str, message: str) -> ApiError:
-    """A value that something else already has."""
+    """Return an error for a value that another resource already has."""
     return ApiError("uniqueness_error", message, details={"fields": [{"name": field}]})
 
 
 def limit_exceeded(limit: str) -> ApiError:
-    """A limit of the project that is reached."""
+    """Return an error for a limit of the project that is reached."""
     return ApiError(
         "resource_limit_exceeded", f"{limit} limit exceeded", details={"limits": [{"name": f"{limit}_limit"}]}
     )

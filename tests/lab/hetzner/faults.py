@@ -1,4 +1,4 @@
-"""Faults that a test orders: the next matching calls end badly."""
+"""Faults that a test orders for the next matching calls."""
 
 import threading
 from dataclasses import asdict, dataclass
@@ -20,7 +20,7 @@ KINDS = (
 
 @dataclass(kw_only=True)
 class Fault:
-    """One order."""
+    """One ordered fault."""
 
     method: str
     """An HTTP method, "write" for POST, PUT and DELETE, or "*"."""
@@ -28,23 +28,23 @@ class Fault:
     """Path without /v1, with * for anything: "/servers", "/servers/*/actions/poweron"."""
     fault: str
     times: int | None
-    """For how many matching calls; None is for all."""
+    """Number of matching calls that fail; None for all."""
     after: int
-    """How many matching calls go well before."""
+    """Number of matching calls that succeed before."""
     code: str
     """Error code of the answer or of the action."""
     message: str
     seconds: float
-    """How long a slow answer takes, or when a rate limit is over."""
+    """Duration of a slow answer, or time until a rate limit resets."""
 
     def matches(self, method: str, path: str) -> bool:
-        """Whether a call is meant."""
+        """Return whether the fault applies to a call."""
         methods = WRITES if self.method == "write" else (method if self.method == "*" else self.method,)
         return method in methods and fnmatchcase(path, self.path)
 
 
 class Faults:
-    """The faults that are ordered."""
+    """All ordered faults."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -81,7 +81,7 @@ class Faults:
             self._orders.append(order)
 
     def take(self, method: str, path: str) -> Fault | None:
-        """The fault of this call, if one is ordered, counting it down."""
+        """Return the fault ordered for this call, if any, and count it down."""
         with self._lock:
             for order in self._orders:
                 if not order.matches(method, path):
@@ -100,11 +100,11 @@ class Faults:
                 self._orders.remove(order)
 
     def pending(self) -> list[Json]:
-        """The orders that are not used up."""
+        """Return the faults that are not used up."""
         with self._lock:
             return [asdict(order) for order in self._orders]
 
     def clear(self) -> None:
-        """Forget all orders."""
+        """Remove all ordered faults."""
         with self._lock:
             self._orders.clear()

@@ -1,4 +1,4 @@
-"""What every call passes: authentication, the rate limit, ordered faults and the call log."""
+"""What every call passes through: authentication, the rate limit, ordered faults and the call log."""
 
 import secrets
 import socket
@@ -10,16 +10,16 @@ from typing import cast
 from flask import Response, g, request
 
 from tests.lab.hetzner import rate_limit
-from tests.lab.hetzner.actions import doom
+from tests.lab.hetzner.actions import ordered_error
 from tests.lab.hetzner.errors import ApiError
 from tests.lab.hetzner.faults import WRITES, Fault, Faults
 from tests.lab.hetzner.rate_limit import RateLimit
 
 PREFIX = "/v1"
 ENVIRON = "hetzner.gate"
-"""Where the WSGI environment has the gate of the server that a call came to."""
+"""Key of the WSGI environment for the server's gate."""
 DROPPED = 0
-"""Status in the call log of a call whose connection was dropped."""
+"""Status in the call log for a dropped connection."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,17 +31,17 @@ class Call:
     """Without /v1 and without query."""
     status: int
     time: float
-    """UNIX time at which it came in."""
+    """UNIX time of the request."""
 
     @property
     def write(self) -> bool:
-        """Whether it was meant to change something."""
+        """Whether its method changes something."""
         return self.method in WRITES
 
 
 @dataclass(kw_only=True)
 class Gate:
-    """What stands between a call and its endpoint."""
+    """The state that is checked and recorded between a call and its endpoint."""
 
     rate_limit: RateLimit
     token: str = field(default_factory=lambda: secrets.token_hex(32))
@@ -52,21 +52,21 @@ class Gate:
 
 
 def current() -> Gate:
-    """The gate of the server that the request came to."""
+    """Return the gate of the server that received the request."""
     return cast(Gate, request.environ[ENVIRON])
 
 
 def enter() -> Response | None:
-    """Let a call in, or answer it here."""
+    """Pass a call on, or answer it here."""
     path = _api_path()
     if path is None:
         return None
     gate = current()
     g.time = time.time()
     g.fault = gate.faults.take(request.method, path)
-    doom.set(None)
+    ordered_error.set(None)
     if g.fault:
-        answer = _meet(g.fault, gate)
+        answer = _apply_fault(g.fault, gate)
         if answer:
             return answer
     _authenticate(gate)
@@ -76,7 +76,7 @@ def enter() -> Response | None:
 
 
 def leave(response: Response) -> Response:
-    """Complete an answer and write the call down, before the caller can know how it ended."""
+    """Complete an answer, and log the call before the caller gets the answer."""
     path = _api_path()
     if path is None:
         return response
@@ -93,7 +93,7 @@ def leave(response: Response) -> Response:
 
 
 def _api_path() -> str | None:
-    """The path of an API call, None for metadata and the lab's own endpoints."""
+    """Return the path of an API call; None for metadata and the lab's own endpoints."""
     return request.path.removeprefix(PREFIX) if request.path.startswith(f"{PREFIX}/") else None
 
 
@@ -105,14 +105,14 @@ def _authenticate(gate: Gate) -> None:
         raise ApiError("forbidden", "insufficient permissions for this request: the token is read-only")
 
 
-def _meet(fault: Fault, gate: Gate) -> Response | None:
-    """Do what a fault says before the endpoint's work."""
+def _apply_fault(fault: Fault, gate: Gate) -> Response | None:
+    """Apply a fault before the endpoint's work; return an answer if the call ends here."""
     if fault.fault == "drop-before":
         return Response()
     if fault.fault == "slow":
         gate.closing.wait(fault.seconds)
     if fault.fault == "action-error":
-        doom.set({"code": fault.code, "message": fault.message})
+        ordered_error.set({"code": fault.code, "message": fault.message})
     if fault.fault.isdecimal():
         raise ApiError(fault.code, fault.message, status=int(fault.fault))
     return None
@@ -126,6 +126,6 @@ def _limit_headers(gate: Gate, fault: Fault | None) -> dict[str, str]:
 
 
 def _drop_connection() -> None:
-    """Close the connection under the answer, as a broken network does."""
+    """Close the connection before the answer is sent, like a broken network."""
     connection: socket.socket = request.environ["werkzeug.socket"]
     connection.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""What all list endpoints share: filters, sorting and pages."""
+"""Filters, sorting and pages of all list endpoints."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -25,7 +25,7 @@ def resource_list(
     *,
     sortable: tuple[str, ...] = ("id", "name", "created"),
 ) -> Json:
-    """Answer a list of resources, filtered by name and by label selector."""
+    """Return a list of resources, filtered by name and by label selector."""
     chosen = list(resources)
     if "name" in request.args:
         chosen = [one for one in chosen if one.name == request.args["name"]]
@@ -36,28 +36,28 @@ def resource_list(
 
 
 def action_list(actions: Iterable[Action], view: Callable[[Action], Json]) -> Json:
-    """Answer a list of actions, filtered by status."""
+    """Return a list of actions, filtered by status."""
     chosen = [one for one in actions if wanted("status", one.status)]
     sortable = ("id", "command", "status", "started", "finished")
     return page("actions", in_order(chosen, sortable=sortable, value=getattr), view)
 
 
 def catalogue_list(key: str, items: Iterable[Json]) -> Json:
-    """Answer a list of what can be ordered, filtered by name."""
+    """Return a list of catalogue items, filtered by name."""
     chosen = [item for item in items if wanted("name", item["name"])]
     ordered = in_order(chosen, sortable=("id", "name", "created"), value=lambda item, field: item[field])
     return page(key, ordered, lambda item: item)
 
 
 def wanted(parameter: str, value: str | None) -> bool:
-    """Whether a value passes a filter that may be given several times, or not at all."""
+    """Return whether a value passes a filter, which the query may contain several times or not at all."""
     return parameter not in request.args or value in request.args.getlist(parameter)
 
 
 def in_order(
     items: list[Item], *, sortable: tuple[str, ...], value: Callable[[Item, str], Any]
 ) -> list[Item]:
-    """Sort by the request's `sort` parameters, by ID without one; the first parameter counts most."""
+    """Sort by the request's `sort` parameters, the first one first; without one by ID."""
     ordered = sorted(items, key=lambda item: value(item, "id"))
     for parameter in reversed(request.args.getlist("sort")):
         field, _, direction = parameter.partition(":")
@@ -74,7 +74,7 @@ def _nulls_first(field: str, value: Callable[[Item, str], Any]) -> Callable[[Ite
 
 
 def page(key: str, items: list[Item], view: Callable[[Item], Json]) -> Json:
-    """Answer the page that the request asks for. More than 50 a page are quietly cut to 50."""
+    """Return the requested page; page sizes over 50 silently become 50."""
     number = _positive("page", 1)
     size = min(_positive("per_page", DEFAULT_PER_PAGE), MAX_PER_PAGE)
     last = max(1, -(-len(items) // size))
@@ -92,7 +92,7 @@ def page(key: str, items: list[Item], view: Callable[[Item], Json]) -> Json:
 
 
 def _link(pagination: Json, response: Response) -> Response:
-    """Add the header that names the pages around this one."""
+    """Add the header with links to the previous, next and last page."""
     pages = {"prev": "previous_page", "next": "next_page", "last": "last_page"}
     links = []
     for relation, key in pages.items():

@@ -1,4 +1,4 @@
-"""Server metadata: what a server is told about itself, told apart by the address that it calls from."""
+"""Server metadata: a server's information about itself; the caller is identified by its address."""
 
 import yaml
 from flask import Blueprint, Response, request

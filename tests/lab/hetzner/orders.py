@@ -1,4 +1,4 @@
-"""The lab's own endpoints: what a test in another process orders and counts."""
+"""The lab's own endpoints for tests in other processes: faults, calls and limits."""
 
 from dataclasses import asdict
 from typing import Any
@@ -46,7 +46,7 @@ def clear_calls() -> Answer:
 
 @bp.put("/limits")
 def limits() -> Answer:
-    """Set limits of the project, by collection; null takes one off."""
+    """Set limits of the project by collection; null removes one."""
     lab = project()
     with lab.lock:
         for collection, limit in request.get_json().items():

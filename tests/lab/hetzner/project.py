@@ -1,4 +1,4 @@
-"""A project of the double: its resources, its limits and what stands behind them."""
+"""A project of the double: its resources, limits and backend."""
 
 import itertools
 import threading
@@ -27,7 +27,7 @@ R = TypeVar("R", bound=Resource)
 
 
 class Project:
-    """Everything that one API token sees. `lock` guards it, and is never held while the backend works."""
+    """Everything that one API token can access. `lock` guards it, but is not held during backend calls."""
 
     def __init__(self, *, backend: Backend, action_seconds: float = 0) -> None:
         self.backend = backend
@@ -35,7 +35,7 @@ class Project:
         self.ids = itertools.count(1001)
         self.actions = Actions(lock=self.lock, ids=self.ids, seconds=action_seconds)
         self.limits: dict[str, int] = {"placement_group_servers": PLACEMENT_GROUP_SIZE}
-        """How many there may be, by collection ("servers", "networks", ...); no entry is no limit."""
+        """Maximum number by collection ("servers", "networks", ...); without an entry there is no limit."""
         self.ssh_keys: dict[int, SSHKey] = {}
         self.networks: dict[int, Network] = {}
         self.placement_groups: dict[int, PlacementGroup] = {}
@@ -48,24 +48,24 @@ class Project:
         self._serial: defaultdict[tuple[str, int], threading.Lock] = defaultdict(threading.Lock)
 
     def serial(self, kind: str, resource_id: int) -> threading.Lock:
-        """The lock that makes pushes of one resource's settings to the backend follow one another."""
+        """Return the lock that serializes updates of one resource in the backend."""
         with self.lock:
             return self._serial[kind, resource_id]
 
     def admit(self, collection: str, existing: Mapping[int, R], *, name: str) -> None:
-        """Refuse a new resource whose name is taken or for which the project has no room."""
+        """Refuse a new resource if its name is used or the project's limit is reached."""
         unique_name(existing.values(), name=name)
         if len(existing) >= self.limits.get(collection, len(existing) + 1):
             raise limit_exceeded(collection.removesuffix("s"))
 
     def refuse_locked(self, kind: str, resource_id: int, *, code: str = "locked") -> None:
-        """Refuse to touch a resource on which an action runs."""
+        """Refuse to change a resource on which an action runs."""
         if self.actions.running_on(kind, resource_id):
             raise ApiError(code, f"{kind} is locked by another action")
 
 
 def found(table: Mapping[int, R], resource_id: int) -> R:
-    """The resource with this ID, or a "not found" answer."""
+    """Return the resource with this ID, or raise "not found"."""
     if resource_id not in table:
         raise not_found("resource", resource_id)
     return table[resource_id]
@@ -75,9 +75,3 @@ def unique_name(others: Iterable[Resource], *, name: str, own_id: int | None = N
     """Refuse a name that another resource of the collection has."""
     if any(other.name == name and other.id != own_id for other in others):
         raise not_unique("name", f"name '{name}' is already used")
-
-
-def refuse_protected(resource: Resource) -> None:
-    """Refuse to delete a resource that is protected against it."""
-    if resource.delete_protected:
-        raise ApiError("protected", f"'{resource.name}' is protected against deletion")

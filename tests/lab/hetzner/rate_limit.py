@@ -7,7 +7,7 @@ HOUR = 3600
 
 
 class RateLimit:
-    """How many calls are left, as the three RateLimit headers say."""
+    """The calls that are left, as in the three RateLimit headers."""
 
     def __init__(self, *, calls_an_hour: int) -> None:
         self.limit = calls_an_hour
@@ -16,7 +16,7 @@ class RateLimit:
         self._seen = time.monotonic()
 
     def use(self) -> bool:
-        """Take one call from the budget; False when there is none left."""
+        """Take one call from the budget; return False if none is left."""
         with self._lock:
             self._refill()
             if self._remaining < 1:
@@ -25,7 +25,7 @@ class RateLimit:
             return True
 
     def headers(self) -> dict[str, str]:
-        """The headers of an answer."""
+        """Return the headers of an answer."""
         with self._lock:
             self._refill()
             remaining = int(self._remaining)
@@ -40,7 +40,7 @@ class RateLimit:
 
 
 def headers(*, limit: int, remaining: int, reset: float) -> dict[str, str]:
-    """The three headers; `reset` is the UNIX time at which the whole budget is there again."""
+    """Return the three headers; `reset` is the UNIX time at which the full budget is available again."""
     return {
         "RateLimit-Limit": str(limit),
         "RateLimit-Remaining": str(remaining),

@@ -1,4 +1,4 @@
-"""What a project contains: one record a resource, each relation kept on one side only."""
+"""The contents of a project: one record per resource; each relation is stored on one side only."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,18 +8,17 @@ Json = dict[str, Any]
 
 @dataclass(kw_only=True)
 class Resource:
-    """What every resource of a project has."""
+    """The fields of all resources of a project."""
 
     id: int
     name: str
     created: str
     labels: dict[str, str] = field(default_factory=dict)
-    delete_protected: bool = False
 
 
 @dataclass(kw_only=True)
 class SSHKey(Resource):
-    """A public key that new servers let in."""
+    """A public key for access to new servers."""
 
     public_key: str
     fingerprint: str
@@ -27,7 +26,7 @@ class SSHKey(Resource):
 
 @dataclass(kw_only=True)
 class PlacementGroup(Resource):
-    """Servers that are to run on different hosts."""
+    """Servers that run on different hosts."""
 
     type: str
 
@@ -37,14 +36,12 @@ class Network(Resource):
     """A private network."""
 
     ip_range: str
-    expose_routes_to_vswitch: bool = False
     subnets: list[Json] = field(default_factory=list)
-    routes: list[Json] = field(default_factory=list)
 
 
 @dataclass(kw_only=True)
 class Attachment:
-    """A private interface; without MAC it is not connected yet."""
+    """A private interface; without a MAC it is not connected yet."""
 
     ip: str
     mac: str = ""
@@ -53,7 +50,7 @@ class Attachment:
 
 @dataclass(kw_only=True)
 class PrimaryIP(Resource):
-    """A public address that outlives its server or load balancer unless it is deleted with it."""
+    """A public address; with ``auto_delete`` it is deleted with its server or load balancer."""
 
     ip: str
     type: str
@@ -66,14 +63,13 @@ class PrimaryIP(Resource):
 
 @dataclass(kw_only=True)
 class FloatingIP(Resource):
-    """A public address that moves between servers."""
+    """An additional public address of a server."""
 
     ip: str
     type: str
     home_location: str
     description: str | None = None
     server: int | None = None
-    dns_ptr: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -97,29 +93,27 @@ class Firewall(Resource):
 
 @dataclass(kw_only=True)
 class Server(Resource):
-    """A server; its addresses, volumes, firewalls and load balancers are found from their side."""
+    """A server; its addresses, volumes, firewalls and load balancers refer to it."""
 
     location: str
     server_type: str
     image_id: int
     ssh_keys: tuple[str, ...]
     user_data: str
-    primary_disk_size: int
     status: str = "initializing"
     placement_group: int | None = None
     networks: dict[int, Attachment] = field(default_factory=dict)
+    delete_protected: bool = False
     rebuild_protected: bool = False
-    rescue_enabled: bool = False
-    backup_window: str | None = None
     made: bool = False
-    """Whether the backend has it."""
+    """Whether it exists in the backend."""
     firewalls_in_force: tuple[tuple[int, ...], list[Json]] = field(default_factory=lambda: ((), []))
-    """The firewalls and their rules that the backend was given last."""
+    """The firewalls and rules that were last sent to the backend."""
 
 
 @dataclass(kw_only=True)
 class LoadBalancer(Resource):
-    """A load balancer with its services and targets in the API's own shape."""
+    """A load balancer, with services and targets in the API's format."""
 
     location: str
     load_balancer_type: str
@@ -130,12 +124,12 @@ class LoadBalancer(Resource):
     networks: dict[int, Attachment] = field(default_factory=dict)
     made: bool = False
     configured: tuple[list[Json], list[str]] = field(default_factory=lambda: ([], []))
-    """The services and target addresses that the backend was given last."""
+    """The services and target addresses that were last sent to the backend."""
 
 
 @dataclass(kw_only=True)
 class Action:
-    """Work that the API does after it has answered."""
+    """Work that continues after the API has answered."""
 
     id: int
     command: str
@@ -147,5 +141,5 @@ class Action:
     error: Json | None = None
     locks: frozenset[tuple[str, int]] = frozenset()
     """The resources that are locked while it runs."""
-    doomed: Json | None = None
-    """The error in which it ends instead of doing its work."""
+    ordered_error: Json | None = None
+    """The error with which it ends instead of doing its work."""

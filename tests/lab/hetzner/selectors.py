@@ -1,4 +1,4 @@
-"""Label selectors, as https://docs.hetzner.cloud/#label-selector has them."""
+"""Label selectors. Source: https://docs.hetzner.cloud/#label-selector."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ _COMMA_OUTSIDE_PARENTHESES = re.compile(r",(?![^(]*\))")
 
 @cache
 def matcher(selector: str) -> Matcher:
-    """Make a selector into a predicate over labels; refuse one that cannot be read."""
+    """Parse a selector into a predicate on labels; refuse an invalid one."""
     terms = [_term(part.strip(), selector) for part in _COMMA_OUTSIDE_PARENTHESES.split(selector)]
     return lambda labels: all(term(labels) for term in terms)
 

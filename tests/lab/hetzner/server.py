@@ -1,4 +1,4 @@
-"""Serving the double: inside a test, or on an address for other processes."""
+"""Serve the double inside a test, or on an address for other processes."""
 
 import threading
 from collections.abc import Iterator
@@ -19,20 +19,20 @@ CALLS_AN_HOUR = 3600
 
 @dataclass(frozen=True, kw_only=True)
 class Api:
-    """A double that is being served."""
+    """A running double."""
 
     url: str
-    """The endpoint that clients are given, with /v1."""
+    """The endpoint for clients, with /v1."""
     token: str
     read_only_token: str
     faults: Faults
     calls: list[Call]
-    """All calls so far, in the order of their answers; to be cleared at will."""
+    """All calls so far, in the order of their answers; tests may clear it."""
     state: Project
 
 
 class _Quiet(WSGIRequestHandler):
-    """The call log is in `Api.calls`; another one on stderr would drown a test's output."""
+    """Suppress the log on stderr, because `Api.calls` has all calls."""
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         pass
@@ -48,7 +48,7 @@ def running(
     calls_an_hour: int = CALLS_AN_HOUR,
     token: str = "",
 ) -> Iterator[Api]:
-    """Serve the double; at the end let its actions finish and close its backend."""
+    """Serve the double; at the end wait for its actions and close its backend."""
     project = Project(backend=backend or MemoryBackend(), action_seconds=action_seconds)
     gate = Gate(rate_limit=RateLimit(calls_an_hour=calls_an_hour))
     gate.token = token or gate.token

@@ -10,7 +10,7 @@ import urllib.request
 from tests.lab import layout
 from tests.lab.mirror import apt, tree
 
-_PROBE = "https://pkgs.k8s.io/core:/stable:/v1.36/deb/Release.key"
+_PROBE = "https://pkgs.k8s.io/core:/stable:/v1.37/deb/Release.key"
 
 
 @functools.cache

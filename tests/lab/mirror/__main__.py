@@ -11,7 +11,7 @@ from tests.lab.mirror.prerequisites import require_build_tools
 
 
 def main(arguments: list[str]) -> int:
-    """Run one subcommand; an error that the user can cure ends with one sentence and exit code 1."""
+    """Run one subcommand; errors that the user can fix print one sentence and return 1."""
     options = _parser().parse_args(arguments)
     try:
         if options.command in ("build", "serve") and official_hosts_reachable():
@@ -29,13 +29,13 @@ def main(arguments: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped: what is complete stays in the cache", file=sys.stderr)
+        print("interrupted: complete components stay in the cache", file=sys.stderr)
         return 130
     return 0
 
 
 def build(versions: list[str]) -> None:
-    """Make what is missing for these versions of Kubernetes, beside those that are already there."""
+    """Build what is missing for these versions of Kubernetes, and keep those that are already built."""
     require_build_tools()
     with cache.exclusive():
         wanted = [version for version in RELEASES if version in {*versions, *made_versions()}]
@@ -56,13 +56,13 @@ def _parser() -> argparse.ArgumentParser:
         choices=RELEASES,
         default=[next(iter(RELEASES))],
         metavar="VERSION",
-        help=f"versions of Kubernetes, of {', '.join(RELEASES)}; the first one when left out",
+        help=f"Kubernetes versions, from {', '.join(RELEASES)} (default: the first)",
     )
     commands.add_parser(
-        "serve", help="serve it in a container on the lab's network; does nothing when it is served"
+        "serve", help="serve it in a container on the lab's network, unless it is already served"
     )
-    commands.add_parser("stop", help="remove the container; what is built stays")
-    commands.add_parser("status", help="say what is built and served")
+    commands.add_parser("stop", help="remove the container; the cache stays")
+    commands.add_parser("status", help="print what is built and served")
     return parser
 
 

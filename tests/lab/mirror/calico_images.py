@@ -18,8 +18,6 @@ def make(
     programs: Path,
     cni_plugins: Path,
     network_tools: Path,
-    crane: Path,
-    server: Path,
 ) -> None:
     """Publish the images that calico.yaml of this version names."""
     source = calico.source(version)
@@ -32,7 +30,7 @@ def make(
             "kube-controllers": _kube_controllers(programs=programs),
         }
         images = {reference: available[reference.rpartition("/")[2].partition(":")[0]] for reference in named}
-        publish(images, storage=folder / "registry", crane=crane, server=server)
+        publish(images, storage=folder / "registry")
 
 
 def _node(*, source: Path, programs: Path, base: Path, temporary: Path) -> Image:
@@ -41,7 +39,7 @@ def _node(*, source: Path, programs: Path, base: Path, temporary: Path) -> Image
     rc_local = temporary / "rc.local"
     rc_local.write_text("#!/bin/sh\n" + (filesystem / "etc/rc.local").read_text())
     return Image(
-        # In Debian /sbin and /bin are links: a folder of that name in a layer would replace them.
+        # In Debian /sbin is a link to it.
         folders={"/etc": filesystem / "etc", "/usr/sbin": filesystem / "sbin"},
         files={
             "/etc/rc.local": rc_local,

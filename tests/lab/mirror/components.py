@@ -27,10 +27,7 @@ CNI_PLUGINS_VERSION = "1.9.1"
 PACKAGED_CNI_PLUGINS_VERSION = "1.8.0"
 """As in real life, the package kubernetes-cni brings older plugins than a release tarball of today."""
 CALICO_VERSION = "3.31.0"
-HCLOUD_CLOUD_CONTROLLER_VERSION = "1.34.0"
-CRANE_VERSION = "0.22.1"
-CRICTL_VERSION = "1.36.0"
-"""For each Kubernetes: the other versions are no modules that can be had and checked."""
+HCLOUD_CLOUD_CONTROLLER_VERSION = "1.35.0"
 
 
 @dataclass(frozen=True)
@@ -39,17 +36,19 @@ class Release:
 
     etcd: str
     coredns: str
+    crictl: str
 
 
 RELEASES = {
-    "1.36.3": Release(etcd="3.6.8", coredns="1.14.2"),
-    "1.35.4": Release(etcd="3.6.6", coredns="1.13.1"),
+    "1.37.2": Release(etcd="3.7.0", coredns="1.14.6", crictl="1.37.0"),
+    "1.36.5": Release(etcd="3.6.8", coredns="1.14.2", crictl="1.36.0"),
 }
 
 
 def components(versions: Iterable[str]) -> list[Component]:
     """Everything that a mirror of these Kubernetes versions is made of, each after what it needs."""
     ordered: dict[str, Component] = {}
+    _add(server(), ordered=ordered)
     for version in versions:
         if version not in RELEASES:
             raise LabError(
@@ -75,12 +74,11 @@ def made_versions() -> list[str]:
 
 def server() -> Component:
     """The program that serves the mirror."""
-    source = ("server/main.go", "server/go.mod", "server/go.sum")
     return Component(
         name="mirror server",
-        seconds=60,
+        seconds=15,
         make=programs.make_server,
-        recipe=("programs.py", "golang.py", "commands.py", *source),
+        recipe=("programs.py", "golang.py", "commands.py", "server/main.go", "server/go.mod"),
     )
 
 
@@ -101,16 +99,25 @@ def _go(name: str, version: str, *, seconds: int, make: Callable[..., None]) -> 
     )
 
 
+def _on_kubernetes(
+    name: str, version: str, *, kubernetes: str, seconds: int, make: Callable[..., None]
+) -> Component:
+    """The same with the libraries of a Kubernetes, after that, which has compiled them."""
+    return Component(
+        name=f"{name} {version} with Kubernetes {kubernetes}",
+        seconds=seconds,
+        make=partial(make, version=version, kubernetes=kubernetes),
+        recipe=("programs.py", "golang.py"),
+        needs=(_kubernetes(kubernetes),),
+    )
+
+
 def _kubernetes(version: str) -> Component:
     return _go("kubernetes", version, seconds=330, make=kubernetes.make)
 
 
 def _cni_plugins(version: str) -> Component:
     return _go("CNI plugins", version, seconds=15, make=releases.make_cni_plugins)
-
-
-def _crane() -> Component:
-    return _go("crane", CRANE_VERSION, seconds=15, make=programs.make_crane)
 
 
 def _userland(name: str, packages: tuple[str, ...]) -> Component:
@@ -122,7 +129,9 @@ def _control_plane_images(version: str) -> Component:
     release = RELEASES[version]
     programs_of_kubernetes = _kubernetes(version)
     etcd = _go("etcd", release.etcd, seconds=25, make=programs.make_etcd)
-    coredns = _go("CoreDNS", release.coredns, seconds=90, make=programs.make_coredns)
+    coredns = _on_kubernetes(
+        "CoreDNS", release.coredns, kubernetes=version, seconds=20, make=programs.make_coredns
+    )
     network_tools = _userland("network tools", userland.NETWORK_TOOLS)
     test_tools = _userland("test tools", userland.TEST_TOOLS)
     return Component(
@@ -136,11 +145,9 @@ def _control_plane_images(version: str) -> Component:
             coredns=(release.coredns, coredns.folder / "bin"),
             network_tools=network_tools.folder / userland.LAYER,
             test_tools=test_tools.folder / userland.LAYER,
-            crane=_crane().folder / "bin/crane",
-            server=server().folder / "bin/mirror",
         ),
         recipe=("control_plane_images.py", "images.py"),
-        needs=(programs_of_kubernetes, etcd, coredns, network_tools, test_tools, _crane(), server()),
+        needs=(programs_of_kubernetes, etcd, coredns, network_tools, test_tools),
     )
 
 
@@ -162,11 +169,9 @@ def _calico_images() -> Component:
             programs=built.folder / "bin",
             cni_plugins=plugins.folder / "bin",
             network_tools=network_tools.folder / userland.LAYER,
-            crane=_crane().folder / "bin/crane",
-            server=server().folder / "bin/mirror",
         ),
         recipe=("calico_images.py", "images.py"),
-        needs=(built, plugins, network_tools, _crane(), server()),
+        needs=(built, plugins, network_tools),
     )
 
 
@@ -174,20 +179,15 @@ def _hetzner_images() -> Component:
     return Component(
         name=f"Hetzner stand-ins {HCLOUD_CLOUD_CONTROLLER_VERSION}",
         seconds=60,
-        make=partial(
-            hetzner_images.make,
-            version=HCLOUD_CLOUD_CONTROLLER_VERSION,
-            crane=_crane().folder / "bin/crane",
-            server=server().folder / "bin/mirror",
-        ),
+        make=partial(hetzner_images.make, version=HCLOUD_CLOUD_CONTROLLER_VERSION),
         recipe=("hetzner_images.py", "golang.py", "images.py", *hetzner_images.RECIPE),
-        needs=(_crane(), server()),
     )
 
 
 def _packages(version: str) -> Component:
     built = _kubernetes(version)
-    crictl = _go("crictl", CRICTL_VERSION, seconds=30, make=programs.make_crictl)
+    release = RELEASES[version].crictl
+    crictl = _on_kubernetes("crictl", release, kubernetes=version, seconds=20, make=programs.make_crictl)
     plugins = _cni_plugins(PACKAGED_CNI_PLUGINS_VERSION)
     return Component(
         name=f"packages of Kubernetes {version}",
@@ -196,7 +196,7 @@ def _packages(version: str) -> Component:
             packages.make,
             version=version,
             kubernetes=built.folder / "bin",
-            crictl=(CRICTL_VERSION, crictl.folder / "bin"),
+            crictl=(release, crictl.folder / "bin"),
             cni_plugins=(PACKAGED_CNI_PLUGINS_VERSION, plugins.folder / "bin"),
         ),
         recipe=("packages.py", "apt.py"),

@@ -18,8 +18,6 @@ def make(
     coredns: tuple[str, Path],
     network_tools: Path,
     test_tools: Path,
-    crane: Path,
-    server: Path,
 ) -> None:
     """Publish the images that this version's kubeadm names, and the agnhost that belongs to it.
 
@@ -44,7 +42,7 @@ def make(
     images = {reference: available[name] for name, reference in wanted.items()}
     agnhost = f"registry.k8s.io/e2e-test-images/agnhost:{kubernetes.agnhost_version(version)}"
     images[agnhost] = _agnhost(version=version, programs=programs, base=test_tools)
-    publish(images, storage=folder / "registry", crane=crane, server=server)
+    publish(images, storage=folder / "registry")
 
 
 def _short_name(reference: str) -> str:

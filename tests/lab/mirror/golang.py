@@ -16,8 +16,8 @@ BUILD = ("go", "build", "-trimpath", "-gcflags=all=-dwarf=false", "-ldflags")
 No debug information is written for the linker, which leaves it out anyway (STRIPPED): that saves a fifth of the time.
 """
 STRIPPED = "-s -w"
-ENVIRONMENT = {"GOWORK": "off", "GOFLAGS": "-buildvcs=false", "CGO_ENABLED": "0"}
-"""What the environment of every build has, whatever the machine's own says."""
+ENVIRONMENT = {"GOWORK": "off", "GOFLAGS": "-buildvcs=false", "CGO_ENABLED": "0", "GOGC": "400"}
+"""What the environment of every build has, whatever the machine's own says. The compiler has memory enough."""
 
 
 def go_build(
@@ -31,6 +31,7 @@ def go_build(
     cgo: bool = False,
     buildmode: str = "default",
     replace: Mapping[str, str] | None = None,
+    overlay: Mapping[str, str] | None = None,
     sums: str = "",
     env: Mapping[str, str] | None = None,
 ) -> None:
@@ -38,8 +39,9 @@ def go_build(
 
     The module is built as upstream builds it, as the main module and so with upstream's own go.mod and go.sum:
     a go.mod of ours that requires it would ignore its replacements. `replace` (module to version) stands in for
-    replacements by folders of upstream's repository, which the module's archive does not have; `sums` are go.sum lines
-    for what neither upstream's go.sum nor the checksum database knows.
+    replacements by folders of upstream's repository, which the module's archive does not have; `overlay` has other texts
+    for files of the module, by their paths in it; `sums` are go.sum lines for what neither upstream's go.sum nor the
+    checksum database knows.
     """
     source = module_folder(module=module, version=version, sums=sums, env=env)
     output.mkdir(parents=True, exist_ok=True)
@@ -48,8 +50,11 @@ def go_build(
         # Not the mode: files of the module cache are read-only.
         shutil.copyfile(source / "go.mod", modfile)
         (Path(folder) / "go.sum").write_text((source / "go.sum").read_text() + sums)
-        for name, instead in (replace or {}).items():
-            run("go", "mod", "edit", f"-replace={name}={name}@{instead}", str(modfile))
+        for name, version_of_it in (replace or {}).items():
+            run("go", "mod", "edit", f"-replace={name}={name}@{version_of_it}", str(modfile))
+        if overlay:
+            # Go takes no other texts for files of the module cache, so that the whole module is copied.
+            source = _copied(source, Path(folder) / "source", texts=overlay)
         run(
             *(*BUILD, f"{STRIPPED} {ldflags}", f"-modfile={modfile}", "-mod=mod", f"-buildmode={buildmode}"),
             *("-tags", tags, "-o", f"{output}/"),
@@ -57,6 +62,16 @@ def go_build(
             cwd=source,
             env={**ENVIRONMENT, "CGO_ENABLED": "1" if cgo else "0", **(env or {})},
         )
+
+
+def _copied(source: Path, target: Path, *, texts: Mapping[str, str]) -> Path:
+    shutil.copytree(source, target)
+    for path in (target, *target.rglob("*")):
+        path.chmod(path.stat().st_mode | 0o200)
+    for name, text in texts.items():
+        assert (target / name).is_file(), name
+        (target / name).write_text(text)
+    return target
 
 
 @cache
@@ -80,6 +95,13 @@ def module_folder(*, module: str, version: str, sums: str = "", env: Mapping[str
             f"Go module {module}@{version} has the checksum {described['Sum']}, which is not the known one"
         )
     return Path(described["Dir"])
+
+
+def required(*, module: str, version: str, prefix: str) -> list[str]:
+    """The modules with this prefix that a module's go.mod requires."""
+    source = module_folder(module=module, version=version)
+    edited = json.loads(run("go", "mod", "edit", "-json", str(source / "go.mod")))
+    return [entry["Path"] for entry in edited["Require"] if entry["Path"].startswith(prefix)]
 
 
 def folder_replacements(*, module: str, version: str) -> list[str]:

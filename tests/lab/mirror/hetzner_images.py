@@ -11,10 +11,10 @@ from tests.lab.mirror.images import Image, publish
 SOURCE = Path(__file__).with_name("hetzner")
 MANIFESTS = {
     "ccm-networks.yaml": (
-        "hcloud-cloud-controller-manager/05b097585566198e99a74131af7e1559c5a6ef63/deploy/ccm-networks.yaml"
+        "hcloud-cloud-controller-manager/cfbbbd9d6f249e835f4499f4a2aa10ee59b2eb07/deploy/ccm-networks.yaml"
     ),
     "hcloud-csi.yml": (
-        "csi-driver/00045f95e0dcbeddddf0efe75e4e1335d7731fb3/deploy/kubernetes/hcloud-csi.yml"
+        "csi-driver/3186e78786031b759e875315a64eb79869f277e4/deploy/kubernetes/hcloud-csi.yml"
     ),
 }
 """Where upstream's repositories have each manifest, at the commits that the product knows."""
@@ -22,7 +22,7 @@ MANIFESTS = {
 RECIPE = tuple(f"hetzner/{path.relative_to(SOURCE)}" for path in sorted(SOURCE.rglob("*")) if path.is_file())
 
 
-def make(folder: Path, *, version: str, crane: Path, server: Path) -> None:
+def make(folder: Path, *, version: str) -> None:
     """Build the programs, and publish the images and manifests; `version` is the cloud controller's."""
     programs = folder / "bin"
     run(*BUILD, STRIPPED, "-o", f"{programs}/", ".", "./idle", cwd=SOURCE, env=ENVIRONMENT)
@@ -36,7 +36,7 @@ def make(folder: Path, *, version: str, crane: Path, server: Path) -> None:
             for name in re.findall(r"image: (\S+)", (SOURCE / "hcloud-csi.yml").read_text())
         },
     }
-    publish(images, storage=folder / "registry", crane=crane, server=server)
+    publish(images, storage=folder / "registry")
     for name, place in MANIFESTS.items():
         target = folder / "www/raw.githubusercontent.com/hetznercloud" / place
         target.parent.mkdir(parents=True)

@@ -1,22 +1,23 @@
-"""Container images, made layer by layer with crane and kept as the storage of a registry."""
+"""Container images as files that a registry serves: `blobs/<digest>`, and `<repository>/manifests/<tag>`."""
 
-import shutil
-import socket
-import subprocess
+import hashlib
+import json
+import tarfile
 import tempfile
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from tests.lab.docker import LabError
-from tests.lab.mirror.commands import run
-from tests.lab.mirror.releases import pack
+import zstandard
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PIECE = 1 << 20
+
+_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_CONFIG = "application/vnd.oci.image.config.v1+json"
+# Every node unpacks it, which costs less than with gzip.
+_LAYER = "application/vnd.oci.image.layer.v1.tar+zstd"
 
 
 @dataclass(frozen=True)
@@ -30,103 +31,110 @@ class Image:
     empty: tuple[str, ...] = ()
     """Empty files that anybody may write."""
     base: Path | None = None
-    """A compressed layer to go below."""
+    """A tar archive to go below, as it is on disk."""
     entrypoint: Sequence[str] = ()
     command: Sequence[str] = ()
     user: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def publish(images: Mapping[str, Image], *, storage: Path, crane: Path, server: Path) -> None:
-    """Put `images`, by upstream's full names and tags, into a registry's storage folder."""
-    with _registry(storage=storage, server=server) as address:
-        for name, image in images.items():
-            _push(image, reference=f"{address}/{name}", crane=crane)
+def publish(images: Mapping[str, Image], *, storage: Path) -> None:
+    """Put ``images``, by upstream's full names and tags, into the folder of a registry.
+
+    Source: OCI Image Format Specification.
+    """
+    (storage / "blobs").mkdir(parents=True, exist_ok=True)
+    for reference, image in images.items():
+        repository, _, tag = reference.rpartition(":")
+        with tempfile.TemporaryDirectory(prefix="image-", dir=storage) as folder:
+            archive = Path(folder) / "layer.tar"
+            _pack(image, archive)
+            layers = [_add_layer(each, storage) for each in (image.base, archive) if each]
+        config = _configuration(image, diff_ids=[diff_id for _, diff_id in layers])
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": _MANIFEST,
+            "config": _add_document(config, storage, media_type=_CONFIG),
+            "layers": [descriptor for descriptor, _ in layers],
+        }
+        described = _add_document(manifest, storage, media_type=_MANIFEST)
+        tags = storage / repository / "manifests"
+        tags.mkdir(parents=True, exist_ok=True)
+        (tags / tag).hardlink_to(storage / "blobs" / described["digest"])
 
 
-def _push(image: Image, *, reference: str, crane: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="image-") as folder:
-        layer = Path(folder) / "layer.tar.gz"
-        _pack_layer(image, layer=layer)
-        layers = [image.base, layer] if image.base else [layer]
-        append = [str(crane), "append", "--oci-empty-base", "--new_tag", reference]
-        run(*append, *(f"--new_layer={path}" for path in layers))
-    run(str(crane), "mutate", *_configuration(image), "--tag", reference, reference)
-
-
-def _configuration(image: Image) -> list[str]:
-    """What the image's config says beside its layers, as arguments of `crane mutate`."""
+def _configuration(image: Image, *, diff_ids: list[str]) -> dict[str, Any]:
     environment = {"PATH": _PATH, **image.environment}
-    arguments = [
-        "--set-platform=linux/amd64",
-        *(f"--env={key}={value}" for key, value in environment.items()),
-    ]
-    if image.entrypoint:
-        arguments.append(f"--entrypoint={','.join(image.entrypoint)}")
-    if image.command:
-        arguments.append(f"--cmd={','.join(image.command)}")
-    if image.user:
-        arguments.append(f"--user={image.user}")
-    return arguments
+    run = {
+        "Env": [f"{key}={value}" for key, value in environment.items()],
+        "Entrypoint": list(image.entrypoint),
+        "Cmd": list(image.command),
+        "User": image.user,
+    }
+    return {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {key: value for key, value in run.items() if value},
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
+    }
 
 
-def _pack_layer(image: Image, *, layer: Path) -> None:
-    root = layer.parent / "root"
-    root.mkdir()
-    for place, folder in image.folders.items():
-        shutil.copytree(folder, root / place.lstrip("/"), copy_function=shutil.copyfile)
-    _make_executable(root)
-    placed: dict[Path, Path] = {}
-    for place, file in image.files.items():
-        target = _place(root, place)
-        if file in placed:
-            target.hardlink_to(placed[file])
-        else:
-            shutil.copyfile(file, target)
-        placed.setdefault(file, target)
-    _make_executable(root)
-    for place in image.empty:
-        target = _place(root, place)
-        target.touch()
-        target.chmod(0o666)
-    pack(layer, folder=root, names=sorted(path.name for path in root.iterdir()))
+def _add_document(document: Mapping[str, Any], storage: Path, *, media_type: str) -> dict[str, Any]:
+    content = json.dumps(document).encode()
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    (storage / "blobs" / digest).write_bytes(content)
+    return {"mediaType": media_type, "digest": digest, "size": len(content)}
 
 
-def _make_executable(root: Path) -> None:
-    """A Go module's archive keeps no modes, and its folders are read-only: scripts must run, folders be writable."""
-    for path in root.rglob("*"):
-        path.chmod(0o755)
+def _add_layer(archive: Path, storage: Path) -> tuple[dict[str, Any], str]:
+    """Compress an archive into the storage; its descriptor, and the digest of what it is uncompressed."""
+    uncompressed, compressed = hashlib.sha256(), hashlib.sha256()
+    compressor = zstandard.ZstdCompressor(level=3).compressobj()
+    partial = storage / "layer.partial"
+    with archive.open("rb") as source, partial.open("wb") as target:
+        while piece := source.read(_PIECE):
+            uncompressed.update(piece)
+            packed = compressor.compress(piece)
+            compressed.update(packed)
+            target.write(packed)
+        packed = compressor.flush()
+        compressed.update(packed)
+        target.write(packed)
+    digest, size = f"sha256:{compressed.hexdigest()}", partial.stat().st_size
+    partial.rename(storage / "blobs" / digest)
+    return {"mediaType": _LAYER, "digest": digest, "size": size}, f"sha256:{uncompressed.hexdigest()}"
 
 
-def _place(root: Path, place: str) -> Path:
-    target = root / place.lstrip("/")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    return target
+def _pack(image: Image, archive: Path) -> None:
+    """Write an image's own layer, the same bytes from the same files.
+
+    It has no entries for the folders above files: in a base image some are links, which an entry would replace.
+    """
+    with tarfile.open(archive, "w") as layer:
+        for place, folder in image.folders.items():
+            for path in sorted(folder.rglob("*")):
+                _add(layer, path, place=f"{place}/{path.relative_to(folder)}")
+        placed: dict[Path, str] = {}
+        for place, file in image.files.items():
+            _add(layer, file, place=place, same_as=placed.get(file, ""))
+            placed.setdefault(file, place)
+        for place in image.empty:
+            entry = tarfile.TarInfo(place.lstrip("/"))
+            entry.mode = 0o666
+            layer.addfile(entry)
 
 
-@contextmanager
-def _registry(*, storage: Path, server: Path) -> Iterator[str]:
-    """A registry that writes into `storage`, for as long as the context lasts."""
-    storage.mkdir(parents=True, exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    command = [str(server), f"-listen={address}", f"-images={storage}", f"-files={storage}", "-writable"]
-    with tempfile.TemporaryFile("w+") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
-        try:
-            _wait_for(f"http://{address}/v2/", process=process)
-            yield address
-        finally:
-            process.terminate()
-
-
-def _wait_for(url: str, *, process: subprocess.Popen[bytes], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except (urllib.error.URLError, ConnectionError) as error:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise LabError(f"the registry for making images does not answer at {url}: {error}") from None
-        time.sleep(0.1)
+def _add(layer: tarfile.TarFile, path: Path, *, place: str, same_as: str = "") -> None:
+    entry = tarfile.TarInfo(place.lstrip("/"))
+    # A Go module's archive keeps no modes, and its folders are read-only: scripts must run, folders be writable.
+    entry.mode = 0o755
+    if same_as:
+        entry.type, entry.linkname = tarfile.LNKTYPE, same_as.lstrip("/")
+        layer.addfile(entry)
+    elif path.is_dir():
+        entry.type = tarfile.DIRTYPE
+        layer.addfile(entry)
+    else:
+        entry.size = path.stat().st_size
+        with path.open("rb") as content:
+            layer.addfile(entry, content)

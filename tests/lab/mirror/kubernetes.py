@@ -12,7 +12,7 @@ IMAGE_PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler",
 
 
 def make(folder: Path, *, version: str) -> None:
-    """Build the programs of `version` (as 1.36.3), agnhost and pause into `folder/bin`."""
+    """Build the programs of `version` (as 1.37.2), agnhost and pause into `folder/bin`."""
     major, minor, patch = version.split(".")
     staging = folder_replacements(module=MODULE, version=f"v{version}")
     package = "k8s.io/component-base/version"

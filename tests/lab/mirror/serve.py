@@ -1,4 +1,4 @@
-"""The mirror's one container."""
+"""The mirror's container."""
 
 import json
 import tempfile
@@ -21,7 +21,7 @@ ENTRYPOINT ["/mirror", "-files=/tree/www", "-images=/tree/registry"]
 
 
 def start() -> None:
-    """Serve the current tree; a mirror that already does is left alone, any other one is replaced."""
+    """Serve the current tree; replace a running mirror unless it already serves it."""
     current = tree.current()
     if current is None or not server().made:
         raise LabError("the mirror is not built: run `python -m tests.lab.mirror build`")
@@ -32,7 +32,7 @@ def start() -> None:
         docker(
             *("run", "--detach", f"--name={layout.MIRROR_CONTAINER}", f"--label={layout.LABEL}=mirror"),
             *(f"--label={_TREE_LABEL}={current.name}", "--restart=unless-stopped", "--read-only"),
-            # The first process of a container does not see SIGTERM unless it asks for it; there is nothing to save.
+            # The first process of a container ignores SIGTERM by default; there is nothing to save.
             "--stop-signal=SIGKILL",
             *(f"--network={layout.NETWORK}", f"--ip={layout.MIRROR_ADDRESS}"),
             *(f"--mount=type=bind,source={current},target=/tree,readonly", image),
@@ -42,31 +42,31 @@ def start() -> None:
 
 
 def stop() -> None:
-    """Remove the mirror's container, if there is one; refuse a container of that name that is not the lab's."""
+    """Remove the mirror's container, if it exists; refuse one of that name that the lab did not create."""
     described = _inspected()
     if described is None:
         return
     if described["Config"]["Labels"].get(layout.LABEL) != "mirror":
         raise LabError(
-            f"docker container {layout.MIRROR_CONTAINER} was not made by the lab: "
+            f"docker container {layout.MIRROR_CONTAINER} was not created by the lab: "
             f"remove it with `docker rm -f {layout.MIRROR_CONTAINER}`"
         )
     docker("rm", "--force", layout.MIRROR_CONTAINER)
 
 
 def status() -> str:
-    """What is served and what is built, for people."""
+    """Return a text that says what is built and served."""
     current = tree.current()
     built = f"built: {current}" if current else "not built"
     described = _described()
     if described is None:
         return f"{built}\nnot served"
-    stale = "" if current and described["tree"] == current.name else ", not what is built now"
+    stale = "" if current and described["tree"] == current.name else ", not the current build"
     return f"{built}\n{described['state']} at {layout.MIRROR_URL}{stale}"
 
 
 def _image() -> str:
-    """Tag of the image with the server, made when the daemon does not have it."""
+    """Return the tag of the image with the server; build it if it is missing."""
     tag = f"{layout.MIRROR_CONTAINER}:{server().key}"
     if not image_exists(tag=tag):
         with tempfile.TemporaryDirectory(prefix="mirror-image-") as folder:
@@ -85,7 +85,7 @@ def _inspected() -> dict[str, dict[str, dict[str, str]]] | None:
 
 
 def _described() -> dict[str, str] | None:
-    """State, tree and image of the mirror's container; None when there is none."""
+    """Return state, tree and image of the mirror's container, or None if it does not exist."""
     found = _inspected()
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""The Debian userland that some images need under their programs, as one compressed image layer."""
+"""The Debian userland that some images need under their programs, as one image layer."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ NETWORK_TOOLS = ("iptables", "nftables", "ipset", "conntrack", "iproute2", "kmod
 TEST_TOOLS = ("bind9-dnsutils", "curl", "iproute2", "netcat-openbsd")
 """What upstream's agnhost image brings along for tests."""
 
-LAYER = "layer.tar.gz"
+LAYER = "layer.tar"
 """Name of the layer in the component's folder."""
 
 _RELEASE = "bookworm"
@@ -34,13 +34,11 @@ def make(folder: Path, *, packages: Sequence[str]) -> None:
             "the mirror's images need Debian packages and this machine's apt knows no Debian source: "
             "build the mirror on a Debian machine (after `apt-get update`)"
         )
-    tarball = folder / LAYER.removesuffix(".gz")
     run(
         *("mmdebstrap", "--variant=minbase", "--quiet", f"--include={','.join(packages)}"),
         *(f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT if path.startswith("/usr")),
         # sv starts and stops what lies in the folder that SVDIR names; runit's own services are not wanted.
         *('--customize-hook=rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*.bin "$1"/etc/service/*',),
-        *(_RELEASE, str(tarball)),
+        *(_RELEASE, str(folder / LAYER)),
         *(source.line() for source in sources),
     )
-    run("gzip", "-n", str(tarball))

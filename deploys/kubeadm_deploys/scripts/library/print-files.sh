@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# What the parsers of facts/lines.py read.
+# What the parsers of remote/lines.py read.
 
 # Prints "file:<path> <sha256>" for every argument that is a file.
 print_files() {

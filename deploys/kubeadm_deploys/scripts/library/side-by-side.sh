@@ -1,12 +1,12 @@
 # shellcheck shell=sh
-# Before several commands that run at the same time, each with its output in a file of its own in memory: $answers is
-# their folder, NAME the command's output and NAME.errors its complaints.
+# Goes before several commands that run in parallel, each with its output in its own files in memory: in the
+# folder $answers, NAME has a command's output and NAME.errors its errors.
 answers=$(mktemp -d /run/kubeadm-deploys-answers.XXXXXX) || exit 1
 trap 'rm -rf "$answers"' EXIT
-# PIPE too: a shell that it ends makes no EXIT trap.
+# PIPE too: a shell that this signal ends does not run its EXIT trap.
 trap 'exit 1' HUP INT PIPE TERM
-# Prints what a command printed between two marks. When it failed its complaints go on after its name and a colon, and
-# the second mark is left out. $1 the name, $2 the process, $3 and $4 the marks
+# Prints a command's output between two marks. If it failed, its errors are printed to stderr after its name
+# and a colon, and the second mark is left out. $1 the name, $2 the process, $3 and $4 the marks
 answer() {
   status=0
   wait "$2" || status=$?

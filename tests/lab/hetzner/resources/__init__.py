@@ -1,1 +1,1 @@
-"""What the API has, a module a kind."""
+"""The API's resources, one module per kind."""

@@ -1,4 +1,4 @@
-"""Endpoints of actions: by their IDs, by the kind of their resource, by their resource."""
+"""Endpoints of actions."""
 
 from flask import Blueprint, request
 
@@ -6,13 +6,8 @@ from tests.lab.hetzner.actions import action_view
 from tests.lab.hetzner.context import Answer, project
 from tests.lab.hetzner.errors import ApiError, invalid_input, not_found
 from tests.lab.hetzner.listing import action_list
-from tests.lab.hetzner.records import Action
 
 bp = Blueprint("actions", __name__)
-
-COLLECTION = (
-    "<any(servers, networks, firewalls, load_balancers, volumes, primary_ips, floating_ips):collection>"
-)
 
 
 @bp.get("/actions")
@@ -35,27 +30,6 @@ def several() -> Answer:
 def single(action_id: int) -> Answer:
     lab = project()
     with lab.lock:
-        return _answer(lab.actions.all.get(action_id), action_id)
-
-
-@bp.get(f"/{COLLECTION}/actions")
-@bp.get(f"/{COLLECTION}/<int:resource_id>/actions")
-def of_resources(collection: str, resource_id: int | None = None) -> Answer:
-    lab = project()
-    with lab.lock:
-        return action_list(lab.actions.of(collection.removesuffix("s"), resource_id), action_view)
-
-
-@bp.get(f"/{COLLECTION}/actions/<int:action_id>")
-@bp.get(f"/{COLLECTION}/<int:resource_id>/actions/<int:action_id>")
-def of_resource(collection: str, action_id: int, resource_id: int | None = None) -> Answer:
-    lab = project()
-    with lab.lock:
-        actions = {one.id: one for one in lab.actions.of(collection.removesuffix("s"), resource_id)}
-        return _answer(actions.get(action_id), action_id)
-
-
-def _answer(action: Action | None, action_id: int) -> Answer:
-    if action is None:
-        raise not_found("action", action_id)
-    return {"action": action_view(action)}
+        if action_id not in lab.actions.all:
+            raise not_found("action", action_id)
+        return {"action": action_view(lab.actions.all[action_id])}

@@ -1,4 +1,4 @@
-"""Which firewalls cover a server, and bringing their rules into force."""
+"""Find the firewalls of a server, and apply their rules."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from tests.lab.hetzner.selectors import matcher
 
 
 def covering(lab: Project, server: Server) -> list[Firewall]:
-    """The firewalls of a server: those applied to it, and those whose label selector it matches."""
+    """Return the firewalls that are applied to a server directly or by a label selector."""
     if not has_public_interface(lab, server):
         return []
     return [
@@ -20,19 +20,19 @@ def covering(lab: Project, server: Server) -> list[Firewall]:
 
 
 def covers(resource: Json, server: Server) -> bool:
-    """Whether a firewall's resource, a server or a label selector, means this server."""
+    """Return whether a firewall's resource, a server or a label selector, includes this server."""
     if resource["type"] == "server":
         return bool(resource["server"]["id"] == server.id)
     return matcher(resource["label_selector"]["selector"])(server.labels)
 
 
 def has_public_interface(lab: Project, server: Server) -> bool:
-    """Whether a server has a public address; firewalls are for public interfaces only."""
+    """Return whether a server has a public address; firewalls apply only to public interfaces."""
     return bool(assigned(lab, server.id))
 
 
 def enforce(lab: Project, server_ids: Iterable[int] | None = None) -> None:
-    """Give the backend the rules of these servers, or of all, where they differ from what it has."""
+    """Send the changed rules of these servers, or of all servers, to the backend."""
     if server_ids is None:
         with lab.lock:
             server_ids = list(lab.servers)
@@ -41,7 +41,7 @@ def enforce(lab: Project, server_ids: Iterable[int] | None = None) -> None:
 
 
 def _enforce(lab: Project, server_id: int) -> None:
-    """Computing and pushing are one step: else a push that was overtaken would put old rules back."""
+    """Compute and send rules under one lock, so that concurrent updates cannot restore old rules."""
     with lab.serial("firewall", server_id):
         with lab.lock:
             server = lab.servers.get(server_id)

@@ -10,14 +10,13 @@ from flask import Blueprint
 from pydantic import AfterValidator, Field, model_validator
 
 from tests.lab.hetzner.actions import action_view
-from tests.lab.hetzner.bodies import Body, Labels, Name, SelectorRef, ServerRef, Update, body
+from tests.lab.hetzner.bodies import Body, Labels, Name, SelectorRef, ServerRef, body
 from tests.lab.hetzner.clock import now
 from tests.lab.hetzner.context import CREATED, NOTHING, Answer, project
 from tests.lab.hetzner.errors import ApiError, invalid_input
 from tests.lab.hetzner.listing import resource_list
 from tests.lab.hetzner.project import Project, found
 from tests.lab.hetzner.records import Action, Firewall, Json
-from tests.lab.hetzner.resources.common import update
 from tests.lab.hetzner.resources.firewall_rules import covering, covers, enforce, has_public_interface
 from tests.lab.hetzner.selectors import matcher
 
@@ -67,7 +66,7 @@ class Resource(Body):
     label_selector: SelectorRef | None = None
 
     def plain(self) -> Json:
-        """The resource as the project keeps it."""
+        """Return the resource as the project stores it."""
         chosen = self.server if self.type == "server" else self.label_selector
         if chosen is None:
             raise invalid_input(self.type, f"is needed for a resource of type {self.type}")
@@ -129,25 +128,9 @@ def create() -> Answer:
         }, CREATED
 
 
-@bp.get("/firewalls/<int:firewall_id>")
-def show(firewall_id: int) -> Answer:
-    lab = project()
-    with lab.lock:
-        return {"firewall": view(lab, found(lab.firewalls, firewall_id))}
-
-
-@bp.put("/firewalls/<int:firewall_id>")
-def change(firewall_id: int) -> Answer:
-    lab = project()
-    with lab.lock:
-        firewall = _changeable(lab, firewall_id)
-        update(firewall, others=lab.firewalls.values(), change=body(Update))
-        return {"firewall": view(lab, firewall)}
-
-
 @bp.delete("/firewalls/<int:firewall_id>")
 def delete(firewall_id: int) -> Answer:
-    """Delete a firewall that is applied to nothing: a label selector counts, also when no server matches."""
+    """Delete a firewall that is applied to nothing; a label selector counts even if no server matches."""
     lab = project()
     with lab.lock:
         firewall = _changeable(lab, firewall_id)
@@ -213,18 +196,18 @@ def _settle(
     *,
     undo: Callable[[], None] | None = None,
 ) -> Action:
-    """Begin the action that brings a change into force wherever the firewall applies."""
+    """Begin an action that applies a change to all servers of the firewall."""
     resources = [("firewall", firewall.id)]
     if resource and resource["type"] == "server":
         resources.append(("server", resource["server"]["id"]))
     action = lab.actions.begin(command, *resources, locks=resources[:1])
 
-    def back() -> None:
+    def undo_locked() -> None:
         if undo:
             with lab.lock:
                 undo()
 
-    lab.actions.run([(action, partial(enforce, lab))], undo=back)
+    lab.actions.run([(action, partial(enforce, lab))], undo=undo_locked)
     return action
 
 
@@ -257,7 +240,7 @@ def _admit_removal(lab: Project, firewall: Firewall, resource: Json) -> None:
 
 
 def view(lab: Project, firewall: Firewall) -> Json:
-    """A firewall in the API's shape."""
+    """Return a firewall in the API's format."""
     return {
         "id": firewall.id,
         "name": firewall.name,

@@ -1,23 +1,21 @@
-"""Floating IPs: addresses that move between servers, in the project's books only."""
+"""Floating IPs: additional addresses of servers, which are only recorded."""
 
-from functools import partial
 from typing import Literal
 
 from flask import Blueprint
 from pydantic import Field
 
 from tests.lab.hetzner.actions import action_view
-from tests.lab.hetzner.bodies import Body, IdOrName, Labels, Name, Update, body
+from tests.lab.hetzner.bodies import Body, IdOrName, Labels, Name, body
 from tests.lab.hetzner.catalogue import LOCATIONS
 from tests.lab.hetzner.clock import now
-from tests.lab.hetzner.context import CREATED, NOTHING, Answer, backend_in_request, project
-from tests.lab.hetzner.errors import ApiError, invalid_input
+from tests.lab.hetzner.context import CREATED, Answer, backend_in_request, project
+from tests.lab.hetzner.errors import invalid_input
 from tests.lab.hetzner.listing import resource_list
-from tests.lab.hetzner.project import Project, found, refuse_protected
+from tests.lab.hetzner.project import Project
 from tests.lab.hetzner.records import FloatingIP, Json
 from tests.lab.hetzner.resources.catalogue import by_id_or_name
-from tests.lab.hetzner.resources.common import change_dns_ptr, change_protection, dns_pointers, update
-from tests.lab.hetzner.resources.primary_ips import made_up_ipv6
+from tests.lab.hetzner.resources.primary_ips import dns_pointers, made_up_ipv6
 
 bp = Blueprint("floating_ips", __name__)
 
@@ -29,14 +27,6 @@ class CreateFloatingIP(Body):
     home_location: IdOrName | None = None
     server: int | None = None
     labels: Labels = Field(default_factory=dict)
-
-
-class UpdateFloatingIP(Update):
-    description: str | None = None
-
-
-class Assign(Body):
-    server: int
 
 
 @bp.get("/floating_ips")
@@ -87,80 +77,8 @@ def _home(lab: Project, order: CreateFloatingIP) -> str:
     return str(by_id_or_name(LOCATIONS, order.home_location, field="home_location")["name"])
 
 
-@bp.get("/floating_ips/<int:address_id>")
-def show(address_id: int) -> Answer:
-    lab = project()
-    with lab.lock:
-        return {"floating_ip": view(found(lab.floating_ips, address_id))}
-
-
-@bp.put("/floating_ips/<int:address_id>")
-def change(address_id: int) -> Answer:
-    order = body(UpdateFloatingIP)
-    lab = project()
-    with lab.lock:
-        address = found(lab.floating_ips, address_id)
-        update(address, others=lab.floating_ips.values(), change=order)
-        if order.description is not None:
-            address.description = order.description
-        return {"floating_ip": view(address)}
-
-
-@bp.delete("/floating_ips/<int:address_id>")
-def delete(address_id: int) -> Answer:
-    lab = project()
-    with lab.lock:
-        address = found(lab.floating_ips, address_id)
-        refuse_protected(address)
-        if address.server is not None:
-            raise ApiError("must_be_unassigned", f"Floating IP '{address.name}' is still assigned")
-        del lab.floating_ips[address.id]
-    return NOTHING
-
-
-@bp.post("/floating_ips/<int:address_id>/actions/assign")
-def assign(address_id: int) -> Answer:
-    order = body(Assign)
-    lab = project()
-    with lab.lock:
-        address = found(lab.floating_ips, address_id)
-        if order.server not in lab.servers:
-            raise invalid_input("server", f"server '{order.server}' not found")
-        return _run(lab, address, "assign_floating_ip", order.server)
-
-
-@bp.post("/floating_ips/<int:address_id>/actions/unassign")
-def unassign(address_id: int) -> Answer:
-    lab = project()
-    with lab.lock:
-        return _run(lab, found(lab.floating_ips, address_id), "unassign_floating_ip", None)
-
-
-def _run(lab: Project, address: FloatingIP, command: str, server_id: int | None) -> Answer:
-    action = lab.actions.begin(command, ("floating_ip", address.id))
-    lab.actions.run([(action, partial(setattr, address, "server", server_id))])
-    return {"action": action_view(action)}, CREATED
-
-
-@bp.post("/floating_ips/<int:address_id>/actions/change_dns_ptr")
-def point(address_id: int) -> Answer:
-    lab = project()
-    with lab.lock:
-        address = found(lab.floating_ips, address_id)
-        action = change_dns_ptr(lab, "floating_ip", address.id, own=[address])
-        return {"action": action_view(action)}, CREATED
-
-
-@bp.post("/floating_ips/<int:address_id>/actions/change_protection")
-def protect(address_id: int) -> Answer:
-    lab = project()
-    with lab.lock:
-        address = found(lab.floating_ips, address_id)
-        return {"action": action_view(change_protection(lab, "floating_ip", address))}, CREATED
-
-
 def view(address: FloatingIP) -> Json:
-    """A Floating IP in the API's shape."""
+    """Return a Floating IP in the API's format."""
     return {
         "id": address.id,
         "name": address.name,
@@ -168,10 +86,10 @@ def view(address: FloatingIP) -> Json:
         "ip": address.ip,
         "type": address.type,
         "server": address.server,
-        "dns_ptr": dns_pointers(address.ip, address.type, address.dns_ptr),
+        "dns_ptr": dns_pointers(address.ip, address.type, {}),
         "home_location": LOCATIONS[address.home_location],
         "blocked": False,
-        "protection": {"delete": address.delete_protected},
+        "protection": {"delete": False},
         "labels": address.labels,
         "created": address.created,
     }

@@ -1,5 +1,6 @@
-"""What can be done to a load balancer that is there."""
+"""Actions on an existing load balancer."""
 
+import ipaddress
 from collections.abc import Callable
 from functools import partial
 
@@ -14,7 +15,6 @@ from tests.lab.hetzner.project import Project, found
 from tests.lab.hetzner.records import Json, LoadBalancer
 from tests.lab.hetzner.resources import load_balancer_work, primary_ips
 from tests.lab.hetzner.resources.catalogue import by_id_or_name
-from tests.lab.hetzner.resources.common import change_dns_ptr, change_protection
 from tests.lab.hetzner.resources.load_balancer_admission import (
     Target,
     admit_service,
@@ -51,6 +51,12 @@ class Port(Body):
 
 class ChangeType(Body):
     load_balancer_type: IdOrName
+
+
+class ReverseDNS(Body):
+    ip: str
+    dns_ptr: str | None = None
+    """Null restores the default."""
 
 
 @bp.post("/attach_to_network")
@@ -109,8 +115,8 @@ def delete_service(balancer_id: int) -> Answer:
     lab = project()
     with lab.lock:
         balancer = _unlocked(lab, balancer_id)
-        gone = _service(balancer, order.listen_port)
-        services = [one for one in balancer.services if one is not gone]
+        deleted = _service(balancer, order.listen_port)
+        services = [service for service in balancer.services if service is not deleted]
         return _set_services(lab, balancer, "delete_service", services)
 
 
@@ -182,20 +188,28 @@ def disable_public_interface(balancer_id: int) -> Answer:
 
 @bp.post("/change_dns_ptr")
 def point(balancer_id: int) -> Answer:
+    order = body(ReverseDNS)
     lab = project()
     with lab.lock:
         balancer = found(lab.load_balancers, balancer_id)
-        own = list(primary_ips.assigned(lab, balancer.id).values())
-        action = change_dns_ptr(lab, "load_balancer", balancer.id, own=own)
+        own = primary_ips.assigned(lab, balancer.id).values()
+        address = next((one for one in own if _belongs(order.ip, one.ip)), None)
+        if address is None:
+            raise invalid_input("ip", f"'{order.ip}' does not belong to this resource")
+        action = lab.actions.done("change_dns_ptr", ("load_balancer", balancer.id))
+        if action.status == "success":
+            address.dns_ptr.pop(order.ip, None)
+            if order.dns_ptr is not None:
+                address.dns_ptr[order.ip] = order.dns_ptr
         return {"action": action_view(action)}, CREATED
 
 
-@bp.post("/change_protection")
-def protect(balancer_id: int) -> Answer:
-    lab = project()
-    with lab.lock:
-        balancer = found(lab.load_balancers, balancer_id)
-        return {"action": action_view(change_protection(lab, "load_balancer", balancer))}, CREATED
+def _belongs(ip: str, own: str) -> bool:
+    """Return whether an IP is the assigned IPv4 address or in the assigned IPv6 network."""
+    try:
+        return ipaddress.ip_address(ip) in ipaddress.ip_network(own)
+    except ValueError as error:
+        raise invalid_input("ip", str(error)) from error
 
 
 def _unlocked(lab: Project, balancer_id: int) -> LoadBalancer:

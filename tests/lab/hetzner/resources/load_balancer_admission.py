@@ -1,4 +1,4 @@
-"""What a load balancer can take: services, targets, an address in a network."""
+"""Checks of new services, targets and network addresses of a load balancer."""
 
 from typing import Literal
 
@@ -25,7 +25,7 @@ class Target(Body):
     use_private_ip: bool = False
 
     def plain(self) -> Json:
-        """The target as the project keeps it."""
+        """Return the target as the project stores it."""
         chosen = {"server": self.server, "label_selector": self.label_selector, "ip": self.ip}[self.type]
         if chosen is None:
             raise invalid_input(self.type, f"is needed for a target of type {self.type}")
@@ -34,7 +34,7 @@ class Target(Body):
 
 
 def admit_service(balancer: LoadBalancer, service: Service) -> None:
-    """Refuse a service for which the load balancer has no port or no room."""
+    """Refuse a service if its port is used or the load balancer type allows no more."""
     port = plain_service(service)["listen_port"]
     if any(one["listen_port"] == port for one in balancer.services):
         raise ApiError("source_port_already_used", f"port {port} is already in use")
@@ -62,11 +62,11 @@ def admit_target(lab: Project, balancer: LoadBalancer, target: Target) -> None:
 
 
 def _admit_selected(lab: Project, balancer: LoadBalancer, target: Json) -> None:
-    """Servers that come later are no matter; those that are there must be in the network for private targets."""
-    is_meant = matcher(target["label_selector"]["selector"])
+    """Require existing servers of a private target to be in the network; later ones are not checked."""
+    matches = matcher(target["label_selector"]["selector"])
     for server in lab.servers.values():
         attached = {network for network, attachment in server.networks.items() if attachment.mac}
-        if target["use_private_ip"] and is_meant(server.labels) and not balancer.networks.keys() & attached:
+        if target["use_private_ip"] and matches(server.labels) and not balancer.networks.keys() & attached:
             raise ApiError("server_not_attached_to_network", f"'{server.name}' is not in the same network")
 
 
@@ -82,7 +82,7 @@ def _admit_server(lab: Project, balancer: LoadBalancer, target: Json) -> None:
 
 
 def same(one: Json, other: Json) -> bool:
-    """Whether two targets mean the same, however they are reached."""
+    """Return whether two targets are the same, regardless of how they are reached."""
     return bool(one["type"] == other["type"] and one[one["type"]] == other[other["type"]])
 
 
@@ -104,5 +104,5 @@ def reserve_in(
 
 
 def not_attached() -> ApiError:
-    """What is asked for needs a network."""
+    """Return an error for a request that needs a network."""
     return ApiError("load_balancer_not_attached_to_network", "the load balancer is not attached to a network")

@@ -1,4 +1,4 @@
-"""Services of load balancers: what a request may leave out, and what is then put in."""
+"""Services of load balancers: the fields of requests, and their defaults."""
 
 from typing import Literal
 
@@ -70,7 +70,7 @@ class ServiceChange(Body):
 
 
 def plain_service(order: Service) -> Json:
-    """The service that a request asks for, with the API's defaults for what it leaves out."""
+    """Return the requested service, with the API's defaults for missing fields."""
     default_listen, default_destination = DEFAULT_PORTS.get(order.protocol, (None, None))
     listen = order.listen_port or default_listen
     destination = order.destination_port or default_destination
@@ -92,7 +92,7 @@ def plain_service(order: Service) -> Json:
 
 
 def changed_service(old: Json, change: ServiceChange) -> Json:
-    """A service after an update: what the request leaves out stays."""
+    """Return a service after an update, which keeps missing fields."""
     given = change.model_dump(exclude_none=True, exclude_unset=True)
     check = old["health_check"] | given.pop("health_check", {})
     merged = Service.model_validate({**old, **given, "health_check": check})

@@ -1,4 +1,4 @@
-"""Where a load balancer's targets are, whether they are healthy, and telling the backend."""
+"""The addresses and health of a load balancer's targets, and updates of the backend."""
 
 from collections.abc import Iterator, Mapping
 
@@ -12,7 +12,7 @@ Health = Mapping[tuple[str, int], bool]
 
 
 def selected(lab: Project, balancer: LoadBalancer, target: Json) -> list[Server]:
-    """The servers that a target stands for, as far as the load balancer can reach them."""
+    """Return the servers of a target that the load balancer can reach."""
     if target["type"] == "ip":
         return []
     if target["type"] == "server":
@@ -24,7 +24,7 @@ def selected(lab: Project, balancer: LoadBalancer, target: Json) -> list[Server]
 
 
 def address_of(lab: Project, balancer: LoadBalancer, target: Json, server: Server) -> str | None:
-    """The address at which a load balancer reaches a server, if there is one."""
+    """Return the address at which a load balancer reaches a server, or None."""
     if not target.get("use_private_ip"):
         return public_ipv4(lab, server)
     attachments = (server.networks.get(network_id) for network_id in balancer.networks)
@@ -32,13 +32,13 @@ def address_of(lab: Project, balancer: LoadBalancer, target: Json, server: Serve
 
 
 def public_ipv4(lab: Project, server: Server) -> str | None:
-    """A server's public IPv4 address."""
+    """Return a server's public IPv4 address."""
     address = assigned(lab, server.id).get("ipv4")
     return address.ip if address else None
 
 
 def target_addresses(lab: Project, balancer: LoadBalancer) -> Iterator[str]:
-    """The addresses of all targets."""
+    """Yield the addresses of all targets."""
     for target in balancer.targets:
         if target["type"] == "ip":
             yield target["ip"]["ip"]
@@ -49,7 +49,7 @@ def target_addresses(lab: Project, balancer: LoadBalancer) -> Iterator[str]:
 
 
 def balancers_of(lab: Project, server: Server) -> list[int]:
-    """The load balancers that have a server as target."""
+    """Return the load balancers that have a server as target."""
     return [
         balancer.id
         for balancer in lab.load_balancers.values()
@@ -58,7 +58,7 @@ def balancers_of(lab: Project, server: Server) -> list[int]:
 
 
 def configure_all(lab: Project) -> None:
-    """Tell the backend of every load balancer whose services or targets changed."""
+    """Send changed services and targets of all load balancers to the backend."""
     with lab.lock:
         ids = list(lab.load_balancers)
     for balancer_id in ids:
@@ -66,7 +66,7 @@ def configure_all(lab: Project) -> None:
 
 
 def configure(lab: Project, balancer_id: int) -> None:
-    """Tell the backend a load balancer's services and targets if they changed, one push after the other."""
+    """Send a load balancer's services and targets to the backend if they changed, one update at a time."""
     with lab.serial("load_balancer", balancer_id):
         with lab.lock:
             balancer = lab.load_balancers.get(balancer_id)
@@ -84,7 +84,7 @@ def configure(lab: Project, balancer_id: int) -> None:
 
 
 def health(lab: Project, balancer_id: int) -> Health:
-    """What the backend knows about a load balancer's targets; nothing when it cannot say."""
+    """Return the health of a load balancer's targets; empty if the backend fails."""
     try:
         return lab.backend.target_health(load_balancer_id=balancer_id)
     except BackendError:
@@ -92,7 +92,7 @@ def health(lab: Project, balancer_id: int) -> Health:
 
 
 def target_view(lab: Project, balancer: LoadBalancer, target: Json, known: Health) -> Json:
-    """A target in the API's shape, with the health of what it stands for."""
+    """Return a target in the API's format, with the health of its servers."""
     servers = selected(lab, balancer, target)
     if target["type"] == "label_selector":
         return target | {

@@ -1,15 +1,14 @@
-"""A load balancer in the API's shape."""
+"""Load balancers in the API's format."""
 
 from tests.lab.hetzner.catalogue import LOAD_BALANCER_TYPES, LOCATIONS, included_traffic
 from tests.lab.hetzner.project import Project
 from tests.lab.hetzner.records import Json, LoadBalancer, PrimaryIP
-from tests.lab.hetzner.resources.common import default_pointer
 from tests.lab.hetzner.resources.load_balancer_targets import Health, target_view
-from tests.lab.hetzner.resources.primary_ips import assigned
+from tests.lab.hetzner.resources.primary_ips import assigned, default_pointer
 
 
 def view(lab: Project, balancer: LoadBalancer, known: Health) -> Json:
-    """A load balancer in the API's shape."""
+    """Return a load balancer in the API's format."""
     balancer_type = LOAD_BALANCER_TYPES[balancer.load_balancer_type]
     own = assigned(lab, balancer.id)
     return {
@@ -27,7 +26,7 @@ def view(lab: Project, balancer: LoadBalancer, known: Health) -> Json:
         ],
         "location": LOCATIONS[balancer.location],
         "load_balancer_type": balancer_type,
-        "protection": {"delete": balancer.delete_protected},
+        "protection": {"delete": False},
         "labels": balancer.labels,
         "targets": [target_view(lab, balancer, target, known) for target in balancer.targets],
         "services": balancer.services,
@@ -40,7 +39,7 @@ def view(lab: Project, balancer: LoadBalancer, known: Health) -> Json:
 
 
 def _address_view(address: PrimaryIP) -> Json:
-    """A load balancer's address: of an IPv6 network it has the first."""
+    """Return a load balancer's address; of an IPv6 network it is the first one."""
     ip = address.ip.replace("::/64", "::1")
     default = default_pointer(ip) if address.type == "ipv4" else None
     return {"id": address.id, "ip": ip, "blocked": False, "dns_ptr": address.dns_ptr.get(ip, default)}

@@ -1,4 +1,4 @@
-"""The work behind a load balancer's actions: what they do to the backend and to the project."""
+"""The work of a load balancer's actions in the backend and in the project."""
 
 from contextlib import suppress
 
@@ -10,7 +10,7 @@ from tests.lab.hetzner.resources.primary_ips import assigned, release_all
 
 
 def make(lab: Project, balancer: LoadBalancer) -> None:
-    """Make a load balancer, connect and configure it; leave nothing behind when that fails."""
+    """Create, connect and configure a load balancer; remove it again if that fails."""
     with lab.lock:
         public_ipv4 = assigned(lab, balancer.id)["ipv4"].ip
     try:
@@ -22,14 +22,14 @@ def make(lab: Project, balancer: LoadBalancer) -> None:
             attach(lab, balancer, network_id)
         configure(lab, balancer.id)
     except BackendError:
-        # The first error says why; a second one, from cleaning up after it, would only hide that.
+        # An error of the cleanup must not hide the first one.
         with suppress(BackendError):
             lab.backend.delete_load_balancer(load_balancer_id=balancer.id)
         raise
 
 
 def attach(lab: Project, balancer: LoadBalancer, network_id: int) -> None:
-    """Connect a load balancer with a network in which it already has an address."""
+    """Connect a load balancer to a network in which it already has an address."""
     attachment = balancer.networks[network_id]
     mac = lab.backend.attach(
         resource="load_balancer", resource_id=balancer.id, network_id=network_id, ip=attachment.ip
@@ -54,7 +54,7 @@ def remove(lab: Project, balancer: LoadBalancer) -> None:
 
 
 def forget(lab: Project, balancer: LoadBalancer) -> None:
-    """Take a load balancer out of the project, with its addresses."""
+    """Remove a load balancer and its addresses from the project."""
     with lab.lock:
         lab.load_balancers.pop(balancer.id, None)
         release_all(lab, balancer.id)

@@ -1,4 +1,4 @@
-"""Load balancers: listing, ordering, renaming, deleting."""
+"""Endpoints to list, create, rename and delete load balancers."""
 
 from functools import partial
 
@@ -6,17 +6,16 @@ from flask import Blueprint
 from pydantic import Field
 
 from tests.lab.hetzner.actions import action_view
-from tests.lab.hetzner.bodies import Body, IdOrName, Labels, Name, Update, body
+from tests.lab.hetzner.bodies import Body, IdOrName, Labels, Name, body
 from tests.lab.hetzner.catalogue import LOAD_BALANCER_TYPES, LOCATIONS
 from tests.lab.hetzner.clock import now
 from tests.lab.hetzner.context import CREATED, Answer, backend_in_request, project
 from tests.lab.hetzner.errors import invalid_input
 from tests.lab.hetzner.listing import resource_list
-from tests.lab.hetzner.project import Project, found, refuse_protected
+from tests.lab.hetzner.project import Project, found, unique_name
 from tests.lab.hetzner.records import LoadBalancer
 from tests.lab.hetzner.resources import load_balancer_work, primary_ips
 from tests.lab.hetzner.resources.catalogue import by_id_or_name
-from tests.lab.hetzner.resources.common import update
 from tests.lab.hetzner.resources.load_balancer_admission import (
     Target,
     admit_service,
@@ -49,6 +48,11 @@ class CreateLoadBalancer(Body):
     labels: Labels = Field(default_factory=dict)
 
 
+class UpdateLoadBalancer(Body):
+    name: Name | None = None
+    labels: Labels | None = None
+
+
 @bp.get("/load_balancers")
 def index() -> Answer:
     lab = project()
@@ -75,10 +79,15 @@ def show(balancer_id: int) -> Answer:
 
 @bp.put("/load_balancers/<int:balancer_id>")
 def change(balancer_id: int) -> Answer:
+    order = body(UpdateLoadBalancer)
     lab = project()
     with lab.lock:
         balancer = found(lab.load_balancers, balancer_id)
-        update(balancer, others=lab.load_balancers.values(), change=body(Update))
+        if order.name is not None:
+            unique_name(lab.load_balancers.values(), name=order.name, own_id=balancer.id)
+            balancer.name = order.name
+        if order.labels is not None:
+            balancer.labels = order.labels
         return {"load_balancer": view(lab, balancer, {})}
 
 
@@ -88,7 +97,6 @@ def delete(balancer_id: int) -> Answer:
     with lab.lock:
         balancer = found(lab.load_balancers, balancer_id)
         lab.refuse_locked("load_balancer", balancer.id)
-        refuse_protected(balancer)
         action = lab.actions.begin("delete_load_balancer", ("load_balancer", balancer.id))
         lab.actions.run([(action, partial(load_balancer_work.remove, lab, balancer))])
         return {"action": action_view(action)}, CREATED
@@ -121,7 +129,7 @@ def create() -> Answer:
 
 
 def _admitted(lab: Project, order: CreateLoadBalancer) -> LoadBalancer:
-    """The load balancer that a request asks for, if everything that it names exists and fits."""
+    """Return the requested load balancer; refuse if something that it names does not exist or fit."""
     lab.admit("load_balancers", lab.load_balancers, name=order.name)
     balancer_type = by_id_or_name(LOAD_BALANCER_TYPES, order.load_balancer_type, field="load_balancer_type")
     balancer = LoadBalancer(

@@ -1,4 +1,4 @@
-"""Networks with their subnets and routes."""
+"""Networks and their subnets."""
 
 import ipaddress
 from collections.abc import Callable
@@ -8,22 +8,20 @@ from flask import Blueprint
 from pydantic import AfterValidator, Field
 
 from tests.lab.hetzner.actions import action_view
-from tests.lab.hetzner.addresses import gateway, members, subnet_of, taken
-from tests.lab.hetzner.bodies import Body, Labels, Name, Update, body
+from tests.lab.hetzner.addresses import gateway, members, taken
+from tests.lab.hetzner.bodies import Body, Labels, Name, body
 from tests.lab.hetzner.catalogue import LOCATIONS
 from tests.lab.hetzner.clock import now
 from tests.lab.hetzner.context import CREATED, NOTHING, Answer, backend_in_request, project
 from tests.lab.hetzner.errors import ApiError, invalid_input
-from tests.lab.hetzner.listing import page, resource_list, wanted
-from tests.lab.hetzner.project import Project, found, refuse_protected
-from tests.lab.hetzner.records import Json, LoadBalancer, Network, Server
-from tests.lab.hetzner.resources.common import change_protection, update
+from tests.lab.hetzner.listing import resource_list
+from tests.lab.hetzner.project import Project, found
+from tests.lab.hetzner.records import Json, Network
 from tests.lab.hetzner.resources.load_balancer_targets import configure_all
 
 bp = Blueprint("networks", __name__)
 
 MAX_SUBNETS = 50
-MAX_ROUTES = 100
 
 
 def _valid_range(ip_range: str) -> str:
@@ -43,22 +41,11 @@ class Subnet(Body):
     vswitch_id: int | None = None
 
 
-class Route(Body):
-    destination: str
-    gateway: str
-
-
 class CreateNetwork(Body):
     name: Name
     ip_range: Range
     labels: Labels = Field(default_factory=dict)
     subnets: list[Subnet] = Field(default_factory=list)
-    routes: list[Route] = Field(default_factory=list)
-    expose_routes_to_vswitch: bool = False
-
-
-class UpdateNetwork(Update):
-    expose_routes_to_vswitch: bool | None = None
 
 
 class IpRange(Body):
@@ -84,12 +71,9 @@ def create() -> Answer:
             created=now(),
             labels=order.labels,
             ip_range=order.ip_range,
-            expose_routes_to_vswitch=order.expose_routes_to_vswitch,
         )
         for subnet in order.subnets:
             network.subnets.append(_fitting_subnet(network, subnet))
-        for route in order.routes:
-            network.routes.append(_fitting_route(network, route))
     with backend_in_request():
         lab.backend.create_network(network_id=network.id, ip_range=network.ip_range)
     with lab.lock:
@@ -104,47 +88,12 @@ def show(network_id: int) -> Answer:
         return {"network": view(lab, found(lab.networks, network_id))}
 
 
-@bp.get("/networks/<int:network_id>/members")
-def list_members(network_id: int) -> Answer:
-    """What is attached to a network: newer than the OpenAPI description, as the official clients have it."""
-    lab = project()
-    with lab.lock:
-        network = found(lab.networks, network_id)
-        chosen = [(kind, member) for kind, member in members(lab, network.id) if wanted("type", kind)]
-        return page("members", chosen, lambda pair: _member_view(network, *pair))
-
-
-def _member_view(network: Network, kind: str, member: Server | LoadBalancer) -> Json:
-    attachment = member.networks[network.id]
-    return {
-        "type": kind,
-        "id": member.id,
-        "ip": attachment.ip,
-        "alias_ips": attachment.alias_ips,
-        "subnet": subnet_of(network, attachment.ip),
-        "status": "ok" if attachment.mac else "attaching",
-    }
-
-
-@bp.put("/networks/<int:network_id>")
-def change(network_id: int) -> Answer:
-    order = body(UpdateNetwork)
-    lab = project()
-    with lab.lock:
-        network = _changeable(lab, network_id)
-        update(network, others=lab.networks.values(), change=order)
-        if order.expose_routes_to_vswitch is not None:
-            network.expose_routes_to_vswitch = order.expose_routes_to_vswitch
-        return {"network": view(lab, network)}
-
-
 @bp.delete("/networks/<int:network_id>")
 def delete(network_id: int) -> Answer:
-    """Delete a network; what is attached is detached, as the API documents it."""
+    """Delete a network and detach its members, as the API documents."""
     lab = project()
     with lab.lock:
         network = _changeable(lab, network_id)
-        refuse_protected(network)
         attached = list(members(lab, network.id))
         for kind, member in attached:
             lab.refuse_locked(kind, member.id)
@@ -186,27 +135,6 @@ def delete_subnet(network_id: int) -> Answer:
         return _run(lab, network, "delete_subnet", lambda: network.subnets.remove(subnet))
 
 
-@bp.post("/networks/<int:network_id>/actions/add_route")
-def add_route(network_id: int) -> Answer:
-    order = body(Route)
-    lab = project()
-    with lab.lock:
-        network = _changeable(lab, network_id)
-        route = _fitting_route(network, order)
-        return _run(lab, network, "add_route", lambda: network.routes.append(route))
-
-
-@bp.post("/networks/<int:network_id>/actions/delete_route")
-def delete_route(network_id: int) -> Answer:
-    route = body(Route).model_dump()
-    lab = project()
-    with lab.lock:
-        network = _changeable(lab, network_id)
-        if route not in network.routes:
-            raise invalid_input("destination", f"the network has no route to '{route['destination']}'")
-        return _run(lab, network, "delete_route", lambda: network.routes.remove(route))
-
-
 @bp.post("/networks/<int:network_id>/actions/change_ip_range")
 def change_ip_range(network_id: int) -> Answer:
     order = body(IpRange)
@@ -217,14 +145,6 @@ def change_ip_range(network_id: int) -> Answer:
         if new.network_address != old.network_address or new.prefixlen > old.prefixlen:
             raise invalid_input("ip_range", "can only be extended at its end")
         return _run(lab, network, "change_ip_range", lambda: setattr(network, "ip_range", order.ip_range))
-
-
-@bp.post("/networks/<int:network_id>/actions/change_protection")
-def protect(network_id: int) -> Answer:
-    lab = project()
-    with lab.lock:
-        network = _changeable(lab, network_id)
-        return {"action": action_view(change_protection(lab, "network", network))}, CREATED
 
 
 def _changeable(lab: Project, network_id: int) -> Network:
@@ -245,7 +165,7 @@ def _run(lab: Project, network: Network, command: str, work: Callable[[], None])
 
 
 def _fitting_subnet(network: Network, order: Subnet) -> Json:
-    """The subnet that a request wants, with the first free /24 when it names no range."""
+    """Return the requested subnet, with the first free /24 if the request names no range."""
     if order.network_zone not in {location["network_zone"] for location in LOCATIONS.values()}:
         raise invalid_input("network_zone", f"network zone '{order.network_zone}' not found")
     if len(network.subnets) >= MAX_SUBNETS:
@@ -274,34 +194,19 @@ def _fitting_subnet(network: Network, order: Subnet) -> Json:
     }
 
 
-def _fitting_route(network: Network, order: Route) -> Json:
-    if len(network.routes) >= MAX_ROUTES:
-        raise invalid_input("routes", f"a network has at most {MAX_ROUTES} routes")
-    try:
-        ipaddress.ip_network(order.destination)
-        inside = ipaddress.ip_address(order.gateway) in ipaddress.ip_network(network.ip_range)
-    except ValueError as error:
-        raise invalid_input("destination", str(error)) from error
-    if not inside:
-        raise invalid_input("gateway", "must be inside the network")
-    if any(route["destination"] == order.destination for route in network.routes):
-        raise invalid_input("destination", "must not overlap another route")
-    return {"destination": order.destination, "gateway": order.gateway}
-
-
 def view(lab: Project, network: Network) -> Json:
-    """A network in the API's shape."""
+    """Return a network in the API's format."""
     attached = list(members(lab, network.id))
     return {
         "id": network.id,
         "name": network.name,
         "ip_range": network.ip_range,
         "subnets": network.subnets,
-        "routes": network.routes,
+        "routes": [],
         "servers": [member.id for kind, member in attached if kind == "server"],
         "load_balancers": [member.id for kind, member in attached if kind == "load_balancer"],
-        "protection": {"delete": network.delete_protected},
+        "protection": {"delete": False},
         "labels": network.labels,
         "created": network.created,
-        "expose_routes_to_vswitch": network.expose_routes_to_vswitch,
+        "expose_routes_to_vswitch": False,
     }

@@ -1,18 +1,17 @@
-"""Placement groups: servers that are to run on different hosts."""
+"""Placement groups: servers that run on different hosts."""
 
 from typing import Literal
 
 from flask import Blueprint
 from pydantic import Field
 
-from tests.lab.hetzner.bodies import Body, Labels, Name, Update, body
+from tests.lab.hetzner.bodies import Body, Labels, Name, body
 from tests.lab.hetzner.clock import now
 from tests.lab.hetzner.context import CREATED, NOTHING, Answer, project
 from tests.lab.hetzner.errors import ApiError, invalid_input
 from tests.lab.hetzner.listing import resource_list, wanted
 from tests.lab.hetzner.project import Project, found
 from tests.lab.hetzner.records import Json, PlacementGroup
-from tests.lab.hetzner.resources.common import update
 
 bp = Blueprint("placement_groups", __name__)
 
@@ -44,22 +43,6 @@ def create() -> Answer:
         return {"placement_group": view(lab, group), "action": None}, CREATED
 
 
-@bp.get("/placement_groups/<int:group_id>")
-def show(group_id: int) -> Answer:
-    lab = project()
-    with lab.lock:
-        return {"placement_group": view(lab, found(lab.placement_groups, group_id))}
-
-
-@bp.put("/placement_groups/<int:group_id>")
-def change(group_id: int) -> Answer:
-    lab = project()
-    with lab.lock:
-        group = found(lab.placement_groups, group_id)
-        update(group, others=lab.placement_groups.values(), change=body(Update))
-        return {"placement_group": view(lab, group)}
-
-
 @bp.delete("/placement_groups/<int:group_id>")
 def delete(group_id: int) -> Answer:
     lab = project()
@@ -72,12 +55,12 @@ def delete(group_id: int) -> Answer:
 
 
 def members(lab: Project, group_id: int) -> list[int]:
-    """The servers of a group."""
+    """Return the servers of a group."""
     return [server.id for server in lab.servers.values() if server.placement_group == group_id]
 
 
 def admit_member(lab: Project, group_id: int) -> None:
-    """Refuse one more server in a group that does not exist or is full."""
+    """Refuse a new server in a group that does not exist or is full."""
     if group_id not in lab.placement_groups:
         raise invalid_input("placement_group", f"placement group '{group_id}' not found")
     if len(members(lab, group_id)) >= lab.limits["placement_group_servers"]:
@@ -85,7 +68,7 @@ def admit_member(lab: Project, group_id: int) -> None:
 
 
 def view(lab: Project, group: PlacementGroup) -> Json:
-    """A group in the API's shape."""
+    """Return a group in the API's format."""
     return {
         "id": group.id,
         "name": group.name,

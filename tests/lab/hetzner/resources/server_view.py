@@ -1,17 +1,16 @@
-"""A server in the API's shape."""
+"""Servers in the API's format."""
 
 from tests.lab.hetzner.catalogue import IMAGES, LOCATIONS, SERVER_TYPES, included_traffic
 from tests.lab.hetzner.project import Project
 from tests.lab.hetzner.records import Json, PrimaryIP, Server
 from tests.lab.hetzner.resources import placement_groups
-from tests.lab.hetzner.resources.common import dns_pointers
 from tests.lab.hetzner.resources.firewall_rules import covering
 from tests.lab.hetzner.resources.load_balancer_targets import balancers_of
-from tests.lab.hetzner.resources.primary_ips import assigned
+from tests.lab.hetzner.resources.primary_ips import assigned, dns_pointers
 
 
 def view(lab: Project, server: Server) -> Json:
-    """A server in the API's shape, with `location` and without the `datacenter` that the API has dropped."""
+    """Return a server in the API's format, with `location` and without the removed `datacenter`."""
     server_type = SERVER_TYPES[server.server_type]
     group = lab.placement_groups.get(server.placement_group or 0)
     return {
@@ -34,9 +33,9 @@ def view(lab: Project, server: Server) -> Json:
         "location": LOCATIONS[server.location],
         "image": IMAGES[server.image_id],
         "iso": None,
-        "rescue_enabled": server.rescue_enabled,
+        "rescue_enabled": False,
         "locked": lab.actions.running_on("server", server.id),
-        "backup_window": server.backup_window,
+        "backup_window": None,
         "outgoing_traffic": 0,
         "ingoing_traffic": 0,
         "included_traffic": included_traffic(server_type, server.location),
@@ -44,7 +43,7 @@ def view(lab: Project, server: Server) -> Json:
         "labels": server.labels,
         "volumes": [volume.id for volume in lab.volumes.values() if volume.server == server.id],
         "load_balancers": balancers_of(lab, server),
-        "primary_disk_size": server.primary_disk_size,
+        "primary_disk_size": server_type["disk"],
         "placement_group": placement_groups.view(lab, group) if group else None,
     }
 

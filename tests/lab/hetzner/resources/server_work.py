@@ -1,4 +1,4 @@
-"""The work behind a server's actions: what they do to the backend and to the project when they succeed."""
+"""The work of a server's actions in the backend and in the project."""
 
 from contextlib import suppress
 
@@ -13,7 +13,7 @@ from tests.lab.hetzner.resources.primary_ips import release_all
 
 
 def make(lab: Project, server: Server) -> None:
-    """Make a server and bring its firewalls into force; leave nothing behind when that fails."""
+    """Create a server and apply its firewalls; remove it again if that fails."""
     with lab.lock:
         machine = Machine(
             id=server.id,
@@ -26,37 +26,36 @@ def make(lab: Project, server: Server) -> None:
     try:
         lab.backend.create_server(server=machine)
     except BackendError:
-        # The first error says why; a second one, from cleaning up after it, would only hide that.
+        # An error of the cleanup must not hide the first one.
         with suppress(BackendError):
             lab.backend.delete_server(server_id=server.id)
         raise
     with lab.lock:
         server.made = True
-        server.firewalls_in_force = ((), [])
     enforce(lab, [server.id])
     configure_all(lab)
 
 
 def set_power(lab: Project, server: Server, *, on: bool) -> None:
     """Start or stop a server."""
-    _passing(lab, server, "starting" if on else "stopping")
+    _set_status(lab, server, "starting" if on else "stopping")
     lab.backend.power(server_id=server.id, on=on)
-    _passing(lab, server, "running" if on else "off")
+    _set_status(lab, server, "running" if on else "off")
 
 
 def reboot(lab: Project, server: Server) -> None:
     """Restart a server."""
     lab.backend.reboot(server_id=server.id)
-    _passing(lab, server, "running")
+    _set_status(lab, server, "running")
 
 
-def _passing(lab: Project, server: Server, status: str) -> None:
+def _set_status(lab: Project, server: Server, status: str) -> None:
     with lab.lock:
         server.status = status
 
 
 def attach(lab: Project, server: Server, network_id: int) -> None:
-    """Connect a server with a network in which it already has an address."""
+    """Connect a server to a network in which it already has an address."""
     with lab.lock:
         attachment = _reserved(server, network_id)
     mac = lab.backend.attach(
@@ -69,7 +68,7 @@ def attach(lab: Project, server: Server, network_id: int) -> None:
 
 def _reserved(server: Server, network_id: int) -> Attachment:
     if network_id not in server.networks:
-        raise ApiError("not_found", f"network '{network_id}' is gone")
+        raise ApiError("not_found", f"network '{network_id}' was deleted")
     return server.networks[network_id]
 
 
@@ -81,21 +80,8 @@ def detach(lab: Project, server: Server, network_id: int) -> None:
     configure_all(lab)
 
 
-def rebuild(lab: Project, server: Server, *, image_id: int, user_data: str) -> None:
-    """Make a server anew, at its old addresses."""
-    with lab.lock:
-        server.status, server.made = "rebuilding", False
-        server.image_id, server.user_data = image_id, user_data
-        network_ids = list(server.networks)
-    lab.backend.delete_server(server_id=server.id)
-    make(lab, server)
-    for network_id in network_ids:
-        attach(lab, server, network_id)
-    _passing(lab, server, "running")
-
-
 def remove(lab: Project, server: Server) -> None:
-    """Remove a server; what was attached to it stays, but for addresses that go with it."""
+    """Remove a server; attached resources stay, except addresses with ``auto_delete``."""
     lab.backend.delete_server(server_id=server.id)
     with lab.lock:
         forget(lab, server)
@@ -103,7 +89,7 @@ def remove(lab: Project, server: Server) -> None:
 
 
 def forget(lab: Project, server: Server) -> None:
-    """Take a server out of the project. Called with the lock held."""
+    """Remove a server from the project. The caller holds the lock."""
     lab.servers.pop(server.id, None)
     for volume in lab.volumes.values():
         volume.server = None if volume.server == server.id else volume.server
@@ -118,7 +104,7 @@ def forget(lab: Project, server: Server) -> None:
 
 
 def give_up(lab: Project, server: Server) -> None:
-    """A server that could not be made is not in the project; one that was made stays, switched off."""
+    """Remove a server that was not created from the project; switch off one that was."""
     if server.made:
         set_power(lab, server, on=False)
     else:

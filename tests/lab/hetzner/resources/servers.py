@@ -1,4 +1,4 @@
-"""Servers: listing, ordering, renaming, deleting."""
+"""Endpoints to list, create and delete servers."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,19 +8,16 @@ from pydantic import Field
 
 from tests.lab.hetzner.actions import action_view
 from tests.lab.hetzner.addresses import reserve
-from tests.lab.hetzner.bodies import Body, Hostname, IdOrName, Labels, Update, body
+from tests.lab.hetzner.bodies import Body, Hostname, IdOrName, Labels, body
 from tests.lab.hetzner.catalogue import IMAGES, LOCATIONS, SERVER_TYPES
 from tests.lab.hetzner.clock import now
 from tests.lab.hetzner.context import CREATED, Answer, backend_in_request, project
 from tests.lab.hetzner.errors import ApiError, invalid_input
 from tests.lab.hetzner.listing import resource_list, wanted
-from tests.lab.hetzner.project import Project, found, refuse_protected
+from tests.lab.hetzner.project import Project, found
 from tests.lab.hetzner.records import Action, Json, Server
 from tests.lab.hetzner.resources import primary_ips, server_work, ssh_keys
 from tests.lab.hetzner.resources.catalogue import by_id_or_name
-from tests.lab.hetzner.resources.common import update
-from tests.lab.hetzner.resources.firewall_rules import enforce
-from tests.lab.hetzner.resources.load_balancer_targets import configure_all
 from tests.lab.hetzner.resources.placement_groups import admit_member
 from tests.lab.hetzner.resources.server_view import view
 from tests.lab.hetzner.resources.volumes import admit_attachment
@@ -39,7 +36,7 @@ class PublicNet(Body):
     ipv6: int | None = None
 
     def given(self) -> dict[str, int | None]:
-        """The Primary IPs that were given, by the versions that are wanted."""
+        """Return the given Primary IPs by enabled version; None for a new one."""
         versions = {}
         if self.enable_ipv4:
             versions["ipv4"] = self.ipv4
@@ -69,10 +66,6 @@ class CreateServer(Body):
     public_net: PublicNet = PublicNet()
 
 
-class UpdateServer(Update):
-    name: Hostname | None = None
-
-
 @bp.get("/servers")
 def index() -> Answer:
     lab = project()
@@ -88,26 +81,13 @@ def show(server_id: int) -> Answer:
         return {"server": view(lab, found(lab.servers, server_id))}
 
 
-@bp.put("/servers/<int:server_id>")
-def change(server_id: int) -> Answer:
-    order = body(UpdateServer)
-    lab = project()
-    with lab.lock:
-        server = found(lab.servers, server_id)
-        update(server, others=lab.servers.values(), change=order)
-        answer: Answer = {"server": view(lab, server)}
-    with backend_in_request():
-        enforce(lab)
-        configure_all(lab)
-    return answer
-
-
 @bp.delete("/servers/<int:server_id>")
 def delete(server_id: int) -> Answer:
     lab = project()
     with lab.lock:
         server = found(lab.servers, server_id)
-        refuse_protected(server)
+        if server.delete_protected:
+            raise ApiError("protected", f"'{server.name}' is protected against deletion")
         lab.refuse_locked("server", server.id)
         before, server.status = server.status, "deleting"
         action = lab.actions.begin("delete_server", ("server", server.id))
@@ -142,12 +122,12 @@ def create() -> Answer:
 
 
 def _admitted(lab: Project, order: CreateServer) -> Server:
-    """The server that a request asks for, if everything that it names exists and is to be had."""
+    """Return the requested server; refuse if something that the request names is not available."""
     lab.admit("servers", lab.servers, name=order.name)
     location = by_id_or_name(LOCATIONS, order.location or DEFAULT_LOCATION, field="location")["name"]
     server_type = by_id_or_name(SERVER_TYPES, order.server_type, field="server_type")
-    image = fitting_image(order.image, architecture=server_type["architecture"])
-    refuse_unavailable(server_type, location)
+    image = _fitting_image(order.image, architecture=server_type["architecture"])
+    _refuse_unavailable(server_type, location)
     server = Server(
         id=next(lab.ids),
         name=order.name,
@@ -158,7 +138,6 @@ def _admitted(lab: Project, order: CreateServer) -> Server:
         image_id=image["id"],
         ssh_keys=ssh_keys.named_in(lab, order.ssh_keys),
         user_data=order.user_data,
-        primary_disk_size=server_type["disk"],
         placement_group=order.placement_group,
     )
     for reference in order.firewalls:
@@ -177,7 +156,7 @@ def _admitted(lab: Project, order: CreateServer) -> Server:
     return server
 
 
-def refuse_unavailable(server_type: Json, location: str) -> None:
+def _refuse_unavailable(server_type: Json, location: str) -> None:
     """Refuse a server type that cannot be ordered in a location."""
     offer = next((one for one in server_type["locations"] if one["name"] == location), None)
     if offer is None:
@@ -188,8 +167,8 @@ def refuse_unavailable(server_type: Json, location: str) -> None:
         raise ApiError("resource_unavailable", "error during placement: the server type is sold out")
 
 
-def fitting_image(wanted: IdOrName, *, architecture: str) -> Json:
-    """The image by ID, or by name in the architecture of the server type."""
+def _fitting_image(wanted: IdOrName, *, architecture: str) -> Json:
+    """Return the image with this ID, or with this name and the architecture of the server type."""
     named = [image for image in IMAGES.values() if str(wanted) in (str(image["id"]), image["name"])]
     if not named:
         raise invalid_input("image", f"image '{wanted}' not found")
@@ -208,7 +187,7 @@ def _reserve_in(lab: Project, server: Server, network_id: int) -> None:
 
 
 def _enter(lab: Project, server: Server, order: CreateServer, public_ipv4: str) -> None:
-    """Put a new server into the project, with its addresses, firewalls and volumes."""
+    """Add a new server to the project, with its addresses and firewalls."""
     lab.servers[server.id] = server
     primary_ips.assign_all(lab, server, given=order.public_net.given(), public_ipv4=public_ipv4)
     for reference in order.firewalls:
@@ -217,9 +196,9 @@ def _enter(lab: Project, server: Server, order: CreateServer, public_ipv4: str) 
 
 
 def _steps(lab: Project, server: Server, order: CreateServer) -> list[tuple[Action, Callable[[], None]]]:
-    """The actions that make a server, in their order: create_server, and what the API calls next actions.
+    """Return the actions that create a server, in order: create_server, and what the API calls next actions.
 
-    Networks come before the start, so that a server finds its private interfaces when it boots.
+    Networks come before the start, so that a server has its private interfaces when it boots.
     """
     this = ("server", server.id)
     steps: list[tuple[Action, Callable[[], None]]] = [

@@ -1,4 +1,4 @@
-"""SSH keys: what new servers let in."""
+"""SSH keys for access to new servers."""
 
 import base64
 import binascii
@@ -7,14 +7,13 @@ import hashlib
 from flask import Blueprint, request
 from pydantic import Field
 
-from tests.lab.hetzner.bodies import Body, Labels, Name, Update, body
+from tests.lab.hetzner.bodies import Body, Labels, Name, body
 from tests.lab.hetzner.clock import now
 from tests.lab.hetzner.context import CREATED, NOTHING, Answer, project
 from tests.lab.hetzner.errors import invalid_input, not_unique
 from tests.lab.hetzner.listing import resource_list
 from tests.lab.hetzner.project import Project, found
 from tests.lab.hetzner.records import Json, SSHKey
-from tests.lab.hetzner.resources.common import update
 
 bp = Blueprint("ssh_keys", __name__)
 
@@ -38,9 +37,9 @@ def index() -> Answer:
 def create() -> Answer:
     order = body(CreateSSHKey)
     lab = project()
-    mark = fingerprint(order.public_key)
+    key_fingerprint = fingerprint(order.public_key)
     with lab.lock:
-        if any(key.fingerprint == mark for key in lab.ssh_keys.values()):
+        if any(key.fingerprint == key_fingerprint for key in lab.ssh_keys.values()):
             raise not_unique("public_key", "SSH key with the same fingerprint already exists")
         lab.admit("ssh_keys", lab.ssh_keys, name=order.name)
         key = SSHKey(
@@ -49,26 +48,10 @@ def create() -> Answer:
             created=now(),
             labels=order.labels,
             public_key=order.public_key.strip(),
-            fingerprint=mark,
+            fingerprint=key_fingerprint,
         )
         lab.ssh_keys[key.id] = key
         return {"ssh_key": view(key)}, CREATED
-
-
-@bp.get("/ssh_keys/<int:key_id>")
-def show(key_id: int) -> Answer:
-    lab = project()
-    with lab.lock:
-        return {"ssh_key": view(found(lab.ssh_keys, key_id))}
-
-
-@bp.put("/ssh_keys/<int:key_id>")
-def change(key_id: int) -> Answer:
-    lab = project()
-    with lab.lock:
-        key = found(lab.ssh_keys, key_id)
-        update(key, others=lab.ssh_keys.values(), change=body(Update))
-        return {"ssh_key": view(key)}
 
 
 @bp.delete("/ssh_keys/<int:key_id>")
@@ -80,7 +63,7 @@ def delete(key_id: int) -> Answer:
 
 
 def fingerprint(public_key: str) -> str:
-    """The MD5 fingerprint of a public key in OpenSSH's format, as the API shows it."""
+    """Return the MD5 fingerprint of a public key in OpenSSH format, as the API shows it."""
     parts = public_key.split()
     try:
         data = base64.b64decode(parts[1], validate=True)
@@ -94,7 +77,7 @@ def fingerprint(public_key: str) -> str:
 
 
 def named_in(lab: Project, wanted: list[int | str]) -> tuple[str, ...]:
-    """The public keys that a new server's request names by ID or by name."""
+    """Return the public keys with these IDs or names."""
     keys = {str(handle): key for key in lab.ssh_keys.values() for handle in (key.id, key.name)}
     for one in wanted:
         if str(one) not in keys:
@@ -103,7 +86,7 @@ def named_in(lab: Project, wanted: list[int | str]) -> tuple[str, ...]:
 
 
 def view(key: SSHKey) -> Json:
-    """A key in the API's shape."""
+    """Return a key in the API's format."""
     return {
         "id": key.id,
         "name": key.name,

@@ -1,4 +1,4 @@
-"""Volumes: made, attached, detached and grown in the project's books only, no disk stands behind them."""
+"""Volumes, which are only recorded: there are no disks."""
 
 from functools import partial
 from typing import Literal
@@ -7,39 +7,27 @@ from flask import Blueprint
 from pydantic import Field
 
 from tests.lab.hetzner.actions import action_view
-from tests.lab.hetzner.bodies import Body, IdOrName, Labels, Name, Update, body
+from tests.lab.hetzner.bodies import Body, IdOrName, Labels, Name, body
 from tests.lab.hetzner.catalogue import LOCATIONS
 from tests.lab.hetzner.clock import now
 from tests.lab.hetzner.context import CREATED, NOTHING, Answer, project
 from tests.lab.hetzner.errors import ApiError, invalid_input
 from tests.lab.hetzner.listing import resource_list, wanted
-from tests.lab.hetzner.project import Project, found, refuse_protected
+from tests.lab.hetzner.project import Project, found
 from tests.lab.hetzner.records import Json, Server, Volume
 from tests.lab.hetzner.resources.catalogue import by_id_or_name
-from tests.lab.hetzner.resources.common import change_protection, update
 
 bp = Blueprint("volumes", __name__)
-
-Gigabytes = Field(ge=10, le=10240)
 
 
 class CreateVolume(Body):
     name: Name
-    size: int = Gigabytes
+    size: int = Field(ge=10, le=10240)
     server: int | None = None
     location: IdOrName | None = None
     labels: Labels = Field(default_factory=dict)
     automount: bool = False
     format: Literal["ext4", "xfs"] | None = None
-
-
-class AttachVolume(Body):
-    server: int
-    automount: bool = False
-
-
-class ResizeVolume(Body):
-    size: int = Gigabytes
 
 
 @bp.get("/volumes")
@@ -89,47 +77,15 @@ def _location(lab: Project, order: CreateVolume) -> str:
     return str(by_id_or_name(LOCATIONS, order.location, field="location")["name"])
 
 
-@bp.get("/volumes/<int:volume_id>")
-def show(volume_id: int) -> Answer:
-    lab = project()
-    with lab.lock:
-        return {"volume": view(found(lab.volumes, volume_id))}
-
-
-@bp.put("/volumes/<int:volume_id>")
-def change(volume_id: int) -> Answer:
-    lab = project()
-    with lab.lock:
-        volume = found(lab.volumes, volume_id)
-        update(volume, others=lab.volumes.values(), change=body(Update))
-        return {"volume": view(volume)}
-
-
 @bp.delete("/volumes/<int:volume_id>")
 def delete(volume_id: int) -> Answer:
     lab = project()
     with lab.lock:
         volume = _unlocked(lab, volume_id)
-        refuse_protected(volume)
         if volume.server is not None:
             raise ApiError("resource_in_use", f"volume '{volume.name}' is still attached to a server")
         del lab.volumes[volume.id]
     return NOTHING
-
-
-@bp.post("/volumes/<int:volume_id>/actions/attach")
-def attach(volume_id: int) -> Answer:
-    order = body(AttachVolume)
-    lab = project()
-    with lab.lock:
-        _unlocked(lab, volume_id)
-        if order.server not in lab.servers:
-            raise invalid_input("server", f"server '{order.server}' not found")
-        lab.refuse_locked("server", order.server)
-        volume = admit_attachment(lab, volume_id, lab.servers[order.server])
-        action = lab.actions.begin("attach_volume", ("volume", volume.id), ("server", order.server))
-        lab.actions.run([(action, partial(setattr, volume, "server", order.server))])
-        return {"action": action_view(action)}, CREATED
 
 
 @bp.post("/volumes/<int:volume_id>/actions/detach")
@@ -145,35 +101,14 @@ def detach(volume_id: int) -> Answer:
         return {"action": action_view(action)}, CREATED
 
 
-@bp.post("/volumes/<int:volume_id>/actions/resize")
-def resize(volume_id: int) -> Answer:
-    order = body(ResizeVolume)
-    lab = project()
-    with lab.lock:
-        volume = _unlocked(lab, volume_id)
-        if order.size < volume.size:
-            raise invalid_input("size", "a volume cannot shrink")
-        action = lab.actions.begin("resize_volume", ("volume", volume.id))
-        lab.actions.run([(action, partial(setattr, volume, "size", order.size))])
-        return {"action": action_view(action)}, CREATED
-
-
-@bp.post("/volumes/<int:volume_id>/actions/change_protection")
-def protect(volume_id: int) -> Answer:
-    lab = project()
-    with lab.lock:
-        volume = _unlocked(lab, volume_id)
-        return {"action": action_view(change_protection(lab, "volume", volume))}, CREATED
-
-
 def _unlocked(lab: Project, volume_id: int) -> Volume:
     volume = found(lab.volumes, volume_id)
     lab.refuse_locked("volume", volume.id)
     return volume
 
 
-def admit_attachment(lab: Project, volume_id: int, server: Server) -> Volume:
-    """The volume that a server wants, if it is free and in the server's location."""
+def admit_attachment(lab: Project, volume_id: int, server: Server) -> None:
+    """Refuse a volume that cannot be attached to a new server."""
     if volume_id not in lab.volumes:
         raise invalid_input("volumes", f"volume '{volume_id}' not found")
     volume = lab.volumes[volume_id]
@@ -181,11 +116,10 @@ def admit_attachment(lab: Project, volume_id: int, server: Server) -> Volume:
         raise ApiError("volume_already_attached", f"volume '{volume.name}' is already attached")
     if volume.location != server.location:
         raise invalid_input("volumes", f"volume '{volume.name}' is in another location than the server")
-    return volume
 
 
 def view(volume: Volume) -> Json:
-    """A volume in the API's shape."""
+    """Return a volume in the API's format."""
     return {
         "id": volume.id,
         "name": volume.name,
@@ -194,7 +128,7 @@ def view(volume: Volume) -> Json:
         "server": volume.server,
         "size": volume.size,
         "linux_device": f"/dev/disk/by-id/scsi-0HC_Volume_{volume.id}",
-        "protection": {"delete": volume.delete_protected},
+        "protection": {"delete": False},
         "labels": volume.labels,
         "status": volume.status,
         "format": volume.format,

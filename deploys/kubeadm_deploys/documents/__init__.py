@@ -1,0 +1,1 @@
+"""The content of files: kubeadm's documents, hosts files, kubeconfigs, keyrings."""

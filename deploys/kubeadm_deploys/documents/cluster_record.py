@@ -1,0 +1,89 @@
+"""The cluster's record of what this package has done: a ConfigMap in kube-system, which nodes cannot write.
+
+It contains the releases of the cluster's components, except Kubernetes, and the labels and taints of its
+nodes that came from the inventory's data.
+"""
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from kubeadm_deploys.model import checks
+
+NAME = "kubeadm-deploys"
+NAMESPACE = "kube-system"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterRecord:
+    """The ConfigMap's stored ``data``, empty if there is no ConfigMap.
+
+    A damaged key counts as not recorded. Keys and components from other releases of this package are kept.
+    """
+
+    data: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def releases(self) -> Mapping[str, str] | None:
+        """The cluster's releases by component, like containerd; None if not recorded."""
+        return self._parsed("releases", _releases)
+
+    @property
+    def nodes(self) -> Mapping[str, frozenset[str]] | None:
+        """The marks (see ``labels_and_taints``) that this package has set, by node; None if not recorded."""
+        return self._parsed("nodes", _nodes)
+
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """The keys that exist but cannot be parsed."""
+        parsed = {"releases": self.releases, "nodes": self.nodes}
+        return tuple(key for key, value in parsed.items() if value is None and key in self.data)
+
+    def with_releases(self, releases: Mapping[str, str]) -> "ClusterRecord":
+        """Return the record with these releases; releases of other components are kept."""
+        text = json.dumps({**(self.releases or {}), **releases}, sort_keys=True)
+        return replace(self, data={**self.data, "releases": text})
+
+    def with_nodes(self, nodes: Mapping[str, Collection[str]]) -> "ClusterRecord":
+        """Return the record with the marks of these nodes only."""
+        text = json.dumps({name: sorted(marks) for name, marks in nodes.items() if marks}, sort_keys=True)
+        return replace(self, data={**self.data, "nodes": text})
+
+    def manifest(self) -> str:
+        """Return the manifest of the ConfigMap."""
+        return json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": NAME, "namespace": NAMESPACE},
+                "data": dict(self.data),
+            }
+        )
+
+    def _parsed(self, key: str, parse: Callable[[object], T]) -> T | None:
+        try:
+            return parse(json.loads(self.data[key])) if key in self.data else None
+        except (ValueError, RecursionError):
+            return None
+
+
+def _releases(value: object) -> Mapping[str, str]:
+    return {component: checks.version(release) for component, release in _mapping(value).items()}
+
+
+def _nodes(value: object) -> Mapping[str, frozenset[str]]:
+    nodes = {}
+    for name, marks in _mapping(value).items():
+        if not isinstance(marks, list) or not all(isinstance(mark, str) for mark in marks):
+            raise ValueError("is not a list of texts")
+        nodes[name] = frozenset(marks)
+    return nodes
+
+
+def _mapping(value: object) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise ValueError("is not a mapping")
+    return value

@@ -1,0 +1,1 @@
+"""Hetzner's API: the client, and the resources of a project."""

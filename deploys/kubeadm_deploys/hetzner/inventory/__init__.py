@@ -1,0 +1,1 @@
+"""The pyinfra inventory of a cluster, read from the API."""

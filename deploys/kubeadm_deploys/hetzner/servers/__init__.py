@@ -1,0 +1,1 @@
+"""Create and delete a cluster's servers, network, firewall and load balancer."""

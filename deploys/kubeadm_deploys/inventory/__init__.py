@@ -1,0 +1,1 @@
+"""Read pyinfra's inventory and data, and the inventory of docker hosts."""

@@ -1,0 +1,1 @@
+"""Remove nodes and reset clusters."""

@@ -1,0 +1,1 @@
+"""The lock of a run, and the report of a failed one."""

@@ -1,0 +1,3 @@
+"""One machine that is to have a container runtime."""
+
+runtimes = ["203.0.113.20"]
