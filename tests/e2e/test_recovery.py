@@ -108,7 +108,7 @@ def test_a_cluster_recovers_from_power_cuts_in_the_middle_of_kubeadm(
                 power_cut(cluster, host)
             cluster.shell(host, f"mkdir -p $(dirname {_CUT}) && touch {_CUT}")
         cut_power_of_workers(cluster)
-        cluster.converge()
+        converge_beside_kubelets(cluster)
         assert cluster.ready_nodes == sorted(host.name for host in cluster.hosts)
         assert_cluster_works(cluster)
 
@@ -125,6 +125,18 @@ def cut_power_of_workers(cluster: Cluster) -> None:
         for _ in pool.map(cut, workers, WORKER_STAGES):
             pass
     hosts.up(cluster=cluster.name, control_planes=0, workers=0)
+
+
+def converge_beside_kubelets(cluster: Cluster) -> None:
+    """Run cluster.py, and once more if a kubelet has joined by itself while the first run was prepared.
+
+    A kubelet that kubeadm had given its bootstrap kubeconfig before the power cut finishes the join after it.
+    """
+    first = cluster.pyinfra("-y")
+    if first.exit_code != 0:
+        assert "machines have changed since this run was prepared" in first.output, first.output
+        assert "kubelet flags" in first.output, first.output
+        cluster.converge()
 
 
 def test_a_machine_with_a_frozen_process_can_be_killed_and_restarted(

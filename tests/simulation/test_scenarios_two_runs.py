@@ -30,7 +30,7 @@ def test_a_run_stops_if_another_run_joined_a_worker_meanwhile(player: Player) ->
     assert (other.exit_code, other.decisive) == (0, ["worker-1: kubeadm join"])
     refused(
         done,
-        "machines have changed since this run was prepared (@fake/worker-1: cloud init",
+        "machines have changed since this run was prepared (@fake/worker-1: cloud init (kubelet flags)",
         "run it again",
     )
     assert done.changes == []

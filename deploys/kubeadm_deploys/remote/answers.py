@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Generic, TypeVar
 
 from pyinfra.api import FactBase
@@ -175,12 +175,23 @@ class Answers:
         return next((self._failures[key] for key in self._planned if key in self._failures), None)
 
     def differences(self) -> list[str]:
-        """Return the machine and the reading for each planned answer that differs from the current one."""
+        """Return the machine, the reading and what differs for each planned answer that is not current."""
         return [
-            f"{host}: {reading.words}"
+            f"{host}: {reading.words}{_changed_fields(counted, now)}"
             for (host, reading), (counted, counts) in self._planned.items()
-            if reading in self._known.get(host, {}) and counts(self._known[host][reading]) != counted
+            if reading in self._known.get(host, {}) and (now := counts(self._known[host][reading])) != counted
         ]
+
+
+def _changed_fields(planned: object, now: object) -> str:
+    if type(planned) is not type(now) or not is_dataclass(planned):
+        return ""
+    names = [
+        field.name.replace("_", " ")
+        for field in fields(planned)
+        if getattr(planned, field.name) != getattr(now, field.name)
+    ]
+    return f" ({', '.join(names)})"
 
 
 def answers_of(state: State) -> Answers:
