@@ -79,11 +79,9 @@ def write_to(host: Host, command: StringCommand, produce: Callable[[Sink], objec
 def _hand_over(host: Host, command: Command, produce: Callable[[Sink], object]) -> Answer:
     try:
         with _started_to_read(host, _unix_command(host, command)) as process:
-            try:
+            # Then it has ended before it read everything, and says why.
+            with suppress(BrokenPipeError):
                 produce(_PatientSink(process))
-            except BrokenPipeError:
-                # It has ended before it read everything, and says why.
-                pass
             with _patience():
                 status, errors = process.end()
     except ConnectError as error:
