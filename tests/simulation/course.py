@@ -317,7 +317,7 @@ class Course:
         deed = Deed.of(self.world, run=run, intent=intent, machine=machine, part=part) if changes else None
         if intent.deploy == "reset.py" and part.name == "clean-machine":
             self._give_up(intent)
-        if intent.deploy == "restore.py" and part.name == "stop-static-pods":
+        if intent.deploy == "restore.py" and part.name == "begin-restore":
             for cluster in self.world.own_clusters():
                 cluster.given_up = cluster.given_up or not cluster.origin or self._is_old(cluster)
         for number, _ in enumerate(self.scripts.steps(machine, part, stdin), start=1):
@@ -388,7 +388,8 @@ class Course:
 
     def _is_old(self, cluster: Cluster) -> bool:
         """Return whether a cluster that was restored is given up by the next restore."""
-        return not any(f"{RESTORE_FOLDER}/unpacked" in each.files for each in self.world.machines.values())
+        marks = (f"{RESTORE_FOLDER}/record", f"{RESTORE_FOLDER}/unpacked")
+        return not any(machine.has(*marks) for machine in self.world.machines.values())
 
     def _give_up(self, intent: Intent) -> None:
         """Mark clusters as given up if a reset is forced or names every machine with the cluster's data."""

@@ -28,7 +28,7 @@ KUBEADM_SECONDS = 1200
 SAVED_ETCD = "/var/lib/etcd/kubeadm-deploys-saved"
 """Where old etcd data is kept: below etcd's folder, which may be a separate filesystem."""
 
-RESTORE_FOLDER = "/etc/kubeadm-deploys/restore"
+RESTORE_FOLDER = "/etc/kubernetes/kubeadm-deploys-restore"
 """What a restore from a backup needs until it has ended: its record, and the manifests that it set aside.
 
 Nothing else could tell a half-done restore from a cluster that was lost, or from none at all.

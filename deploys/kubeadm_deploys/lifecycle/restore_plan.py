@@ -257,7 +257,8 @@ def _state_problems(
     elif api_leader.healthy and not force:
         yield (
             f"the cluster works ({', '.join(node.name for node in api_leader.healthy)}); a restore gives up everything "
-            f"that was written since {backup.manifest.made}; to do it, add --data force=true"
+            f"that was written since {backup.manifest.made}; to do it, add --data force=true; if this backup has just been "
+            "restored, deploys/cluster.py joins the nodes that are missing"
         )
 
 
