@@ -160,6 +160,14 @@ class _Player:
                 if world.has_quorum(cluster) and event.machine in cluster.nodes:
                     del cluster.nodes[event.machine]
                     world.write(cluster)
+        elif event.what == "left out":
+            machine.reboots(now=world.now, seconds=_AWAY["stops"])
+            self.inventory = [name for name in self.inventory if name != event.machine]
+        elif event.what == "put back":
+            machine.reboots(now=world.now, seconds=0)
+            known = {*self.inventory, event.machine}
+            self.inventory = [host.name for host in self.history.hosts if host.name in known]
+            world.settle()
         elif event.what == "written":
             cluster = world.kubectl(machine)
             world.write(cluster)

@@ -85,11 +85,11 @@ def sweep(player: Player, situation: str, *, kinds: tuple[str, ...], of: tuple[s
     """Interrupt the restore at each of its changes, run it again, and then cluster.py twice; return how often."""
     hosts, lost, command = SITUATIONS[situation]
     _, restore = player.play(hosts, *steps(lost, command))
-    number = 0
-    for number, fault in enumerate(faults(restore.changes, kinds=kinds, of=of), start=1):
+    chosen = list(faults(restore.changes, kinds=kinds, of=of))
+    for fault in chosen:
         runs = player.play(hosts, *steps(lost, command, command, CLUSTER, CLUSTER), faults=[fault])
         assert_went_on(runs, fault)
-    return number
+    return len(chosen)
 
 
 def assert_went_on(runs: list[Ended], fault: Fault) -> None:
@@ -206,3 +206,38 @@ def test_a_worker_that_is_missing_in_the_backup_keeps_its_pods(player: Player) -
     assert restore.exit_code == 0, restore.output
     assert "worker-2: restart kubelet" in restore.changes
     assert not [change for change in restore.changes if "join" in change or "clean" in change]
+
+
+def left_out(*names: str) -> tuple[Event, ...]:
+    return tuple(Event(what="left out", machine=name) for name in names)
+
+
+def put_back(*names: str) -> tuple[Event, ...]:
+    return tuple(Event(what="put back", machine=name) for name in names)
+
+
+def test_an_old_majority_that_comes_back_is_recognised_and_not_used(player: Player) -> None:
+    old = ("cp-1", "cp-2")
+    limits = tuple(f"--limit=@fake/{name}" for name in old)
+    clean = (
+        Command(deploy="reset.py", arguments=(*limits, "--data=confirm=kubernetes", "--data=force=true")),
+    )
+    runs = player.play(
+        THREE, *steps(left_out(*old), RESTORE, CLUSTER, *put_back(*old), CLUSTER, RESTORE, clean, CLUSTER)
+    )
+    _, restored, _, refused, again, cleaned, joined = runs
+    assert restored.exit_code == 0, restored.output
+    before_operations(
+        refused, "2 different etcd clusters: cp-1, cp-2 (etcd cluster", "deploys/reset.py --limit"
+    )
+    before_operations(again, "the cluster works")
+    assert (cleaned.exit_code, joined.exit_code) == (0, 0), cleaned.output + joined.output
+    assert len([change for change in joined.changes if "kubeadm join" in change]) == 2
+
+
+def test_an_old_member_that_comes_back_alone_joins_anew(player: Player) -> None:
+    lost = (*left_out("cp-2"), *replaced("cp-3"))
+    _, restored, joined = player.play(THREE, *steps(lost, RESTORE, *put_back("cp-2"), CLUSTER))
+    assert restored.exit_code == 0, restored.output
+    assert joined.exit_code == 0, joined.output
+    assert "cp-2: clean and keep etcd" in joined.changes

@@ -319,6 +319,8 @@ class World:
     def is_healthy_member(self, machine: Machine) -> bool:
         """Return whether a cluster needs a machine: its etcd member votes and runs, or its node is Ready."""
         for cluster in self.clusters.values():
+            if cluster.given_up:
+                continue
             data = machine.etcd
             if data and data.cluster == cluster.number and data.member in cluster.members:
                 own = cluster.members[data.member]
