@@ -49,10 +49,15 @@ def client(cluster: Cluster) -> Iterator[Requester]:
 def backup(cluster: Cluster) -> Path:
     """Write objects 1 to 5, back up, and write objects 6 to 9; return the backup."""
     write(cluster, range(1, 6))
+    path = back_up(cluster)
+    write(cluster, range(6, 10))
+    return path
+
+
+def back_up(cluster: Cluster) -> Path:
     command = cluster.command("-y", f"--data=folder={cluster.folder}", deploy=BACKUP)
     run = run_command(*command, environment={"CLUSTER": cluster.name, "BACKUP_PASSPHRASE": PASSPHRASE})
     assert run.exit_code == 0, run.output
-    write(cluster, range(6, 10))
     (path,) = cluster.folder.glob("*.backup")
     return path
 
