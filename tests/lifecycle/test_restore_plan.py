@@ -107,7 +107,7 @@ WORKS = ApiLeader(leader="cp-1", exists=True, healthy=(TOPOLOGY.control_planes[0
     ("changes", "words"),
     [
         ({"options": ClusterOptions(cluster_name="other")}, "is of the cluster 'kubernetes'"),
-        ({"active": ["cp-1", "w-1"]}, "cp-2: is not part of this run or cannot be reached"),
+        ({"active": ["cp-1", "w-1"]}, "cp-2: cannot be reached"),
         ({"kubeconfig_ca": Authority().certificate}, "has another CA certificate"),
         (
             {"found": {"w-1": replace(WORKER, ca_certificate=Authority().certificate)}},

@@ -285,7 +285,8 @@ def run(
     os.dup2(output, 2)
     os.chdir(folder)
     os.environ["COLUMNS"] = "200"
-    sys.argv = ["pyinfra", "-y", *arguments]
+    # With -y pyinfra does not look for changes, and a dry run without it does not ask.
+    sys.argv = ["pyinfra", *(() if "--dry" in arguments else ("-y",)), *arguments]
     LINK.open(socket, now=now)
     code = 1
     try:

@@ -9,7 +9,6 @@ from typing import Protocol
 from kubeadm_deploys.facts.kubeadm_node import RESTORE_FOLDER
 from kubeadm_deploys.run import run_lock
 from tests.simulation import commands
-from tests.simulation.cluster import Cluster
 from tests.simulation.commands import Part, Sent
 from tests.simulation.door import Killed
 from tests.simulation.history import CHANGE_FAULTS, FAILS_ONE, FOR_GOOD, READING_FAULTS, STALE, Fault
@@ -319,7 +318,9 @@ class Course:
             self._give_up(intent)
         if intent.deploy == "restore.py" and part.name == "begin-restore":
             for cluster in self.world.own_clusters():
-                cluster.given_up = cluster.given_up or not cluster.origin or self._is_old(cluster)
+                cluster.given_up = (
+                    cluster.given_up or not cluster.origin or intent.restarts or self._is_over()
+                )
         for number, _ in enumerate(self.scripts.steps(machine, part, stdin), start=1):
             self.world.settle()
             if deed:
@@ -386,8 +387,8 @@ class Course:
                 self.log.append(f"{'':8} BROKEN {problem}")
                 self.world.broken.append(problem)
 
-    def _is_old(self, cluster: Cluster) -> bool:
-        """Return whether a cluster that was restored is given up by the next restore."""
+    def _is_over(self) -> bool:
+        """Return whether no restore is half done, whose cluster the next restore continues."""
         marks = (f"{RESTORE_FOLDER}/record", f"{RESTORE_FOLDER}/unpacked")
         return not any(machine.has(*marks) for machine in self.world.machines.values())
 

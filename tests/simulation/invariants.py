@@ -17,11 +17,12 @@ from tests.simulation.world import Change, World, ca_number
 
 @dataclass(frozen=True, kw_only=True)
 class Intent:
-    """What a run's operator wants: the deploy, the nodes named for removal or reset, and force."""
+    """What a run's operator wants: the deploy, the nodes named for removal or reset, force, and another backup."""
 
     deploy: str = "cluster.py"
     named: frozenset[str] = frozenset()
     forced: bool = False
+    restarts: bool = False
 
 
 @dataclass(kw_only=True)

@@ -227,9 +227,11 @@ class _Player:
                 and self.exit_codes[deploy.run] == 0
             },
             restored={
-                deploy.run: _snapshot_of(deploy.folder)
+                deploy.run: _snapshot_in(deploy.arguments)
                 for deploy, command in zip(deploys, commands, strict=True)
-                if command.deploy == "restore.py" and self.exit_codes[deploy.run] == 0
+                if command.deploy == "restore.py"
+                and self.exit_codes[deploy.run] == 0
+                and "--dry" not in command.arguments
             },
         )
         self._check(invariants.AFTER_EACH_RUN, ran)
@@ -311,18 +313,27 @@ class _Player:
             named = limited if limits else self.inventory
         elif command.deploy == "restore.py" and data.get("confirm") == "kubernetes":
             named = [name for name in self.inventory if name.startswith("cp-")]
-        return Intent(deploy=command.deploy, named=frozenset(named), forced=data.get("force") == "true")
+        return Intent(
+            deploy=command.deploy,
+            named=frozenset(named),
+            forced=data.get("force") == "true",
+            restarts=data.get("restart") == "true",
+        )
 
 
 def _with_backup(arguments: tuple[str, ...], folder: Path) -> tuple[str, ...]:
-    """Return a command's arguments with the path of the newest backup instead of BACKUP."""
-    newest = max((str(path) for path in folder.glob("*.backup")), default="BACKUP")
-    return tuple(argument.replace("=BACKUP", f"={newest}") for argument in arguments)
+    """Return a command's arguments with the path of the newest backup instead of BACKUP, or of the OLDEST."""
+    backups = sorted(map(str, folder.glob("*.backup"))) or ["BACKUP"]
+    return tuple(
+        argument.replace("=BACKUP", f"={backups[-1]}").replace("=OLDEST", f"={backups[0]}")
+        for argument in arguments
+    )
 
 
-def _snapshot_of(folder: Path) -> str:
-    newest = max(folder.glob("*.backup"))
-    with tarfile.open(newest) as archive:
+def _snapshot_in(arguments: tuple[str, ...]) -> str:
+    """Return the snapshot in the backup that a command restores."""
+    (path,) = [each.partition("=backup=")[2] for each in arguments if "=backup=" in each]
+    with tarfile.open(path) as archive:
         snapshot = archive.extractfile(SNAPSHOT)
         assert snapshot
         return snapshot.read().decode()

@@ -187,9 +187,34 @@ def test_the_clusters_name_confirms(player: Player) -> None:
 def test_a_control_plane_that_may_come_back_stops_the_restore(player: Player) -> None:
     down = Event(what="stops", machine="cp-2")
     _, done = player.play(THREE, *steps((down, *replaced("cp-3")), RESTORE))
-    before_operations(
-        done, "cp-2: is not part of this run or cannot be reached", "take it out of the inventory"
+    before_operations(done, "cp-2: cannot be reached", "take it out of the inventory")
+
+
+def test_a_restore_of_some_hosts_is_refused(player: Player) -> None:
+    limited = (Command(deploy="restore.py", arguments=(*CONFIRMED, "--limit=control_plane")),)
+    _, done = player.play(ONE, BACKUP, limited)
+    before_operations(done, "without --limit")
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_a_dry_run_only_shows_what_would_be_done(player: Player, situation: str) -> None:
+    hosts, lost, (command,) = SITUATIONS[situation]
+    dry = (Command(deploy="restore.py", arguments=(*command.arguments, "--dry")),)
+    _, done = player.play(hosts, *steps(lost, dry))
+    assert (done.exit_code, done.changes) == (0, []), done.output
+    assert "it is restored on cp-" in done.output and "Stop the control planes" in done.output
+
+
+def test_another_backup_is_only_restored_instead_if_the_operator_says_so(player: Player) -> None:
+    killed = Fault(run=2, machine="cp-1", what="start-static-pods", kind="killed after")
+    older = tuple(argument.replace("BACKUP", "OLDEST") for argument in CONFIRMED)
+    instead = (Command(deploy="restore.py", arguments=older),)
+    restart = (Command(deploy="restore.py", arguments=(*older, "--data=restart=true")),)
+    *_, refused, done, cluster = player.play(
+        *(ONE, WRITTEN, BACKUP, WRITTEN, BACKUP, OVERRIDE, instead, restart, CLUSTER), faults=[killed]
     )
+    before_operations(refused, "a restore from another backup began", "--data restart=true")
+    assert (done.exit_code, cluster.exit_code, cluster.decisive) == (0, 0, []), done.output
 
 
 def test_a_machine_of_another_cluster_stops_the_restore(player: Player) -> None:

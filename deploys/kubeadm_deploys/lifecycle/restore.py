@@ -70,7 +70,7 @@ def plan_restore(
     + restart: begin again although a restore from another backup has not ended
 
     Raises:
-        InputError: the backup or the cluster's name is missing.
+        InputError: the backup or the cluster's name is missing, or the run is limited to some hosts.
         DeployError: lists every reason why the cluster is not restored.
     """
     if not path:
@@ -86,6 +86,8 @@ def plan_restore(
             ]
         )
     state = host.state
+    if isinstance(state.limit_hosts, list):
+        raise InputError(["--limit: a restore needs every machine of the inventory; run it without --limit"])
     decisions = part(state, Decisions)
     backup = decisions.once(
         "backup", lambda: _read(path, passphrase=passphrase, identity=identity_path(identity))

@@ -177,9 +177,8 @@ def restore_problems(
     for node in topology.control_planes:
         if node.host not in active:
             yield (
-                f"{node.host}: is not part of this run or cannot be reached, and its etcd may still serve the old "
-                "data; start it, and run without --limit; if it is lost, make sure that it stays off, and take it out "
-                "of the inventory"
+                f"{node.host}: cannot be reached, and its etcd may still serve the old data; start it; if it is lost, "
+                "make sure that it stays off, and take it out of the inventory"
             )
     ca = backup.parts["pki/ca.crt"].decode()
     if kubeconfig_ca and not is_same_ca(kubeconfig_ca, ca):
