@@ -4,15 +4,18 @@ The tests run in the order of the cluster's life and share it. Meanwhile a clien
 all the time, which needs no API.
 """
 
+import os
 import re
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.e2e import etcd
-from tests.e2e.conftest import ROOT, Cluster, Run, docker_hosts, run_command
-from tests.e2e.recovery import CORE
+from tests.e2e.conftest import PYINFRA, ROOT, Cluster, Run, docker_hosts, run_command
+from tests.e2e.recovery import CORE, await_on, ended, output, power_cut
 from tests.e2e.requester import APPLICATION, Requester, deploy, requester
 from tests.lab import hosts
 from tests.lab.docker import docker
@@ -78,6 +81,28 @@ def restore(cluster: Cluster, backup: Path, *arguments: str, passphrase: str = P
     return run_command(*command, environment={"CLUSTER": cluster.name, "BACKUP_PASSPHRASE": passphrase})
 
 
+@contextmanager
+def started(cluster: Cluster, backup: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a restore in the background; ``output`` returns what it prints."""
+    command = cluster.command(
+        "-y", f"--data=backup={backup}", f"--data=confirm={cluster.name}", deploy=RESTORE
+    )
+    with (cluster.folder / "output").open("w") as file:
+        run = subprocess.Popen(
+            [PYINFRA, *command],
+            cwd=ROOT,
+            env={**os.environ, "CLUSTER": cluster.name, "BACKUP_PASSPHRASE": PASSPHRASE},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            yield run
+        finally:
+            run.kill()
+            run.wait()
+
+
 def test_what_must_not_be_restored_is_refused_before_any_change(cluster: Cluster, backup: Path) -> None:
     confirmed = f"--data=confirm={cluster.name}"
     before = cluster.shell(cluster.control_plane, CONTAINERS)
@@ -110,11 +135,20 @@ def test_destroyed_data_becomes_exactly_that_of_the_backup(
 def test_a_lost_control_plane_is_restored_on_a_machine_with_another_name_and_address(
     cluster: Cluster, client: Requester, backup: Path
 ) -> None:
+    """The new machine loses its power while kubeadm runs, and the next run continues."""
     lost = cluster.control_plane
     hosts.up(cluster=cluster.name, control_planes=2, workers=1, debian=(13,))
     docker("rm", "--force", "--volumes", lost)
     new = cluster.control_plane
     assert new != lost
+    with started(cluster, backup) as interrupted:
+        kubeadm_has_begun = "test -e /etc/kubernetes/manifests/kube-apiserver.yaml"
+        await_on(cluster, new, interrupted, what="control plane", reached=kubeadm_has_begun)
+        power_cut(cluster, new)
+        assert ended(interrupted) == 1, output(cluster)
+    refused = cluster.pyinfra("-y")
+    assert refused.exit_code == 1
+    assert "a restore from a backup has begun and has not ended" in refused.output, refused.output
     run = restore(cluster, backup, f"--data=confirm={cluster.name}")
     assert run.exit_code == 0, run.output
     assert f"only in the backup: {lost}; only in the inventory: {new}" in run.output
