@@ -102,6 +102,12 @@ def test_unpacking_is_killed_after_any_command_and_repeated(tmp_path: Path) -> N
         assert machine.data() == ["new", "old"], number
 
 
+def test_the_old_data_joins_the_files_that_were_kept(machine: Machine) -> None:
+    (machine.etcd / "saved/time/files").mkdir(parents=True)
+    assert machine.unpack() == 0
+    assert (machine.etcd / "saved/time/member/db").read_text() == "old"
+
+
 def test_data_that_is_in_place_is_not_replaced_again(machine: Machine) -> None:
     assert machine.unpack() == 0
     (machine.etcd / "member/db").write_text("newer writes")

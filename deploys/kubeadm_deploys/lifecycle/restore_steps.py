@@ -260,10 +260,12 @@ def _end(state: State, host: Host, restore: Restore, topology: Topology) -> bool
     if not _run(host, machine, script("end-restore", RESTORE_FOLDER, _WORK)):
         return False
     restored_cluster(state)
-    logger.info(
-        f"--> Restored from {restore.backup.path} on {restore.seed.name}; what was there before is kept in "
-        f"{SAVED_ETCD}/{restore.record.began} until deploys/reset.py cleans the machine"
+    kept = (
+        f"; what was there before is kept in {SAVED_ETCD}/{restore.record.began} until deploys/reset.py cleans the machine"
+        if ask(machine, KubeadmNode).saved_etcd
+        else ""
     )
+    logger.info(f"--> Restored from {restore.backup.path} on {restore.seed.name}{kept}")
     return True
 
 

@@ -33,7 +33,7 @@ fi
 touch "$folder/unpacked"
 sync "$work" "$folder"
 if [ -e /var/lib/etcd/member ]; then
-  while [ -e "$saved" ]; do saved="$saved-again"; done
+  while [ -e "$saved/member" ]; do saved="$saved-again"; done
   mkdir -p "$saved"
   mv /var/lib/etcd/member "$saved/member"
 fi
