@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from kubeadm_deploys.facts.kubeadm_node import KubeadmNode
 from tests.e2e import etcd
 from tests.e2e.conftest import PYINFRA, ROOT, Cluster, Run, docker_hosts, run_command
 from tests.e2e.recovery import CORE, await_on, ended, output, power_cut
@@ -121,6 +122,7 @@ def test_what_must_not_be_restored_is_refused_before_any_change(cluster: Cluster
 def test_destroyed_data_becomes_exactly_that_of_the_backup(
     cluster: Cluster, client: Requester, backup: Path
 ) -> None:
+    before = etcd_cluster(cluster)
     cluster.shell(cluster.control_plane, DESTROY)
     run = restore(cluster, backup, f"--data=confirm={cluster.name}")
     assert run.exit_code == 0, run.output
@@ -128,6 +130,8 @@ def test_destroyed_data_becomes_exactly_that_of_the_backup(
     assert written(cluster) == set(range(1, 6))
     kept = re.findall(r"kept in (/var/lib/etcd/kubeadm-deploys-saved/\w+)", run.output)
     assert cluster.shell(cluster.control_plane, f"ls {kept[-1]}/member") == "snap\nwal"
+    # By this, machines of before a restore are recognised.
+    assert before and etcd_cluster(cluster) not in ("", before)
     assert "kubeadm-deploys-restore" not in cluster.shell(cluster.control_plane, "ls /etc/kubernetes")
     whole(cluster, client)
 
@@ -157,6 +161,12 @@ def test_a_lost_control_plane_is_restored_on_a_machine_with_another_name_and_add
     whole(cluster, client)
     verified = cluster.verify("-k", CORE)
     assert verified.exit_code == 0, verified.output
+
+
+def etcd_cluster(cluster: Cluster) -> str:
+    """Return the ID of the etcd cluster that the control plane serves, as the package reads it."""
+    command = str(KubeadmNode().command().get_raw_value())
+    return KubeadmNode().process(cluster.shell(cluster.control_plane, command).splitlines()).etcd_cluster
 
 
 def whole(cluster: Cluster, client: Requester) -> None:
