@@ -11,6 +11,7 @@ import os
 from pyinfra import host, inventory
 
 from kubeadm_deploys import (
+    BackupKey,
     acquire_run_lock,
     barrier,
     configure_bridged_traffic,
@@ -46,8 +47,7 @@ from kubeadm_deploys import (
 data = host_data(host)
 options = options_from_data(data, also=("backup", "confirm", "force", "identity", "restart"))
 topology = topology_from_inventory(inventory, options=options)
-passphrase = os.environ.get("BACKUP_PASSPHRASE", "")
-identity = str(data.get("identity", ""))
+key = BackupKey(passphrase=os.environ.get("BACKUP_PASSPHRASE", ""), identity=str(data.get("identity", "")))
 
 report_on_failure(options=options, topology=topology)
 # The cluster may have lost the majority of its control planes.
@@ -57,8 +57,7 @@ restore = plan_restore(
     topology=topology,
     path=str(data.get("backup", "")),
     confirmation=data.get("confirm"),
-    passphrase=passphrase,
-    identity=identity,
+    key=key,
     force=flag("force", data.get("force", False)),
     restart=flag("restart", data.get("restart", False)),
 )
@@ -77,9 +76,7 @@ configure_kubelet_dns(options=options)
 install_api_endpoint(options=options, topology=topology)
 
 # One control plane from the backup.
-restore_control_plane(
-    options=options, topology=topology, restore=restore, passphrase=passphrase, identity=identity
-)
+restore_control_plane(options=options, topology=topology, restore=restore, key=key)
 
 # The others join it, and the nodes that are new.
 find_cluster(topology=topology)

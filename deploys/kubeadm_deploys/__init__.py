@@ -7,7 +7,7 @@ and can be used alone.
 
 from kubeadm_deploys.clouds import install_cloud_controller, place_from_data
 from kubeadm_deploys.cni import configure_load_balancer_pool, install_cni
-from kubeadm_deploys.documents.backup_encryption import Protection
+from kubeadm_deploys.documents.backup_encryption import BackupKey, Protection
 from kubeadm_deploys.inventory.data import (
     flag,
     host_data,
@@ -51,6 +51,7 @@ from kubeadm_deploys.sections.readiness import fetch_kubeconfig, wait_until_read
 from kubeadm_deploys.sections.swap import disable_swap
 
 __all__ = [
+    "BackupKey",
     "ClusterOptions",
     "InputError",
     "Node",

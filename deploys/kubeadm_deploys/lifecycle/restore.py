@@ -15,7 +15,7 @@ from pyinfra.api.exceptions import DeployError
 
 from kubeadm_deploys.cluster.leader import active_hosts, ask_planned_leader
 from kubeadm_deploys.cluster.live_options import follow
-from kubeadm_deploys.documents.backup_encryption import BackupError
+from kubeadm_deploys.documents.backup_encryption import BackupError, BackupKey
 from kubeadm_deploys.documents.backup_file import Backup, read_backup
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.etcd import EtcdHealth, EtcdMembers
@@ -55,8 +55,7 @@ def plan_restore(
     topology: Topology,
     path: str,
     confirmation: object,
-    passphrase: str,
-    identity: str,
+    key: BackupKey,
     force: bool,
     restart: bool,
 ) -> Restore:
@@ -64,8 +63,7 @@ def plan_restore(
 
     + path: the backup
     + confirmation: the cluster's name, as the operator gave it
-    + passphrase: of the backup; empty if it has none
-    + identity: the file of a private key, for a backup that was made for recipients; else empty
+    + key: what opens the backup
     + force: restore although the cluster works
     + restart: begin again although a restore from another backup has not ended
 
@@ -89,9 +87,7 @@ def plan_restore(
     if isinstance(state.limit_hosts, list):
         raise InputError(["--limit: a restore needs every machine of the inventory; run it without --limit"])
     decisions = part(state, Decisions)
-    backup = decisions.once(
-        "backup", lambda: _read(path, passphrase=passphrase, identity=identity_path(identity))
-    )
+    backup = decisions.once("backup", lambda: _read(path, key=key))
     find = partial(
         _find, state, backup=backup, options=options, topology=topology, force=force, restart=restart
     )
@@ -101,14 +97,9 @@ def plan_restore(
     return restore
 
 
-def identity_path(identity: str) -> Path | None:
-    """Return the path of a private key, None without one."""
-    return Path(identity) if identity else None
-
-
 @deploy("Restore")
 def restore_control_plane(
-    *, options: ClusterOptions, topology: Topology, restore: Restore, passphrase: str, identity: str
+    *, options: ClusterOptions, topology: Topology, restore: Restore, key: BackupKey
 ) -> None:
     """Stop etcd everywhere, restore it on the seed, and clean the other control planes, which then can join.
 
@@ -122,8 +113,7 @@ def restore_control_plane(
         restore_steps.etcd_restored(
             name=f"Restore etcd on {restore.seed.name}",
             restore=restore,
-            passphrase=passphrase,
-            identity=identity_path(identity),
+            key=key,
         )
         restore_steps.api_serves(
             name=f"Start the control plane of {restore.seed.name}",
@@ -143,9 +133,9 @@ def register_workers(*, topology: Topology) -> None:
         restore_steps.registered(name="Register the node", topology=topology, node=node)
 
 
-def _read(path: str, *, passphrase: str, identity: Path | None) -> Backup:
+def _read(path: str, *, key: BackupKey) -> Backup:
     try:
-        return read_backup(Path(path).expanduser(), passphrase=passphrase, identity=identity)
+        return read_backup(Path(path).expanduser(), passphrase=key.passphrase, identity=key.path)
     except BackupError as error:
         raise DeployError(f"backup: {error}; no changes were made") from None
 

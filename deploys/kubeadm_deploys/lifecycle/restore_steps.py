@@ -8,7 +8,6 @@ import json
 import time
 from collections.abc import Generator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -23,7 +22,7 @@ from kubeadm_deploys.cluster.join_credentials import JoinCredentials
 from kubeadm_deploys.cluster.kubeadm import LEFT_BY_INIT, kubeadm
 from kubeadm_deploys.cluster.leader import wait_for_kubeadm
 from kubeadm_deploys.cluster.members import ask_members, restored_cluster
-from kubeadm_deploys.documents.backup_encryption import BackupError
+from kubeadm_deploys.documents.backup_encryption import BackupError, BackupKey
 from kubeadm_deploys.documents.backup_file import SNAPSHOT, copy_snapshot
 from kubeadm_deploys.documents.kubeadm_documents import restore_document
 from kubeadm_deploys.facts.cluster_health import KUBECTL
@@ -73,16 +72,13 @@ def control_planes_stopped(*, restore: Restore, topology: Topology) -> Generator
 
 @operation()
 @fails_clearly
-def etcd_restored(
-    *, restore: Restore, passphrase: str, identity: Path | None
-) -> Generator[FunctionCommand, None, None]:
+def etcd_restored(*, restore: Restore, key: BackupKey) -> Generator[FunctionCommand, None, None]:
     """Replace the seed's data, and the keys if they are not those of the backup; what was there is kept.
 
     + restore: what is restored
-    + passphrase: of the backup; empty if it has none
-    + identity: the file of a private key, for a backup that was made for recipients, or None
+    + key: what opens the backup
     """
-    yield calling(_restore_data, restore, passphrase, identity)
+    yield calling(_restore_data, restore, key)
 
 
 @operation()
@@ -166,7 +162,7 @@ def _stop(state: State, host: Host, restore: Restore, topology: Topology) -> boo
     return _on_all(host, nodes, script("stop-static-pods", _MANIFESTS, *MANIFESTS))
 
 
-def _restore_data(state: State, host: Host, restore: Restore, passphrase: str, identity: Path | None) -> bool:
+def _restore_data(state: State, host: Host, restore: Restore, key: BackupKey) -> bool:
     machine = _seed(restore)
     found = ask(machine, KubeadmNode)
     run = partial(_run, host, machine)
@@ -184,7 +180,7 @@ def _restore_data(state: State, host: Host, restore: Restore, passphrase: str, i
             )
         ):
             return False
-        if not _send_snapshot(host, machine, restore, passphrase, identity):
+        if not _send_snapshot(host, machine, restore, key):
             return False
     image = _image(restore)
     peer = f"https://{restore.seed.ip}:2380"
@@ -195,16 +191,14 @@ def _restore_data(state: State, host: Host, restore: Restore, passphrase: str, i
     return run(unpack)
 
 
-def _send_snapshot(
-    host: Host, machine: Host, restore: Restore, passphrase: str, identity: Path | None
-) -> bool:
+def _send_snapshot(host: Host, machine: Host, restore: Restore, key: BackupKey) -> bool:
     snapshot = restore.backup.manifest.parts[SNAPSHOT]
 
     def produce(sink: streams.Sink) -> None:
         copy_snapshot(
             restore.backup.path,
-            passphrase=passphrase,
-            identity=identity,
+            passphrase=key.passphrase,
+            identity=key.path,
             write=sink.write,
         )
 
