@@ -7,7 +7,7 @@ and can be used alone.
 
 from kubeadm_deploys.clouds import install_cloud_controller, place_from_data
 from kubeadm_deploys.cni import configure_load_balancer_pool, install_cni
-from kubeadm_deploys.documents.backup_encryption import Protection
+from kubeadm_deploys.documents.backup_encryption import BackupKey, Protection
 from kubeadm_deploys.inventory.data import (
     flag,
     host_data,
@@ -19,6 +19,7 @@ from kubeadm_deploys.inventory.data import (
 from kubeadm_deploys.lifecycle.backup import back_up, check_backup
 from kubeadm_deploys.lifecycle.removal import remove_node
 from kubeadm_deploys.lifecycle.reset import refuse_unconfirmed, reset_machine
+from kubeadm_deploys.lifecycle.restore import plan_restore, register_workers, restore_control_plane
 from kubeadm_deploys.lifecycle.status import report_status
 from kubeadm_deploys.model.errors import InputError
 from kubeadm_deploys.model.nodes import Node, Topology
@@ -50,6 +51,7 @@ from kubeadm_deploys.sections.readiness import fetch_kubeconfig, wait_until_read
 from kubeadm_deploys.sections.swap import disable_swap
 
 __all__ = [
+    "BackupKey",
     "ClusterOptions",
     "InputError",
     "Node",
@@ -82,15 +84,18 @@ __all__ = [
     "number",
     "options_from_data",
     "place_from_data",
+    "plan_restore",
     "read_machines",
     "record_releases",
     "refuse_unconfirmed",
+    "register_workers",
     "remove_node",
     "remove_other_api_endpoints",
     "report_on_failure",
     "report_status",
     "reset_machine",
     "resolve_api_endpoint",
+    "restore_control_plane",
     "run_preflight",
     "seconds",
     "start_pulling_images",

@@ -18,6 +18,7 @@ FILES = {
     "deploys/preflight.py": "deploys/preflight.py",
     "deploys/remove_node.py": "deploys/remove_node.py",
     "deploys/reset.py": "deploys/reset.py",
+    "deploys/restore.py": "deploys/restore.py",
     "deploys/servers.py": "deploys/servers.py",
     "deploys/status.py": "deploys/status.py",
     "deploys/destroy_servers.py": "deploys/destroy_servers.py",

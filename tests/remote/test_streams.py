@@ -1,4 +1,4 @@
-"""Reading what a command prints as bytes, over SSH and on this machine."""
+"""Reading what a command prints as bytes, and writing what it reads, over SSH and on this machine."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from pyinfra.api.host import Host
 from pyinfra.context import ctx_config, ctx_inventory, ctx_state
 
 from kubeadm_deploys.remote.connections import NoAnswer
-from kubeadm_deploys.remote.streams import Source, read_from
+from kubeadm_deploys.remote.streams import Sink, Source, read_from, write_to
 from tests.support.pyinfra_hosts import fake_hosts
 from tests.support.ssh_machine import SshMachine, ssh_machine
 
@@ -89,3 +89,33 @@ def test_a_lost_connection_is_no_answer() -> None:
 def test_other_connectors_are_refused() -> None:
     with fake_hosts({"machine": {}}) as state, pytest.raises(DeployError, match="connect by SSH"):
         read_from(next(iter(state.inventory)), StringCommand("true"), lambda source: source.read(1))
+
+
+def test_every_byte_is_written(host: Host, tmp_path: Path) -> None:
+    content = bytes(range(256)) * 4096
+
+    def produce(sink: Sink) -> None:
+        for start in range(0, len(content), 100_000):
+            sink.write(content[start : start + 100_000])
+
+    done, output = write_to(host, StringCommand(f"cat > {tmp_path}/written; echo stored >&2"), produce)
+    assert (done, output.stderr) == (True, "stored")
+    assert (tmp_path / "written").read_bytes() == content
+
+
+def test_a_command_that_stops_reading_gives_its_errors(host: Host) -> None:
+    def produce(sink: Sink) -> None:
+        for _ in range(1000):
+            sink.write(bytes(100_000))
+
+    done, output = write_to(host, StringCommand("head -c 10 > /dev/null; echo no room >&2; exit 3"), produce)
+    assert (done, output.stderr) == (False, "no room")
+
+
+def test_a_producer_that_fails_ends_the_input(host: Host, tmp_path: Path) -> None:
+    def produce(sink: Sink) -> None:
+        sink.write(b"half")
+        raise ValueError("damaged")
+
+    with pytest.raises(ValueError, match="damaged"):
+        write_to(host, StringCommand(f"cat > {tmp_path}/partial; exit 1"), produce)

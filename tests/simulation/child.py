@@ -158,12 +158,32 @@ def _started(host: Host, command: str) -> Iterator[Any]:
     """Replace a process whose output is read while it runs: here it has ended."""
     from kubeadm_deploys.remote import streams
 
-    answer = _answer(host.name.removeprefix("@fake/"), command)
+    answer = _answer(host.name.removeprefix("@fake/"), command, stdin="", seconds=0)
     yield streams._Process(
         output=io.BytesIO("\n".join(answer.stdout).encode()),
         errors=io.BytesIO("\n".join(answer.stderr).encode()),
         wait=lambda: 0 if answer.done else 1,
     )
+
+
+class _ReadByMachine:
+    """Replaces a process that reads its stdin: it runs once it has everything."""
+
+    def __init__(self, machine: str, command: str) -> None:
+        self._machine, self._command = machine, command
+        self._pieces: list[bytes] = []
+
+    def write(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+
+    def end(self) -> tuple[int, str]:
+        answer = _answer(self._machine, self._command, stdin=b"".join(self._pieces).decode(), seconds=0)
+        return (0 if answer.done else 1), "\n".join(answer.stderr)
+
+
+@contextmanager
+def _started_to_read(host: Host, command: str) -> Iterator[Any]:
+    yield _ReadByMachine(host.name.removeprefix("@fake/"), command)
 
 
 def _machine_of(connector: BaseConnector) -> str:
@@ -209,6 +229,7 @@ def _simulate_hosts() -> None:
 
     module: Any = streams
     module._started = _started
+    module._started_to_read = _started_to_read
     module.make_unix_command_for_host = lambda state, host, command, **_: command
     # pyinfra keeps hosts in sets, whose order by default depends on memory addresses and differs in every
     # run.
@@ -221,12 +242,15 @@ def _import_everything() -> None:
     import kubeadm_deploys.lifecycle.backup
     import kubeadm_deploys.lifecycle.removal
     import kubeadm_deploys.lifecycle.reset
+    import kubeadm_deploys.lifecycle.restore
     import kubeadm_deploys.run.locking
     import kubeadm_deploys.run.reporting
     import kubeadm_deploys.sections.kube_packages
 
     # Its first call starts a program; a run that waits for it would let the history's time pass.
     platform.platform()
+    # Simulated snapshots are texts, without etcd's checksum.
+    kubeadm_deploys.documents.backup_file._Checked.ends_with_its_checksum = True  # type: ignore
     # Simulated machines have no keyrings.
     kubeadm_deploys.sections.kube_packages.key_is_right = lambda **_: True
     # Also replace names that modules imported before time was simulated.
@@ -261,7 +285,8 @@ def run(
     os.dup2(output, 2)
     os.chdir(folder)
     os.environ["COLUMNS"] = "200"
-    sys.argv = ["pyinfra", "-y", *arguments]
+    # With -y pyinfra does not look for changes, and a dry run without it does not ask.
+    sys.argv = ["pyinfra", *(() if "--dry" in arguments else ("-y",)), *arguments]
     LINK.open(socket, now=now)
     code = 1
     try:

@@ -56,7 +56,7 @@ class Cluster:
     ``objects`` are ConfigMaps and workloads by name, ``tokens`` Secrets of join tokens with their
     description, ``acknowledged`` is the number of a user's acknowledged writes. ``foreign`` is whether it is
     not the operator's, ``given_up`` whether the operator has given it up as a whole, ``revision`` the number
-    of writes.
+    of writes. ``origin`` is the snapshot from which it was restored.
     """
 
     number: int
@@ -71,6 +71,7 @@ class Cluster:
     foreign: bool = False
     given_up: bool = False
     revision: int = 0
+    origin: str = ""
 
     @property
     def ca(self) -> str:

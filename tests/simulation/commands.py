@@ -191,6 +191,7 @@ _KNOWN = {
     "reload unit": r"systemctl reload-or-restart (\S+)",
     "delete our files": r"rm --recursive --force (/.*) && systemctl daemon-reload",
     "restore manifest": r"cp --preserve (\S+) \S+ && mv --force \S+ (\S+)",
+    "restart kubelet": r"systemctl restart kubelet()",
     "finish join": r"rm --force (/etc/kubernetes/bootstrap-kubelet.conf)",
     "make token": r"env .* KUBECONFIG=/etc/kubernetes/admin.conf kubeadm token create .*",
     "register": r"systemctl restart kubelet && .*kubectl .* wait --for=create --timeout=120s node/(\S+)",

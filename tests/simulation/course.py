@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from kubeadm_deploys.facts.kubeadm_node import RESTORE_FOLDER
 from kubeadm_deploys.run import run_lock
 from tests.simulation import commands
 from tests.simulation.commands import Part, Sent
@@ -29,6 +30,8 @@ _DECISIVE = frozenset(
     {
         *("kubeadm", "clean-machine", "member", "stop-api-server", "delete", "drain", "cordon"),
         *("write-pki", "wait-for-api", "make", "register", "label", "restore"),
+        *("begin-restore", "stop-static-pods", "receive-snapshot", "unpack-snapshot", "start-static-pods"),
+        *("end-restore", "restart"),
     }
 )
 """Changes that decide over nodes, by the first word of their label."""
@@ -313,6 +316,11 @@ class Course:
         deed = Deed.of(self.world, run=run, intent=intent, machine=machine, part=part) if changes else None
         if intent.deploy == "reset.py" and part.name == "clean-machine":
             self._give_up(intent)
+        if intent.deploy == "restore.py" and part.name == "begin-restore":
+            for cluster in self.world.own_clusters():
+                cluster.given_up = (
+                    cluster.given_up or not cluster.origin or intent.restarts or self._is_over()
+                )
         for number, _ in enumerate(self.scripts.steps(machine, part, stdin), start=1):
             self.world.settle()
             if deed:
@@ -378,6 +386,11 @@ class Course:
             if not problem.endswith(": ") and problem not in self.world.broken:
                 self.log.append(f"{'':8} BROKEN {problem}")
                 self.world.broken.append(problem)
+
+    def _is_over(self) -> bool:
+        """Return whether no restore is half done, whose cluster the next restore continues."""
+        marks = (f"{RESTORE_FOLDER}/record", f"{RESTORE_FOLDER}/unpacked")
+        return not any(machine.has(*marks) for machine in self.world.machines.values())
 
     def _give_up(self, intent: Intent) -> None:
         """Mark clusters as given up if a reset is forced or names every machine with the cluster's data."""

@@ -17,11 +17,12 @@ from tests.simulation.world import Change, World, ca_number
 
 @dataclass(frozen=True, kw_only=True)
 class Intent:
-    """What a run's operator wants: the deploy, the nodes named for removal or reset, and force."""
+    """What a run's operator wants: the deploy, the nodes named for removal or reset, force, and another backup."""
 
     deploy: str = "cluster.py"
     named: frozenset[str] = frozenset()
     forced: bool = False
+    restarts: bool = False
 
 
 @dataclass(kw_only=True)
@@ -29,7 +30,8 @@ class Deed:
     """A change that a run makes on a machine or through it, and the state before it.
 
     ``harmed`` is the healthy member that it removes. ``with_majority`` and ``with_data`` are the numbers of
-    the clusters whose etcd could write, or still had all acknowledged data.
+    the clusters whose etcd could write, or still had all acknowledged data, ``served`` those that API servers
+    served.
     """
 
     world: World
@@ -41,6 +43,7 @@ class Deed:
     clusters: frozenset[int] = frozenset()
     with_majority: frozenset[int] = frozenset()
     with_data: frozenset[int] = frozenset()
+    served: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, world: World, *, run: int, intent: Intent, machine: Machine, part: Part) -> "Deed":
@@ -59,6 +62,7 @@ class Deed:
             with_data=frozenset(
                 cluster.number for cluster in world.own_clusters() if world.has_data(cluster)
             ),
+            served=world.served(),
         )
 
     @property
@@ -128,12 +132,23 @@ def objects_are_kept(deed: Deed) -> str:
     return f"acknowledged data was lost by {deed.words}" if lost else ""
 
 
+def one_etcd_is_served(deed: Deed) -> str:
+    """A run never makes API servers serve two etcd clusters under one name, for example after a restore."""
+    now = deed.world.served()
+    return (
+        f"{len(now)} etcd clusters are served after {deed.words}"
+        if len(now) > max(1, len(deed.served))
+        else ""
+    )
+
+
 AT_EACH_STEP: tuple[Callable[[Deed], str], ...] = (
     others_are_left_alone,
     members_are_left_alone,
     one_cluster,
     majority_is_kept,
     objects_are_kept,
+    one_etcd_is_served,
 )
 
 
@@ -142,7 +157,7 @@ class Ran:
     """One run or concurrent runs: their ``outputs`` by number, and their ``changes``.
 
     ``whole`` are the successful runs of cluster.py for the whole ``inventory``, each with the time when it
-    took the lock.
+    took the lock. ``restored`` are the successful runs of restore.py, each with the snapshot in its backup.
     """
 
     world: World
@@ -150,6 +165,7 @@ class Ran:
     changes: Collection[Change]
     inventory: Collection[str] = ()
     whole: Mapping[int, float] = field(default_factory=dict)
+    restored: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def without_majority(self) -> set[int]:
@@ -186,7 +202,26 @@ def a_successful_run_made_the_cluster(ran: Ran) -> str:
     return ""
 
 
+def a_restore_has_the_backup(ran: Ran) -> str:
+    """After a successful run of restore.py, every node reaches one cluster, which has every write of the backup."""
+    world = ran.world
+    for run, content in ran.restored.items():
+        for name in ran.inventory:
+            machine = world.machines[name]
+            cluster = world.cluster_of_kubelet(machine)
+            if not machine.is_up(world.now):
+                continue
+            if cluster is None or cluster.origin != content:
+                return f"run {run} restored {content!r}, but {name} reaches {cluster and cluster.origin!r}"
+            if cluster.acknowledged < world.snapshots[content].acknowledged:
+                return f"run {run} lost acknowledged writes of the backup"
+        if missing := list(_missing(world, ran.inventory)):
+            return f"run {run} restored the cluster, but {missing[0]}"
+    return ""
+
+
 AFTER_EACH_RUN: tuple[Callable[[Ran], str], ...] = (
+    a_restore_has_the_backup,
     runs_do_not_mix,
     no_run_prints_a_traceback,
     a_successful_run_made_the_cluster,
@@ -242,12 +277,12 @@ def second_run_changes_nothing(end: End) -> str:
 
 AT_THE_END: tuple[Callable[[End], str], ...] = (converges, refuses_with_a_fix, second_run_changes_nothing)
 
-_FIXES_OF_LOST_DATA = re.compile(r"restore etcd from a backup|reset\.py")
+_FIXES_OF_LOST_DATA = re.compile(r"deploys/restore\.py|reset\.py")
 """If most of etcd's disks are gone, no other fix helps."""
 
 _FIXES = re.compile(
     r"take (it|those of other clusters) out of|use another machine|make it reachable|remove_node\.py|reset\.py"
-    r"|start (the|that) machine|restore etcd from a backup|move (it|that file) away|mount its disk|set node_name|back it up"
+    r"|start (the|that) machine|restore\.py|move (it|that file) away|mount its disk|set node_name|back it up"
     r"|kubeadm init phase|systemctl status kubelet|Could not connect|correct its address|check the inventory's addresses|find out why with 'journalctl"
 )
 

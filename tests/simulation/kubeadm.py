@@ -56,7 +56,14 @@ def documents(text: str) -> dict[str, Any]:
     return {document["kind"]: document for document in yaml.load_all(text, Loader=loader)}
 
 
-def init(world: World, machine: Machine, *, documents: dict[str, Any], ignored: frozenset[str]) -> Steps:
+def init(
+    world: World,
+    machine: Machine,
+    *,
+    documents: dict[str, Any],
+    ignored: frozenset[str],
+    addons: bool = True,
+) -> Steps:
     """Run ``kubeadm init``."""
     configuration = documents["ClusterConfiguration"]
     _require(machine, "kubeadm")
@@ -110,7 +117,7 @@ def init(world: World, machine: Machine, *, documents: dict[str, Any], ignored: 
     yield "bootstrap-token"
     finalize_kubelet(machine)
     yield "kubelet-finalize"
-    for addon in ("coredns", "kube-proxy"):
+    for addon in ("coredns", "kube-proxy") if addons else ():
         served.objects.setdefault(addon, documents.get("KubeProxyConfiguration", True))
         yield f"addon {addon}"
 

@@ -1,12 +1,14 @@
 """Play a history: run its commands on its machines with its faults, and check the invariants."""
 
 import random
+import tarfile
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
+from kubeadm_deploys.documents.backup_file import SNAPSHOT
 from kubeadm_deploys.documents.cluster_record import ClusterRecord
 from tests.simulation import invariants
 from tests.simulation.beginning import begin, machine_of, prepare
@@ -158,6 +160,18 @@ class _Player:
                 if world.has_quorum(cluster) and event.machine in cluster.nodes:
                     del cluster.nodes[event.machine]
                     world.write(cluster)
+        elif event.what == "left out":
+            machine.reboots(now=world.now, seconds=_AWAY["stops"])
+            self.inventory = [name for name in self.inventory if name != event.machine]
+        elif event.what == "put back":
+            machine.reboots(now=world.now, seconds=0)
+            known = {*self.inventory, event.machine}
+            self.inventory = [host.name for host in self.history.hosts if host.name in known]
+            world.settle()
+        elif event.what == "written":
+            cluster = world.kubectl(machine)
+            world.write(cluster)
+            cluster.acknowledged += 1
         elif event.what.startswith(("upgraded to ", "recorded ")):
             release = event.what.rpartition(" ")[2]
             cluster = world.kubectl(machine)
@@ -181,7 +195,11 @@ class _Player:
             deploys.append(
                 Deploy(
                     run=self.runs,
-                    arguments=(*command.arguments, str(inventory), str(ROOT / "deploys" / command.deploy)),
+                    arguments=(
+                        *_with_backup(command.arguments, folder),
+                        str(inventory),
+                        str(ROOT / "deploys" / command.deploy),
+                    ),
                     folder=folder,
                     operator=command.operator,
                     after=command.after,
@@ -207,6 +225,13 @@ class _Player:
                 if command.deploy == "cluster.py"
                 and not command.arguments
                 and self.exit_codes[deploy.run] == 0
+            },
+            restored={
+                deploy.run: _snapshot_in(deploy.arguments)
+                for deploy, command in zip(deploys, commands, strict=True)
+                if command.deploy == "restore.py"
+                and self.exit_codes[deploy.run] == 0
+                and "--dry" not in command.arguments
             },
         )
         self._check(invariants.AFTER_EACH_RUN, ran)
@@ -286,7 +311,32 @@ class _Player:
             named = [data["node"]] if "node" in data else limited
         elif command.deploy == "reset.py" and data.get("confirm") == "kubernetes":
             named = limited if limits else self.inventory
-        return Intent(deploy=command.deploy, named=frozenset(named), forced=data.get("force") == "true")
+        elif command.deploy == "restore.py" and data.get("confirm") == "kubernetes":
+            named = [name for name in self.inventory if name.startswith("cp-")]
+        return Intent(
+            deploy=command.deploy,
+            named=frozenset(named),
+            forced=data.get("force") == "true",
+            restarts=data.get("restart") == "true",
+        )
+
+
+def _with_backup(arguments: tuple[str, ...], folder: Path) -> tuple[str, ...]:
+    """Return a command's arguments with the path of the newest backup instead of BACKUP, or of the OLDEST."""
+    backups = sorted(map(str, folder.glob("*.backup"))) or ["BACKUP"]
+    return tuple(
+        argument.replace("=BACKUP", f"={backups[-1]}").replace("=OLDEST", f"={backups[0]}")
+        for argument in arguments
+    )
+
+
+def _snapshot_in(arguments: tuple[str, ...]) -> str:
+    """Return the snapshot in the backup that a command restores."""
+    (path,) = [each.partition("=backup=")[2] for each in arguments if "=backup=" in each]
+    with tarfile.open(path) as archive:
+        snapshot = archive.extractfile(SNAPSHOT)
+        assert snapshot
+        return snapshot.read().decode()
 
 
 def _matches(name: str, limit: str) -> bool:

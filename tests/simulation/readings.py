@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from kubeadm_deploys.documents import templates
 from kubeadm_deploys.documents.kubeadm_documents import TOKEN_DESCRIPTION
-from kubeadm_deploys.facts.kubeadm_node import MANIFESTS
+from kubeadm_deploys.facts.kubeadm_node import MANIFESTS, RESTORE_FOLDER
 from kubeadm_deploys.model import artifacts
 from kubeadm_deploys.operations import shared_pki
 from tests.simulation.commands import Part
@@ -64,6 +64,12 @@ class Readings:
         lines += ["kubeadm-runs"] if machine.kubeadm_until > self.world.now else []
         lines += ["have:etcd"] if machine.etcd else []
         lines += ["saved-etcd"] if machine.saved else []
+        if f"{RESTORE_FOLDER}/record" in files:
+            lines += [f"restoring {files[f'{RESTORE_FOLDER}/record']}"]
+        lines += [f"aside:{name}" for name in MANIFESTS if f"{RESTORE_FOLDER}/manifests/{name}.yaml" in files]
+        lines += ["unpacked"] if f"{RESTORE_FOLDER}/unpacked" in files else []
+        if machine.etcd and self.world.runs_etcd(machine):
+            lines += [f"etcd-cluster {machine.etcd.cluster}"]
         names = ("kubelet.conf", "bootstrap-kubelet.conf", "admin.conf", "super-admin.conf")
         for name in (*names, "pki/ca.key", "pki/etcd/ca.crt"):
             lines += [f"have:{name}"] if f"/etc/kubernetes/{name}" in files else []
@@ -381,13 +387,20 @@ class Readings:
 
     def backup_settings(self, machine: Machine, part: Part) -> Lines:
         """facts/backup_settings.py; arguments of static pods are not simulated."""
-        self.world.kubectl(machine)
-        names = ("kubeadm-config", "kubelet-config", "kube-proxy", "kubeadm-deploys")
-        items = [{"metadata": {"name": name}} for name in names]
-        pod = _base64("spec: {containers: []}")
+        objects = self.world.kubectl(machine).objects
+        listed = cluster_settings.objects(
+            cluster=objects["kubeadm-config"],
+            kubelet=objects["kubelet-config"],
+            kube_proxy=objects["kube-proxy"] if isinstance(objects["kube-proxy"], dict) else None,
+            record=objects.get("kubeadm-deploys"),
+        )
+        pods = {
+            name: _base64(f"spec: {{containers: [{{image: registry.k8s.io/{name}:1}}]}}")
+            for name in MANIFESTS
+        }
         return [
-            f"objects {_base64(json.dumps({'items': items}))}",
-            *(f"manifest:{name} {pod}" for name in MANIFESTS if machine.has_manifest(name)),
+            f"objects {_base64(json.dumps(listed))}",
+            *(f"manifest:{name} {pods[name]}" for name in MANIFESTS if machine.has_manifest(name)),
         ]
 
     def kustomization_differs(self, machine: Machine, part: Part) -> Lines:

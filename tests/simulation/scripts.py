@@ -5,6 +5,8 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
+from copy import deepcopy
+from urllib.parse import urlsplit
 
 from kubeadm_deploys.endpoints import local_proxy
 from kubeadm_deploys.model import artifacts
@@ -13,9 +15,9 @@ from kubeadm_deploys.sections import container_runtime
 from tests.simulation import kubeadm
 from tests.simulation.cluster import Cluster, NodeObject
 from tests.simulation.commands import Part
-from tests.simulation.machine import BOOTSTRAP_CONF, FETCHED, LOCK, PKI, Machine
+from tests.simulation.machine import BOOTSTRAP_CONF, FETCHED, LOCK, PKI, Machine, manifest
 from tests.simulation.readings import kustomization
-from tests.simulation.world import OPTIONS, Failed, World
+from tests.simulation.world import OPTIONS, Failed, World, new_data
 
 Steps = Iterator[str]
 """The steps of a command; each yield marks a finished step."""
@@ -216,7 +218,13 @@ class Scripts:
         if verb == "init" and rest[:1] == ["phase"]:
             yield from kubeadm.phase(self.world, machine, " ".join(rest[1:]), documents=documents)
         elif verb == "init":
-            yield from kubeadm.init(self.world, machine, documents=documents, ignored=ignored)
+            yield from kubeadm.init(
+                self.world,
+                machine,
+                documents=documents,
+                ignored=ignored,
+                addons="--skip-phases=addon" not in rest,
+            )
         elif verb == "join":
             yield from kubeadm.join(self.world, machine, documents=documents, ignored=ignored)
         else:
@@ -352,6 +360,97 @@ class Scripts:
         del cluster.members[number]
         yield "removed"
 
+    # A restore from a backup.
+
+    def do_begin_restore(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """lifecycle/restore_steps.py"""
+        folder, work, record = part.words
+        if machine.files.get(f"{folder}/record") != record:
+            machine.remove(work, f"{folder}/unpacked")
+        yield "removed"
+        machine.files[f"{folder}/record"] = record
+        yield "recorded"
+
+    def do_stop_static_pods(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """lifecycle/restore_steps.py"""
+        folder, *names = part.words
+        for name in names:
+            if manifest(name) in machine.files:
+                machine.files[f"{folder}/{name}.yaml"] = machine.files.pop(manifest(name))
+                yield f"moved {name}"
+        machine.active.add("containerd")
+        yield "stopped"
+
+    def do_keep_files(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """lifecycle/restore_steps.py"""
+        folder, *paths = part.words
+        for path in paths:
+            if path in machine.files:
+                machine.files.setdefault(f"{folder}{path}", machine.files[path])
+        yield "kept"
+
+    def do_receive_snapshot(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """lifecycle/restore_steps.py"""
+        work, size, sha256 = part.words
+        machine.remove(f"{work}/etcd.db")
+        yield "made room"
+        if len(stdin) != int(size) or hashlib.sha256(stdin.encode()).hexdigest() != sha256:
+            raise Failed("the snapshot did not arrive as a whole; run it again")
+        machine.files[f"{work}/etcd.db"] = stdin
+        yield "received"
+
+    def do_unpack_snapshot(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """lifecycle/restore_steps.py"""
+        folder, work, _, _, name, peer, _ = part.words
+        ready = f"{work}/ready"
+        if f"{folder}/unpacked" in machine.files and ready not in machine.files:
+            machine.remove(work)
+            yield "nothing"
+            return
+        if ready not in machine.files:
+            content = machine.files[f"{work}/etcd.db"]
+            ip = urlsplit(peer).hostname or ""
+            machine.files[ready] = str(self.world.restored(content, machine, name=name, ip=ip).number)
+            yield "unpacked"
+        machine.files[f"{folder}/unpacked"] = ""
+        yield "marked"
+        if machine.etcd:
+            machine.saved.append(machine.etcd)
+            machine.etcd = None
+            yield "set aside"
+        cluster = self.world.clusters[int(machine.files.pop(ready))]
+        (member,) = cluster.members.values()
+        machine.etcd = new_data(cluster, member)
+        yield "in place"
+        machine.remove(work)
+        yield "removed"
+
+    def do_start_static_pods(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """lifecycle/restore_steps.py"""
+        folder, *names = part.words
+        if machine.etcd is None:
+            raise Failed("there is no etcd data in /var/lib/etcd; nothing was started")
+        for name in names:
+            if f"{folder}/{name}.yaml" in machine.files:
+                machine.files[manifest(name)] = machine.files.pop(f"{folder}/{name}.yaml")
+                yield f"moved {name}"
+        if "kubelet" not in machine.active:
+            self.world.kubelet_started(machine)
+        yield "started"
+
+    def do_end_restore(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """lifecycle/restore_steps.py"""
+        folder, work = part.words
+        machine.remove(f"{folder}/record")
+        yield "removed record"
+        machine.remove(folder, work)
+        yield "removed"
+
+    def do_restart_kubelet(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """lifecycle/restore_steps.py"""
+        self.world.kubelet_started(machine)
+        yield "restarted"
+
     # Commands that change nothing.
 
     def do_send_snapshot(self, machine: Machine, part: Part, stdin: str) -> Steps:
@@ -361,6 +460,7 @@ class Scripts:
         mark, _ = part.words
         revision = machine.etcd.revision
         content = f"everything up to revision {revision}"
+        self.world.snapshots[content] = deepcopy(self.world.clusters[machine.etcd.cluster])
         status = {"hash": 1, "revision": revision, "totalKey": revision, "totalSize": 1}
         checksum = hashlib.sha256(content.encode()).hexdigest()
         self.printed = ["", f"{mark} {len(content)} {checksum} {json.dumps(status)}", content]

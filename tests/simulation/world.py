@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -57,7 +58,8 @@ class Change:
 class World:
     """Machines by name, clusters by number, and the time in seconds since the history began.
 
-    ``changes`` are all changes of runs, ``broken`` the violated invariants with their problems.
+    ``changes`` are all changes of runs, ``broken`` the violated invariants with their problems. ``snapshots`` are
+    clusters as they were when a snapshot with this content was made.
     """
 
     machines: dict[str, Machine]
@@ -65,6 +67,7 @@ class World:
     now: float = 0
     changes: list[Change] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    snapshots: dict[str, Cluster] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=lambda: iter(range(1, 1_000_000)))
 
     def number(self) -> int:
@@ -292,11 +295,32 @@ class World:
         machine.active.add("kubelet")
         machine.registered = False
 
+    def restored(self, content: str, machine: Machine, *, name: str, ip: str) -> Cluster:
+        """Return a new cluster with the objects of a snapshot, and one member, whose data is not in place yet."""
+        snapshot = self.snapshots[content]
+        cluster = self.new_cluster(
+            name=snapshot.name, endpoint=snapshot.endpoint, authority=snapshot.authority
+        )
+        copied = deepcopy(snapshot)
+        cluster.nodes, cluster.objects, cluster.tokens = copied.nodes, copied.objects, copied.tokens
+        cluster.acknowledged, cluster.origin = snapshot.acknowledged, content
+        cluster.revision = snapshot.revision + 1_000_000_000
+        number = self.number()
+        cluster.members[number] = Member(id=number, name=name, ip=ip)
+        return cluster
+
+    def served(self) -> frozenset[int]:
+        """Return the numbers of the operator's clusters that are served by any API server."""
+        clusters = (self.serves(machine) for machine in self.machines.values())
+        return frozenset(cluster.number for cluster in clusters if cluster and not cluster.foreign)
+
     # Questions of invariants and histories.
 
     def is_healthy_member(self, machine: Machine) -> bool:
         """Return whether a cluster needs a machine: its etcd member votes and runs, or its node is Ready."""
         for cluster in self.clusters.values():
+            if cluster.given_up:
+                continue
             data = machine.etcd
             if data and data.cluster == cluster.number and data.member in cluster.members:
                 own = cluster.members[data.member]

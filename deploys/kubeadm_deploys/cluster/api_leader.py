@@ -18,6 +18,11 @@ UNREACHABLE_FIX = "make it reachable, or take it out of the inventory"
 SILENT_FIX = "find out why with 'journalctl --unit kubelet' and 'crictl ps --all' there, then run again"
 """The fix when no control plane's API server answers."""
 
+RESTORE_FIX = (
+    "finish it with the same backup: deploys/restore.py --data backup=FILE --data confirm=CLUSTER_NAME"
+)
+"""The fix when a restore from a backup has not ended."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ApiLeader:
@@ -100,7 +105,7 @@ def _choose_leader(topology: Topology, *, found: Found, able: frozenset[str]) ->
                 healthy=healthy,
                 ca_certificate=state.ca_certificate,
                 cluster_name=state.cluster_name,
-                problem=different_clusters(members, found)
+                problem=_unusable(nodes, members, found)
                 or ("" if healthy else f"no API server answers: {_seen(nodes, found)}; {SILENT_FIX}"),
             )
     # These have files of an init that ended before it stored anything: it continues there.
@@ -112,7 +117,9 @@ def _choose_leader(topology: Topology, *, found: Found, able: frozenset[str]) ->
         leader=leader.host,
         exists=False,
         problem=(
-            f"no control plane that answers has a cluster, but {_seen(unread, found)}, and may have one; "
+            f"{unfinished}; no cluster was created; {RESTORE_FIX}"
+            if (unfinished := unfinished_restore(nodes, found))
+            else f"no control plane that answers has a cluster, but {_seen(unread, found)}, and may have one; "
             f"no cluster was created; {UNREACHABLE_FIX}"
             if unread
             else ""
@@ -120,10 +127,25 @@ def _choose_leader(topology: Topology, *, found: Found, able: frozenset[str]) ->
     )
 
 
+def unfinished_restore(nodes: Collection[Node], found: Found) -> str:
+    """Return on which control planes a restore from a backup has not ended, empty if on none."""
+    restoring = [node.name for node in nodes if _state(found, node).restoring]
+    if not restoring:
+        return ""
+    return f"{', '.join(restoring)}: a restore from a backup has begun and has not ended"
+
+
+def _unusable(nodes: tuple[Node, ...], members: list[Node], found: Found) -> str:
+    if unfinished := unfinished_restore(nodes, found):
+        return f"{unfinished}; no changes were made; {RESTORE_FIX}"
+    return different_clusters(members, found)
+
+
 def different_clusters(members: list[Node], found: Found) -> str:
     """Return why the control planes may belong to different clusters and what to do, empty if they do not.
 
-    Without the cluster's CA certificate, machines of other clusters could not be recognised.
+    Without the cluster's CA certificate, machines of other clusters could not be recognised. After a restore
+    from a backup, machines of before still have the CA, but another etcd cluster.
     """
     if unknown := [node.name for node in members if not _state(found, node).ca_certificate.strip()]:
         return (
@@ -137,11 +159,28 @@ def different_clusters(members: list[Node], found: Found) -> str:
         known_ca = next((known for known in by_ca if is_same_ca(known, ca)), ca)
         by_ca.setdefault(known_ca, []).append(node.name)
     if len(by_ca) < 2:
-        return ""
+        return _different_etcd(members, found)
     clusters = "; ".join(f"{', '.join(names)} (CA {fingerprint(ca)})" for ca, names in by_ca.items())
     return (
         f"the inventory's control planes belong to {len(by_ca)} different clusters: {clusters}; no changes "
         "were made; take those of other clusters out of the inventory"
+    )
+
+
+def _different_etcd(members: list[Node], found: Found) -> str:
+    """Return that API servers of one CA serve different etcd clusters, empty if they do not."""
+    by_id: dict[str, list[str]] = {}
+    for node in members:
+        state = _state(found, node)
+        if state.api == "ok" and state.etcd_cluster:
+            by_id.setdefault(state.etcd_cluster, []).append(node.name)
+    if len(by_id) < 2:
+        return ""
+    clusters = "; ".join(f"{', '.join(names)} (etcd cluster {number})" for number, names in by_id.items())
+    return (
+        f"the inventory's control planes serve {len(by_id)} different etcd clusters: {clusters}; no changes were "
+        "made; if one of them was restored from a backup, clean the machines of the other one, which deletes "
+        "its data: deploys/reset.py --limit HOST --data confirm=CLUSTER_NAME --data force=true"
     )
 
 

@@ -15,7 +15,7 @@ from pyinfra.api.exceptions import DeployError
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
-from kubeadm_deploys.cluster.api_leader import ApiLeader, choose_leader
+from kubeadm_deploys.cluster.api_leader import ApiLeader, choose_leader, unfinished_restore
 from kubeadm_deploys.cluster.quorum import QUORUM_FIX, quorum_lost
 from kubeadm_deploys.facts.etcd import ONLY_FOR_VOTERS, EtcdKeys, EtcdMembers
 from kubeadm_deploys.facts.kubeadm_node import KUBEADM_SECONDS, KubeadmNode, KubeadmNodeState
@@ -53,6 +53,10 @@ class Leader:
     def begin_again(self) -> None:
         """Forget the leader, but not that its cluster exists: see ``api_leader.choose_leader``."""
         self.earlier, self.planned = self.planned, None
+
+    def restored(self) -> None:
+        """Forget everything: the cluster has been restored from a backup."""
+        self.earlier = self.planned = self.api_leader = self.failure = None
 
 
 def ask_leader(state: State, topology: Topology) -> ApiLeader:
@@ -220,8 +224,8 @@ def _wait_for_leader(state: State, topology: Topology) -> ApiLeader:
     api_leader = _ask_control_planes(state, topology)
     with reported(state.inventory.get_host(api_leader.leader), "waiting for an API server that answers"):
         while api_leader.exists and api_leader.problem:
-            if api_leader.healthy:
-                # They do not belong to one cluster; waiting does not fix that.
+            if api_leader.healthy or unfinished_restore(topology.control_planes, part(state, Leader).found):
+                # They do not belong to one cluster, or a restore has not ended; waiting does not fix that.
                 return api_leader
             if empty := _ask_whether_nothing_was_stored(state, api_leader, topology):
                 return empty

@@ -106,6 +106,12 @@ def made_cluster(state: State, topology: Topology, *, found: KubeadmNodeState) -
     part(state, ClusterAnswers).begin_again()
 
 
+def restored_cluster(state: State) -> None:
+    """Have everything asked again: the cluster has been restored from a backup."""
+    part(state, Leader).restored()
+    part(state, ClusterAnswers).begin_again()
+
+
 def _ask_members(state: State, api_leader: ApiLeader, *, refresh: bool = False) -> ClusterMembersState | None:
     cluster = part(state, ClusterAnswers)
     with cluster.lock:

@@ -9,12 +9,14 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from kubeadm_deploys.cluster.api_leader import (
+    RESTORE_FIX,
     UNREACHABLE_FIX,
     ApiLeader,
     Found,
     different_clusters,
     fingerprint,
     has_cluster,
+    unfinished_restore,
 )
 from kubeadm_deploys.cluster.quorum import QUORUM_FIX, unlisted_members
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
@@ -51,6 +53,9 @@ def membership_findings(
     ``members`` is None if the cluster's API does not answer, ``lost`` is the result of ``quorum_lost``.
     """
     of_cluster = partial(Finding, check="control-planes", host="")
+    if unfinished := unfinished_restore(topology.control_planes, found):
+        yield of_cluster(severity=Severity.ERROR, found=unfinished, fix=RESTORE_FIX)
+        return
     if not api_leader.exists and api_leader.problem:
         problem = api_leader.problem.removesuffix(f"; {UNREACHABLE_FIX}")
         yield of_cluster(severity=Severity.ERROR, found=problem, fix=UNREACHABLE_FIX)

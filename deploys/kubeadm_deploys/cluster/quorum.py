@@ -11,7 +11,7 @@ from kubeadm_deploys.model.nodes import Node, Topology
 
 QUORUM_FIX = (
     "start the machines that are down and mount their disks, then run again; if a majority of them is lost "
-    "for good, restore etcd from a backup, or give up the whole cluster with deploys/reset.py"
+    "for good, restore the cluster from a backup with deploys/restore.py, or give it up with deploys/reset.py"
 )
 
 

@@ -63,6 +63,19 @@ class Protection:
             _recipient(recipient)
 
 
+@dataclass(frozen=True, kw_only=True)
+class BackupKey:
+    """What opens a backup: its passphrase, or the file of a private key (``identity``); both may be empty."""
+
+    passphrase: str = field(default="", repr=False)
+    identity: str = ""
+
+    @property
+    def path(self) -> Path | None:
+        """The file of the private key, None without one."""
+        return Path(self.identity) if self.identity else None
+
+
 @contextmanager
 def sealed(file: BinaryIO, protection: Protection) -> Iterator[BinaryIO]:
     """Yield what encrypts into a file."""

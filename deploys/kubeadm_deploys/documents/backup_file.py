@@ -11,8 +11,8 @@ import os
 import re
 import tarfile
 import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -199,6 +199,16 @@ class _Checked:
         return self._last == self._before.digest()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Backup:
+    """A backup that was checked: its manifest, its files except the snapshot, and the SHA-256 of the file itself."""
+
+    path: Path
+    sha256: str
+    manifest: Manifest
+    parts: Mapping[str, bytes] = field(repr=False)
+
+
 def verify_backup(path: Path, *, passphrase: str, identity: Path | None) -> Manifest:
     """Decrypt a backup, check every file in it and the snapshot's own checksum; nothing is written.
 
@@ -207,19 +217,92 @@ def verify_backup(path: Path, *, passphrase: str, identity: Path | None) -> Mani
     Raises:
         BackupError: the file cannot be read or decrypted, is damaged, or is of a newer format.
     """
+    return read_backup(path, passphrase=passphrase, identity=identity).manifest
+
+
+def read_backup(path: Path, *, passphrase: str, identity: Path | None) -> Backup:
+    """Check a backup like ``verify_backup``, and return all of it except the snapshot.
+
+    Raises:
+        BackupError: like ``verify_backup``.
+    """
+    with _opened(path, passphrase=passphrase, identity=identity) as (source, sha256):
+        manifest, parts = _verified(source)
+    return Backup(path=path, sha256=sha256, manifest=manifest, parts=parts)
+
+
+def copy_snapshot(
+    path: Path, *, passphrase: str, identity: Path | None, write: Callable[[bytes], object]
+) -> None:
+    """Pass the snapshot of a backup to a function, piece by piece; who gets it checks its SHA-256.
+
+    Raises:
+        BackupError: like ``verify_backup``.
+        OSError: what ``write`` raised.
+    """
     try:
-        with open(path, "rb") as file, opened(file, passphrase=passphrase, identity=identity) as source:
-            return _verified(source)
+        with (
+            _opened(path, passphrase=passphrase, identity=identity) as (source, _),
+            _errors_of_archive(),
+            tarfile.open(fileobj=source, mode="r|") as archive,
+        ):
+            for entry in archive:
+                content = archive.extractfile(entry) if entry.name == SNAPSHOT else None
+                while content and (piece := content.read(_PIECE)):
+                    _write(write, piece)
+            _read_to_the_end(source)
+    except _NotWritten as error:
+        raise error.reason from None
+
+
+class _NotWritten(Exception):
+    """An error that is not the backup's."""
+
+    def __init__(self, reason: OSError) -> None:
+        self.reason = reason
+
+
+def _write(write: Callable[[bytes], object], piece: bytes) -> None:
+    try:
+        write(piece)
+    except OSError as error:
+        raise _NotWritten(error) from None
+
+
+@contextlib.contextmanager
+def _opened(path: Path, *, passphrase: str, identity: Path | None) -> Iterator[tuple[BinaryIO, str]]:
+    """Yield what decrypts a backup, and the SHA-256 of the file."""
+    try:
+        with open(path, "rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            file.seek(0)
+            with opened(file, passphrase=passphrase, identity=identity) as source:
+                yield source, sha256
     except BackupError as error:
         raise BackupError(f"{path}: {error}") from None
     except OSError as error:
         raise BackupError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
-def _verified(source: BinaryIO) -> Manifest:
-    found: dict[str, Part] = {}
-    manifest = None
+@contextlib.contextmanager
+def _errors_of_archive() -> Iterator[None]:
     try:
+        yield
+    # A plain file may be damaged in any way.
+    except (tarfile.TarError, ValueError, EOFError) as error:
+        raise BackupError(DAMAGED.format(shortened(str(error)))) from None
+
+
+def _read_to_the_end(source: BinaryIO) -> None:
+    while source.read(_PIECE):
+        pass
+
+
+def _verified(source: BinaryIO) -> tuple[Manifest, dict[str, bytes]]:
+    found: dict[str, Part] = {}
+    parts: dict[str, bytes] = {}
+    manifest = None
+    with _errors_of_archive():
         with tarfile.open(fileobj=source, mode="r|") as archive:
             for entry in archive:
                 content = archive.extractfile(entry)
@@ -230,17 +313,17 @@ def _verified(source: BinaryIO) -> Manifest:
                         raise BackupError("is not a backup of this package")
                     manifest = Manifest.of_text(content.read())
                     continue
+                if entry.name != SNAPSHOT:
+                    parts[entry.name] = content.read()
+                    found[entry.name] = Part.of(parts[entry.name])
+                    continue
                 checked, size = _Checked(content), 0
                 while piece := checked.read(_PIECE):
                     size += len(piece)
                 found[entry.name] = Part(size=size, sha256=checked.sha256)
-                if entry.name == SNAPSHOT and not checked.ends_with_its_checksum:
+                if not checked.ends_with_its_checksum:
                     raise ValueError("the checksum at the end of etcd's snapshot is wrong")
-        while source.read(_PIECE):
-            pass
-    # A plain file may be damaged in any way.
-    except (tarfile.TarError, ValueError, EOFError) as error:
-        raise BackupError(DAMAGED.format(shortened(str(error)))) from None
+        _read_to_the_end(source)
     if manifest is None:
         raise BackupError("is not a backup of this package")
     wrong = sorted(
@@ -248,4 +331,4 @@ def _verified(source: BinaryIO) -> Manifest:
     )
     if wrong or SNAPSHOT not in found:
         raise BackupError(DAMAGED.format(", ".join(wrong or [SNAPSHOT])))
-    return manifest
+    return manifest, parts

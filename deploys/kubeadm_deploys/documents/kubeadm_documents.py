@@ -44,6 +44,34 @@ def init_document(*, options: ClusterOptions, topology: Topology, node: Node, to
     )
 
 
+def restore_document(
+    *,
+    options: ClusterOptions,
+    topology: Topology,
+    node: Node,
+    token: str,
+    configuration: Mapping[str, Any],
+    kubelet: Mapping[str, Any],
+) -> str:
+    """Return the document of a ``kubeadm init`` on a restored etcd.
+
+    The ClusterConfiguration (``configuration``) and the kubelets' one are those of the backup; the certificate of the
+    API server also gets the names and addresses of the inventory's control planes.
+    """
+    server = configuration.get("apiServer") or {}
+    sans = [*(server.get("certSANs") or ()), *certificate_sans(options=options, topology=topology)]
+    return yaml_text(
+        {
+            **_kubeadm("InitConfiguration"),
+            "bootstrapTokens": [_bootstrap_token(token)],
+            "localAPIEndpoint": _local_api_endpoint(node),
+            "nodeRegistration": _node_registration(options=options, node=node),
+        },
+        {**configuration, "apiServer": {**server, "certSANs": list(dict.fromkeys(map(str, sans)))}},
+        kubelet,
+    )
+
+
 def cluster_configuration(*, options: ClusterOptions, topology: Topology) -> dict[str, Any]:
     """Return the ClusterConfiguration, which all control planes share."""
     return {

@@ -28,6 +28,12 @@ KUBEADM_SECONDS = 1200
 SAVED_ETCD = "/var/lib/etcd/kubeadm-deploys-saved"
 """Where old etcd data is kept: below etcd's folder, which may be a separate filesystem."""
 
+RESTORE_FOLDER = "/etc/kubernetes/kubeadm-deploys-restore"
+"""What a restore from a backup needs until it has ended: its record, and the manifests that it set aside.
+
+Nothing else could tell a half-done restore from a cluster that was lost, or from none at all.
+"""
+
 _CONTROL_PLANE_FILES = frozenset(
     {"admin.conf", "super-admin.conf", "pki/ca.key", "pki/etcd/ca.crt", "etcd"}
     | {f"manifests/{name}.yaml" for name in MANIFESTS}
@@ -61,6 +67,11 @@ class KubeadmNodeState:
     credentials by key. ``api`` is the status of this machine's API server: "ok", what is not ready, or empty
     without a manifest. ``units`` are this package's systemd units, ``kubeadm_runs`` whether a run's kubeadm
     is running now, and ``saved_etcd`` whether old etcd data is kept.
+
+    ``restoring`` is the record of a restore from a backup that has not ended, empty without one.
+    ``set_aside`` are the static pods whose manifests it set aside, and ``unpacked`` is whether the data of the
+    backup is in place, or about to be. ``etcd_cluster`` is the ID of the etcd cluster that this machine's
+    etcd serves, empty if it does not answer.
     """
 
     files: frozenset[str] = frozenset()
@@ -76,6 +87,10 @@ class KubeadmNodeState:
     units: frozenset[str] = frozenset()
     kubeadm_runs: bool = False
     saved_etcd: bool = False
+    restoring: str = ""
+    set_aside: frozenset[str] = frozenset()
+    unpacked: bool = False
+    etcd_cluster: str = ""
 
     @property
     def is_control_plane(self) -> bool:
@@ -118,7 +133,7 @@ class KubeadmNode(FactBase[KubeadmNodeState]):
 
     @override
     def command(self) -> StringCommand:
-        return script("read-kubeadm-node", KUBEADM_UNIT, SAVED_ETCD, *MANIFESTS)
+        return script("read-kubeadm-node", KUBEADM_UNIT, SAVED_ETCD, RESTORE_FOLDER, *MANIFESTS)
 
     @override
     def process(self, output: list[str]) -> KubeadmNodeState:
@@ -137,6 +152,10 @@ class KubeadmNode(FactBase[KubeadmNodeState]):
             units=frozenset(lines.by_prefix(values, "unit:")),
             kubeadm_runs="kubeadm-runs" in values,
             saved_etcd="saved-etcd" in values,
+            restoring=values.get("restoring", ""),
+            set_aside=frozenset(lines.by_prefix(values, "aside:")),
+            unpacked="unpacked" in values,
+            etcd_cluster=values.get("etcd-cluster", ""),
         )
 
 

@@ -24,6 +24,7 @@ from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.cluster_traces import ClusterTraces
 from kubeadm_deploys.facts.endpoint_name import ApiEndpoint
 from kubeadm_deploys.facts.kubeadm_node import (
+    RESTORE_FOLDER,
     SAVED_ETCD,
     KubeadmNode,
     KubeadmNodeState,
@@ -90,6 +91,7 @@ PATHS = (
     *(path for cloud in CLOUDS.values() for path in cloud.paths),
     *(path for kind in KINDS.values() for path in kind.paths),
     RESOLVER_FILE,
+    RESTORE_FOLDER,
 )
 """What this package creates on machines for the cluster, besides kubeadm's own files."""
 

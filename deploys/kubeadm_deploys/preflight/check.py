@@ -349,9 +349,17 @@ def refuse(findings: list[Finding]) -> None:
     Raises:
         DeployError: lists every finding.
     """
-    if not findings:
+    refuse_all([finding.sentence for finding in findings])
+
+
+def refuse_all(sentences: list[str]) -> None:
+    """Stop the run if there are errors, each a sentence.
+
+    Raises:
+        DeployError: lists every error.
+    """
+    if not sentences:
         return
-    sentences = [finding.sentence for finding in findings]
     if len(sentences) == 1:
         raise DeployError(f"{sentences[0]}; no changes were made")
     lines = "".join(f"\n  - {sentence}" for sentence in sentences)

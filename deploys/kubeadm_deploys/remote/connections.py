@@ -93,6 +93,10 @@ class Door(BaseStateCallback):
                     raise
                 raise NoAnswer(f"{error}; result unknown, the next run reads it") from None
 
+        return self.pass_on(host, command, deliver)
+
+    def pass_on(self, host: Host, command: Command, deliver: Callable[[Command], Answer]) -> Answer:
+        """Deliver a command that may change a machine."""
         self._notice(host)
         try:
             with reported(host):
@@ -137,6 +141,12 @@ def through_fence(host: Host, command: Command, deliver: Callable[[Command], Ans
     """Deliver a command that changes nothing through the fence of the ``Door``, if there is one."""
     door = _door_of(host.state)
     return door.fence(host, command, deliver) if door and door.fence else deliver(command)
+
+
+def through_door(host: Host, command: Command, deliver: Callable[[Command], Answer]) -> Answer:
+    """Deliver a command that may change a machine through the ``Door``, if there is one."""
+    door = _door_of(host.state)
+    return door.pass_on(host, command, deliver) if door else deliver(command)
 
 
 def _door_of(state: State) -> Door | None:

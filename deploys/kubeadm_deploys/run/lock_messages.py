@@ -19,7 +19,8 @@ def no_majority(voters: Voters, votes: Votes) -> str:
     return (
         f"a run needs the lock of {voters.needed} of {voters.count} control planes and got it from {granting}; "
         f"{'; '.join(voters.problems(votes))}; no changes were made; start the machines that are down, then "
-        "run again; remove one that is lost for good with deploys/remove_node.py --data node=NAME --data force=true"
+        "run again; remove one that is lost for good with deploys/remove_node.py --data node=NAME --data force=true; if a "
+        "majority is lost for good, restore the cluster from a backup with deploys/restore.py"
     )
 
 

@@ -1,7 +1,8 @@
 #!/bin/sh
-# $1 the unit in which kubeadm runs, $2 the folder of kept etcd data, other arguments are names of static pods
-unit=$1 saved=$2
-shift 2
+# $1 the unit in which kubeadm runs, $2 the folder of kept etcd data, $3 that of a restore, other arguments are names
+# of static pods
+unit=$1 saved=$2 restore=$3
+shift 3
 if [ -s /etc/machine-id ]; then echo "machine-id $(cat /etc/machine-id)"; fi
 for file in /etc/systemd/system/kubeadm-deploys-*.service; do
   if [ -e "$file" ]; then basename "$file" .service | sed 's/^/unit:/'; fi
@@ -9,6 +10,11 @@ done
 case $(systemctl is-active "$unit" 2>/dev/null) in active|activating|deactivating) echo kubeadm-runs ;; esac
 if [ -d /var/lib/etcd/member ]; then echo 'have:etcd'; fi
 if [ -d "$saved" ]; then echo 'saved-etcd'; fi
+if [ -s "$restore/record" ]; then echo "restoring $(head -n 1 "$restore/record")"; fi
+for manifest in "$@"; do
+  if [ -s "$restore/manifests/$manifest.yaml" ]; then echo "aside:$manifest"; fi
+done
+if [ -e "$restore/unpacked" ]; then echo 'unpacked'; fi
 cd /etc/kubernetes 2>/dev/null || exit 0
 for file in kubelet.conf bootstrap-kubelet.conf admin.conf super-admin.conf pki/ca.key pki/etcd/ca.crt; do
   if [ -e "$file" ]; then echo "have:$file"; fi
@@ -36,6 +42,14 @@ done
 if [ -f pki/ca.crt ]; then echo "ca $(base64 -w 0 pki/ca.crt)"; fi
 client=/var/lib/kubelet/pki/kubelet-client-current.pem
 if [ -f $client ]; then echo "client $(sed -n '/BEGIN CERT/,/END CERT/p; /END CERT/q' $client | base64 -w 0)"; fi
+# Members that were restored from a backup and those of before have different cluster IDs. etcd answers this without
+# a majority.
+if [ -e manifests/etcd.yaml ] && [ -e pki/etcd/server.key ]; then
+  seen=$(curl --silent --noproxy '*' --max-time 3 --cacert pki/etcd/ca.crt --cert pki/etcd/server.crt \
+    --key pki/etcd/server.key --data '{}' https://127.0.0.1:2379/v3/maintenance/status 2> /dev/null |
+    sed -n 's/.*"cluster_id": *"\([0-9]*\)".*/\1/p')
+  if [ -n "$seen" ]; then echo "etcd-cluster $seen"; fi
+fi
 # The API's health needs no credentials, and includes etcd. Each failed check is a line with [-].
 if [ -e manifests/kube-apiserver.yaml ]; then
   seen=$(curl --insecure --silent --show-error --noproxy '*' --max-time 5 https://127.0.0.1:6443/readyz 2>&1)

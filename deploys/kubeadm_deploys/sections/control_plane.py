@@ -16,14 +16,14 @@ from pyinfra.api.command import QuoteString, StringCommand
 from kubeadm_deploys.cluster.cleaning import cleaning
 from kubeadm_deploys.cluster.deferred_check import DeferredCheck
 from kubeadm_deploys.cluster.join_credentials import JoinCredentials
-from kubeadm_deploys.cluster.kubeadm import CHECKED_BY_US, kubeadm
+from kubeadm_deploys.cluster.kubeadm import CHECKED_BY_US, LEFT_BY_INIT, kubeadm
 from kubeadm_deploys.cluster.kubeadm_steps import finish_refusal, init_step, remaining_phases
 from kubeadm_deploys.cluster.leader import ask_leader
 from kubeadm_deploys.cluster.members import ask_members, made_cluster
 from kubeadm_deploys.documents.kubeadm_documents import init_document
 from kubeadm_deploys.documents.kubeconfig_file import set_aside
 from kubeadm_deploys.facts.cluster_health import InitRemainder
-from kubeadm_deploys.facts.kubeadm_node import MANIFESTS, KubeadmNode, KubeadmNodeState
+from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState
 from kubeadm_deploys.model.nodes import Topology
 from kubeadm_deploys.model.options import ClusterOptions
 from kubeadm_deploys.operations.failure import failed, fails_clearly
@@ -47,17 +47,6 @@ def found(*, topology: Topology, check: Callable[[], None]) -> Generator[StringC
         yield failed(problem)
         return
     check()
-
-
-# What an init leaves behind that was interrupted after it had stored something: kubeadm continues from it if
-# it is told to ignore these errors.
-_LEFT_BY_INIT = ",".join(
-    (
-        CHECKED_BY_US,
-        *(f"FileAvailable--etc-kubernetes-manifests-{name}.yaml" for name in MANIFESTS),
-        *("Port-6443", "Port-10250", "Port-10257", "Port-10259", "Port-2379", "Port-2380"),
-    )
-)
 
 
 @operation()
@@ -123,7 +112,7 @@ def _finish(*, topology: Topology, node_name: str, document: str) -> Generator[S
         yield failed(refusal)
         return
     logger.info(f"--> {host.name}: finishing an interrupted kubeadm init ({', '.join(missing)} missing)")
-    yield kubeadm("init", "--skip-token-print", f"--ignore-preflight-errors={_LEFT_BY_INIT}", stdin=document)
+    yield kubeadm("init", "--skip-token-print", f"--ignore-preflight-errors={LEFT_BY_INIT}", stdin=document)
     part(host.state, JoinCredentials).token_exists = True
     made_cluster(host.state, topology, found=ask(host, KubeadmNode))
 

@@ -1,0 +1,12 @@
+#!/bin/sh
+# $1 a folder, other arguments are paths. Copies the files that exist into the folder, unless it has them already.
+set -eu
+umask 077
+folder=$1
+shift
+for path in "$@"; do
+  if [ -f "$path" ] && [ ! -e "$folder$path" ]; then
+    mkdir -p "$(dirname "$folder$path")"
+    cp --preserve "$path" "$folder$path"
+  fi
+done

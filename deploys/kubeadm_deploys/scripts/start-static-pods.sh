@@ -1,0 +1,12 @@
+#!/bin/sh
+# $1 the folder to which the manifests were moved, other arguments are names of static pods. Without etcd's data nothing
+# is started: etcd would make an empty cluster.
+set -eu
+folder=$1
+shift
+if [ ! -d /var/lib/etcd/member ]; then echo "there is no etcd data in /var/lib/etcd; nothing was started" >&2; exit 1; fi
+for name in "$@"; do
+  if [ -e "$folder/$name.yaml" ]; then mv --force "$folder/$name.yaml" /etc/kubernetes/manifests/; fi
+done
+sync /etc/kubernetes/manifests
+systemctl start kubelet

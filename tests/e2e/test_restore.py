@@ -1,0 +1,179 @@
+"""A cluster is restored from a backup: first on its own machine, then on one with another name and address.
+
+The tests run in the order of the cluster's life and share it. Meanwhile a client requests a workload on the worker
+all the time, which needs no API.
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from kubeadm_deploys.facts.kubeadm_node import KubeadmNode
+from tests.e2e import etcd
+from tests.e2e.conftest import PYINFRA, ROOT, Cluster, Run, docker_hosts, run_command
+from tests.e2e.recovery import CORE, await_on, ended, output, power_cut
+from tests.e2e.requester import APPLICATION, Requester, deploy, requester
+from tests.lab import hosts
+from tests.lab.docker import docker
+
+BACKUP, RESTORE = ROOT / "deploys/backup.py", ROOT / "deploys/restore.py"
+PASSPHRASE = "correct horse battery staple"
+CONTAINERS = "crictl --runtime-endpoint unix:///run/containerd/containerd.sock ps --quiet | sort"
+
+# An etcd with empty data would make a new cluster, and the worker's kubelet would end its pods.
+DESTROY = """
+for file in /var/lib/etcd/member/wal/*.wal /var/lib/etcd/member/snap/db; do
+  head -c 200000 /dev/urandom > "$file"
+done
+kill -9 $(pidof etcd)
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with docker_hosts("restore", folder=tmp_path_factory.mktemp("restore"), takes=5, debian=(13,)) as made:
+        made.converge()
+        deploy(made)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def client(cluster: Cluster) -> Iterator[Requester]:
+    with requester(cluster, through=cluster.worker) as running:
+        running.works_on()
+        yield running
+
+
+@pytest.fixture(scope="module")
+def backup(cluster: Cluster) -> Path:
+    """Write objects 1 to 5, back up, and write objects 6 to 9; return the backup."""
+    write(cluster, range(1, 6))
+    path = back_up(cluster)
+    write(cluster, range(6, 10))
+    return path
+
+
+def back_up(cluster: Cluster) -> Path:
+    command = cluster.command("-y", f"--data=folder={cluster.folder}", deploy=BACKUP)
+    run = run_command(*command, environment={"CLUSTER": cluster.name, "BACKUP_PASSPHRASE": PASSPHRASE})
+    assert run.exit_code == 0, run.output
+    (path,) = cluster.folder.glob("*.backup")
+    return path
+
+
+def write(cluster: Cluster, numbers: range) -> None:
+    for number in numbers:
+        cluster.kubectl("create", "configmap", f"write-{number}")
+
+
+def written(cluster: Cluster) -> set[int]:
+    names = cluster.kubectl("get", "configmaps", "--namespace=default", "--output=name")
+    return {int(number) for number in re.findall(r"configmap/write-(\d+)", names)}
+
+
+def restore(cluster: Cluster, backup: Path, *arguments: str, passphrase: str = PASSPHRASE) -> Run:
+    given = ("-y", f"--data=backup={backup}", *arguments)
+    command = cluster.command(*given, deploy=RESTORE)
+    return run_command(*command, environment={"CLUSTER": cluster.name, "BACKUP_PASSPHRASE": passphrase})
+
+
+@contextmanager
+def started(cluster: Cluster, backup: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a restore in the background; ``output`` returns what it prints."""
+    command = cluster.command(
+        "-y", f"--data=backup={backup}", f"--data=confirm={cluster.name}", deploy=RESTORE
+    )
+    with (cluster.folder / "output").open("w") as file:
+        run = subprocess.Popen(
+            [PYINFRA, *command],
+            cwd=ROOT,
+            env={**os.environ, "CLUSTER": cluster.name, "BACKUP_PASSPHRASE": PASSPHRASE},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            yield run
+        finally:
+            run.kill()
+            run.wait()
+
+
+def test_what_must_not_be_restored_is_refused_before_any_change(cluster: Cluster, backup: Path) -> None:
+    confirmed = f"--data=confirm={cluster.name}"
+    before = cluster.shell(cluster.control_plane, CONTAINERS)
+    for run, words in (
+        (restore(cluster, backup), "confirm: is missing"),
+        (restore(cluster, backup, confirmed, passphrase="wrong"), "BACKUP_PASSPHRASE is another one"),
+        (restore(cluster, backup, confirmed), "the cluster works"),
+    ):
+        assert run.exit_code == 1
+        assert words in run.output and "Traceback" not in run.output, run.output
+        assert "Beginning operation run" not in run.output
+    assert cluster.shell(cluster.control_plane, CONTAINERS) == before
+    assert written(cluster) == set(range(1, 10))
+
+
+def test_destroyed_data_becomes_exactly_that_of_the_backup(
+    cluster: Cluster, client: Requester, backup: Path
+) -> None:
+    before = etcd_cluster(cluster)
+    cluster.shell(cluster.control_plane, DESTROY)
+    run = restore(cluster, backup, f"--data=confirm={cluster.name}")
+    assert run.exit_code == 0, run.output
+    assert PASSPHRASE not in run.output and "PRIVATE KEY" not in run.output
+    assert written(cluster) == set(range(1, 6))
+    kept = re.findall(r"kept in (/var/lib/etcd/kubeadm-deploys-saved/\w+)", run.output)
+    assert cluster.shell(cluster.control_plane, f"ls {kept[-1]}/member") == "snap\nwal"
+    # By this, machines of before a restore are recognised.
+    assert before and etcd_cluster(cluster) not in ("", before)
+    assert "kubeadm-deploys-restore" not in cluster.shell(cluster.control_plane, "ls /etc/kubernetes")
+    whole(cluster, client)
+
+
+def test_a_lost_control_plane_is_restored_on_a_machine_with_another_name_and_address(
+    cluster: Cluster, client: Requester, backup: Path
+) -> None:
+    """The new machine loses its power while kubeadm runs, and the next run continues."""
+    lost = cluster.control_plane
+    hosts.up(cluster=cluster.name, control_planes=2, workers=1, debian=(13,))
+    docker("rm", "--force", "--volumes", lost)
+    new = cluster.control_plane
+    assert new != lost
+    with started(cluster, backup) as interrupted:
+        kubeadm_has_begun = "test -e /etc/kubernetes/manifests/kube-apiserver.yaml"
+        await_on(cluster, new, interrupted, what="control plane", reached=kubeadm_has_begun)
+        power_cut(cluster, new)
+        assert ended(interrupted) == 1, output(cluster)
+    refused = cluster.pyinfra("-y")
+    assert refused.exit_code == 1
+    assert "a restore from a backup has begun and has not ended" in refused.output, refused.output
+    run = restore(cluster, backup, f"--data=confirm={cluster.name}")
+    assert run.exit_code == 0, run.output
+    assert f"only in the backup: {lost}; only in the inventory: {new}" in run.output
+    assert written(cluster) == set(range(1, 6))
+    assert cluster.ready_nodes == sorted([new, cluster.worker])
+    whole(cluster, client)
+    verified = cluster.verify("-k", CORE)
+    assert verified.exit_code == 0, verified.output
+
+
+def etcd_cluster(cluster: Cluster) -> str:
+    """Return the ID of the etcd cluster that the control plane serves, as the package reads it."""
+    command = str(KubeadmNode().command().get_raw_value())
+    return KubeadmNode().process(cluster.shell(cluster.control_plane, command).splitlines()).etcd_cluster
+
+
+def whole(cluster: Cluster, client: Requester) -> None:
+    """Assert that controllers see changes, that cluster.py finds nothing to do, and that no request failed."""
+    cluster.kubectl("scale", f"deployment/{APPLICATION}", "--replicas=3")
+    cluster.kubectl("rollout", "status", f"deployment/{APPLICATION}", "--timeout=60s")
+    assert etcd.voters(cluster) == [cluster.control_plane]
+    assert cluster.converge().changed == []
+    client.works_on()
+    assert client.failures() == []

@@ -1,0 +1,178 @@
+"""The scripts of a restore, with fake programs and folders: killed after any command, they can be run again."""
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from kubeadm_deploys.scripts import text
+
+# Does what its name says, and kills the script after the call whose number is in $KILL.
+_COUNTED = """#!/bin/sh
+case "$*" in
+  # In a subshell of the script.
+  *' images list '*) echo image; exit ;;
+esac
+echo "$0 $*" >> "$FAKE/calls"
+if [ "${0##*/}" = ctr ]; then
+  case "$*" in
+    *' run '*)
+      work="$FAKE/../etcd/work"
+      /bin/mkdir -p "$work/unpacking/data/member"
+      cp "$work/etcd.db" "$work/unpacking/data/member/db" ;;
+  esac
+else
+  PATH=/usr/bin:/bin "${0##*/}" "$@"
+fi
+status=$?
+if [ "$(wc -l < "$FAKE/calls")" = "$KILL" ]; then kill -9 $PPID; fi
+exit $status
+"""
+
+
+class Machine:
+    """Folders for etcd, kubeadm and a restore, and programs that the scripts call."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.fake = folder, folder / "fake"
+        self.etcd, self.kubernetes = folder / "etcd", folder / "kubernetes"
+        self.restore, self.work = folder / "restore", folder / "etcd/work"
+        for path in (self.etcd / "member", self.kubernetes / "manifests", self.restore, self.work, self.fake):
+            path.mkdir(parents=True)
+        (self.etcd / "member/db").write_text("old")
+        (self.work / "etcd.db").write_text("new")
+        for name in ("mv", "rm", "touch", "mkdir", "sync", "ctr"):
+            (self.fake / name).write_text(_COUNTED)
+        self.program("systemctl", "exit 0")
+
+    def program(self, name: str, body: str) -> None:
+        (self.fake / name).write_text(f"#!/bin/sh\n{body}\n")
+        for path in self.fake.iterdir():
+            path.chmod(0o755)
+
+    def run(self, name: str, *arguments: object, kill: int = 0, stdin: bytes = b"") -> int:
+        (self.fake / "calls").write_text("")
+        script = text(name).replace("/var/lib/etcd", str(self.etcd))
+        script = script.replace("/etc/kubernetes", str(self.kubernetes))
+        return subprocess.run(
+            ["sh", "-c", script, name, *map(str, arguments)],
+            env={"PATH": f"{self.fake}:/usr/bin:/bin", "FAKE": str(self.fake), "KILL": str(kill)},
+            input=stdin,
+            capture_output=True,
+        ).returncode
+
+    def unpack(self, *, kill: int = 0) -> int:
+        saved = self.etcd / "saved/time"
+        return self.run(
+            *("unpack-snapshot", self.restore, self.work, saved),
+            *("image", "cp-1", "https://10.0.0.1:2380", "token"),
+            kill=kill,
+        )
+
+    @property
+    def calls(self) -> int:
+        return len((self.fake / "calls").read_text().splitlines())
+
+    def data(self) -> list[str]:
+        """Return the data in place, and what was set aside."""
+        paths = [self.etcd / "member/db", *sorted(self.etcd.glob("saved/*/member/db"))]
+        return [path.read_text() if path.exists() else "" for path in paths]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def test_the_snapshot_becomes_the_data_and_the_old_one_is_kept(machine: Machine) -> None:
+    assert machine.unpack() == 0
+    assert machine.data() == ["new", "old"]
+    assert not machine.work.exists() and (machine.restore / "unpacked").exists()
+
+
+def test_unpacking_is_killed_after_any_command_and_repeated(tmp_path: Path) -> None:
+    first = Machine(tmp_path / "first")
+    assert first.unpack() == 0
+    assert first.calls >= 10
+    for number in range(1, first.calls + 1):
+        machine = Machine(tmp_path / str(number))
+        assert machine.unpack(kill=number) == -9
+        assert machine.unpack() == 0, number
+        assert machine.data() == ["new", "old"], number
+
+
+def test_the_old_data_joins_the_files_that_were_kept(machine: Machine) -> None:
+    (machine.etcd / "saved/time/files").mkdir(parents=True)
+    assert machine.unpack() == 0
+    assert (machine.etcd / "saved/time/member/db").read_text() == "old"
+
+
+def test_data_that_is_in_place_is_not_replaced_again(machine: Machine) -> None:
+    assert machine.unpack() == 0
+    (machine.etcd / "member/db").write_text("newer writes")
+    machine.work.mkdir()
+    (machine.work / "etcd.db").write_text("new")
+    assert machine.unpack() == 0
+    assert machine.data() == ["newer writes", "old"]
+
+
+def test_a_record_of_another_restore_lets_it_begin_anew(machine: Machine) -> None:
+    (machine.restore / "unpacked").touch()
+    assert machine.run("begin-restore", machine.restore, machine.work, "one") == 0
+    assert not (machine.restore / "unpacked").exists() and not machine.work.exists()
+    (machine.restore / "unpacked").touch()
+    assert machine.run("begin-restore", machine.restore, machine.work, "one") == 0
+    assert (machine.restore / "unpacked").exists()
+    assert (machine.restore / "record").read_text() == "one\n"
+    assert machine.run("end-restore", machine.restore, machine.work) == 0
+    assert not machine.restore.exists()
+
+
+def test_nothing_starts_without_data(machine: Machine) -> None:
+    aside = machine.restore / "manifests"
+    aside.mkdir()
+    (aside / "etcd.yaml").write_text("etcd")
+    (machine.etcd / "member").rename(machine.etcd / "gone")
+    assert machine.run("start-static-pods", aside, "etcd", "kube-apiserver") == 1
+    assert not (machine.kubernetes / "manifests/etcd.yaml").exists()
+    (machine.etcd / "gone").rename(machine.etcd / "member")
+    assert machine.run("start-static-pods", aside, "etcd", "kube-apiserver") == 0
+    assert (machine.kubernetes / "manifests/etcd.yaml").exists()
+
+
+def test_static_pods_are_stopped_until_none_runs(machine: Machine) -> None:
+    (machine.kubernetes / "manifests/etcd.yaml").write_text("etcd")
+    machine.program("sleep", "exit 0")
+    running = machine.fake / "running"
+    running.touch()
+    machine.program(
+        "crictl",
+        f'case "$*" in *" ps "*) if [ -e {running} ]; then echo id; fi ;; *stop*) rm {running} ;; esac',
+    )
+    assert machine.run("stop-static-pods", machine.restore / "manifests", "etcd", "kube-apiserver") == 0
+    assert not running.exists()
+    assert (machine.restore / "manifests/etcd.yaml").exists()
+    machine.program("crictl", "exit 1")
+    assert machine.run("stop-static-pods", machine.restore / "manifests", "etcd", "kube-apiserver") == 1
+
+
+def test_a_snapshot_that_did_not_arrive_as_a_whole_is_removed(machine: Machine) -> None:
+    machine.program("df", "echo Avail; echo 1000")
+    sha256 = hashlib.sha256(b"snapshot").hexdigest()
+    assert machine.run("receive-snapshot", machine.work, 8, sha256, stdin=b"snap") == 1
+    assert list(machine.work.iterdir()) == []
+    assert machine.run("receive-snapshot", machine.work, 8, sha256, stdin=b"snapshot") == 0
+    assert (machine.work / "etcd.db").read_bytes() == b"snapshot"
+    machine.program("df", "echo Avail; echo 100")
+    assert machine.run("receive-snapshot", machine.work, 8, sha256, stdin=b"snapshot") == 1
+
+
+def test_files_that_are_replaced_are_kept_once(machine: Machine) -> None:
+    path = machine.folder / "policy.yaml"
+    path.write_text("before")
+    kept = machine.folder / "kept"
+    assert machine.run("keep-files", kept, path, machine.folder / "missing") == 0
+    path.write_text("of the backup")
+    assert machine.run("keep-files", kept, path) == 0
+    assert Path(f"{kept}{path}").read_text() == "before"
