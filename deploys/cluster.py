@@ -18,6 +18,7 @@ from kubeadm_deploys import (
     disable_swap,
     fetch_kubeconfig,
     find_cluster,
+    flag,
     follow_cluster,
     host_data,
     install_api_endpoint,
@@ -30,6 +31,7 @@ from kubeadm_deploys import (
     options_from_data,
     place_from_data,
     read_machines,
+    reconfigure_control_planes,
     record_releases,
     remove_other_api_endpoints,
     report_on_failure,
@@ -40,9 +42,11 @@ from kubeadm_deploys import (
     topology_from_inventory,
     wait_for_cloud_init,
     wait_until_ready,
+    write_control_plane_files,
 )
 
-options = options_from_data(host_data(host))
+options = options_from_data(host_data(host), also=("discard_edits",))
+discard_edits = flag("discard_edits", host_data(host).get("discard_edits", False))
 topology = topology_from_inventory(inventory, options=options)
 place = place_from_data(host_data(host), options=options)
 
@@ -67,7 +71,9 @@ install_api_endpoint(options=options, topology=topology)
 find_cluster(topology=topology)
 resolve_api_endpoint(options=options, topology=topology)
 remove_other_api_endpoints(options=options, topology=topology)
+write_control_plane_files(options=options, topology=topology)
 create_control_plane(options=options, topology=topology)
+reconfigure_control_planes(options=options, topology=topology, discard_edits=discard_edits)
 install_cni(options=options, topology=topology)
 record_releases(options=options, topology=topology)
 install_cloud_controller(options=options, topology=topology, place=place)

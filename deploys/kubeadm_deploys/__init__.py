@@ -41,6 +41,7 @@ from kubeadm_deploys.sections.cloud_init import wait_for_cloud_init
 from kubeadm_deploys.sections.cluster_options import follow_cluster, record_releases
 from kubeadm_deploys.sections.container_runtime import install_container_runtime
 from kubeadm_deploys.sections.control_plane import create_control_plane, find_cluster
+from kubeadm_deploys.sections.control_plane_files import write_control_plane_files
 from kubeadm_deploys.sections.images import start_pulling_images
 from kubeadm_deploys.sections.joining import delete_join_credentials, join_nodes
 from kubeadm_deploys.sections.kube_packages import install_kube_packages
@@ -48,6 +49,7 @@ from kubeadm_deploys.sections.kubelet_dns import configure_kubelet_dns
 from kubeadm_deploys.sections.machine_proxies import configure_proxies
 from kubeadm_deploys.sections.node_labels import label_nodes
 from kubeadm_deploys.sections.readiness import fetch_kubeconfig, wait_until_ready
+from kubeadm_deploys.sections.reconfiguration import reconfigure_control_planes
 from kubeadm_deploys.sections.swap import disable_swap
 
 __all__ = [
@@ -86,6 +88,7 @@ __all__ = [
     "place_from_data",
     "plan_restore",
     "read_machines",
+    "reconfigure_control_planes",
     "record_releases",
     "refuse_unconfirmed",
     "register_workers",
@@ -103,4 +106,5 @@ __all__ = [
     "topology_from_inventory",
     "wait_for_cloud_init",
     "wait_until_ready",
+    "write_control_plane_files",
 ]

@@ -44,6 +44,7 @@ def test_settings_are_read_from_kubeadms_config_maps_and_ours() -> None:
         dns_domain="cluster.local",
         kubernetes_version="1.37.2",
         certificate_sans=("api.kubernetes.internal", "localhost", "127.0.0.1", "cp-1", "10.0.0.1"),
+        configuration=CLUSTER,
         kubelet=KUBELET,
         kube_proxy=KUBE_PROXY,
         cni="calico",

@@ -116,12 +116,12 @@ class Cluster:
         return run
 
     def recorded(
-        self, *, inventory: str | Path = ROOT / "inventories/docker.py"
+        self, *arguments: str, inventory: str | Path = ROOT / "inventories/docker.py"
     ) -> tuple[Run, dict[str, int]]:
         """Run cluster.py for real, assert success, and also return the number of commands per host."""
         record = self.folder / "record.jsonl"
         run = run_command(
-            *self.command("-y", "--json", inventory=inventory),
+            *self.command("-y", "--json", *arguments, inventory=inventory),
             environment={"CLUSTER": self.name},
             program=(sys.executable, "-m", "tests.bench.recorder", str(record)),
         )
@@ -205,7 +205,7 @@ def run_command(
 FIRST = (
     *("test_high_availability", "test_recovery_foreign", "test_sections", "test_cni_none", "test_proxy"),
     *("test_high_availability_growth", "small", "test_recovery", "test_hetzner", "test_lab_hetzner"),
-    *("test_recovery_faults", "test_guards", "test_official_hosts", "test_recovery_vm"),
+    *("test_recovery_faults", "test_guards", "test_official_hosts", "test_reconfiguration", "test_recovery_vm"),
 )
 """Modules and packages in starting order: those that need most room next to those that need none."""
 

@@ -40,7 +40,8 @@ def assert_helpful(problem: str, data: Mapping[str, Any]) -> None:
     field, separator, rest = problem.partition(": ")
     assert separator
     if field in data and field in FIELDS:
-        assert any(rest.startswith(text) for text in written(data.get(field)))
+        hidden = ["its value"] if field == "control_plane_files" else []
+        assert any(rest.startswith(text) for text in (*written(data.get(field)), *hidden))
     _, separator, fix = rest.rpartition("; ")
     assert separator and fix.strip()
 

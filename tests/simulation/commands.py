@@ -136,6 +136,8 @@ def _simple(command: str) -> list[Part] | None:
     name, words = _script(command)
     if name == "run-kubeadm":
         return [Part(name="kubeadm", words=tuple(words[1:]))]
+    if name == "run-in-unit":
+        return [Part(name=words[2], words=tuple(words[3:]))]
     if name == "etcdctl":
         return [Part(name=_verb(words), words=tuple(words))]
     if name:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from kubeadm_deploys.facts.kubeadm_node import MANIFESTS
 from tests.simulation.cluster import Cluster
 from tests.simulation.commands import Part
 from tests.simulation.machine import BOOTSTRAP_CONF, KUBELET_CONF, Machine
@@ -142,6 +143,22 @@ def one_etcd_is_served(deed: Deed) -> str:
     )
 
 
+def one_control_plane_at_a_time(deed: Deed) -> str:
+    """A static pod is taken out only while those of all other control planes run."""
+    if deed.part.name != "swap-static-pod":
+        return ""
+    down = [
+        machine.name
+        for machine in deed.world.machines.values()
+        if machine is not deed.machine
+        and machine.etcd
+        and deed.world.runs_etcd(machine)
+        and machine.has(KUBELET_CONF)
+        and not all(deed.world.starts(machine, name) for name in MANIFESTS[1:])
+    ]
+    return f"{deed.words} while {', '.join(down)} lacks a static pod" if down else ""
+
+
 AT_EACH_STEP: tuple[Callable[[Deed], str], ...] = (
     others_are_left_alone,
     members_are_left_alone,
@@ -149,6 +166,7 @@ AT_EACH_STEP: tuple[Callable[[Deed], str], ...] = (
     majority_is_kept,
     objects_are_kept,
     one_etcd_is_served,
+    one_control_plane_at_a_time,
 )
 
 

@@ -3,6 +3,7 @@
 Source: kubeadm's cmd/init.go, cmd/join.go and cmd/phases of 1.36.
 """
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -200,10 +201,13 @@ def _join_etcd(world: World, machine: Machine, cluster: Cluster) -> Steps:
 
 
 def phase(world: World, machine: Machine, name: str, *, documents: dict[str, Any]) -> Steps:
-    """Run one of the ``kubeadm init phase`` commands that finish an init."""
+    """Run one of the ``kubeadm init phase`` commands that finish an init, or store a configuration."""
     cluster = world.kubectl(machine)
     if name == "kubelet-finalize all":
         finalize_kubelet(machine)
+    elif name == "upload-config kubeadm":
+        world.write(cluster)
+        cluster.objects["kubeadm-config"] = documents["ClusterConfiguration"]
     elif name in ("addon coredns", "addon kube-proxy"):
         world.write(cluster)
         cluster.objects.setdefault(name.removeprefix("addon "), documents.get("KubeProxyConfiguration", True))
@@ -273,10 +277,25 @@ def kubeconfig(number: int, server: str, *, name: str = "kubernetes") -> str:
     )
 
 
+_COMPONENTS = {
+    "kube-apiserver": "apiServer",
+    "kube-controller-manager": "controllerManager",
+    "kube-scheduler": "scheduler",
+}
+
+
 def static_pod(name: str, configuration: dict[str, Any]) -> str:
     """Return the parts of a manifest that are read."""
     release = str(configuration.get("kubernetesVersion", f"v{OPTIONS.kubernetes_version}"))
-    return f"    image: registry.k8s.io/{name}:{release}\n"
+    extras = configuration.get(_COMPONENTS.get(name, "")) or {}
+    arguments = [f"--{each['name']}={each['value']}" for each in extras.get("extraArgs") or ()]
+    folders = [{"path": each["hostPath"]} for each in extras.get("extraVolumes") or ()]
+    command = json.dumps([name, *arguments])
+    volumes = json.dumps([{"hostPath": folder} for folder in folders])
+    return (
+        f"spec:\n  volumes: {volumes}\n  containers:\n  - command: {command}\n"
+        f"    image: registry.k8s.io/{name}:{release}\n"
+    )
 
 
 def _write_pki(machine: Machine, number: int) -> None:
@@ -309,7 +328,7 @@ def make_member(world: World, cluster: Cluster, machine: Machine, *, control_pla
         for name in CONFS:
             machine.files[f"/etc/kubernetes/{name}"] = kubeconfig(number, f"https://{machine.ip}:6443")
         for name in MANIFESTS:
-            machine.files[manifest(name)] = static_pod(name, {})
+            machine.files[manifest(name)] = static_pod(name, cluster.objects["kubeadm-config"])
         member = world.new_member(cluster, machine, name=machine.name, learner=False)
         machine.etcd = new_data(cluster, member)
     start_kubelet(world, machine, number)

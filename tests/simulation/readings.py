@@ -207,6 +207,11 @@ class Readings:
         paths = part.words[part.words.index("--") + 1 :]
         return [f"source:/etc/resolv.conf {_base64('nameserver 9.9.9.9')}", *_sums(machine, paths)]
 
+    def control_plane_files(self, machine: Machine, part: Part) -> Lines:
+        """sections/control_plane_files.py; all files have the mode that they are given by default."""
+        modes = [f"mode:{path} 0600" for path in part.words if path in machine.files]
+        return [*_sums(machine, part.words), *modes]
+
     def local_proxy(self, machine: Machine, part: Part) -> Lines:
         """endpoints/local_proxy.py"""
         return [

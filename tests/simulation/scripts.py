@@ -19,11 +19,17 @@ from tests.simulation.machine import BOOTSTRAP_CONF, FETCHED, LOCK, PKI, Machine
 from tests.simulation.readings import kustomization
 from tests.simulation.world import OPTIONS, Failed, World, new_data
 
+SWAPPED = "/etc/kubernetes/tmp/kubeadm-backup-manifests-kubeadm-deploys"
+"""Where the old manifest is while there is none."""
+
 Steps = Iterator[str]
 """The steps of a command; each yield marks a finished step."""
 
 CHANGES_NOTHING = frozenset(
-    {"take-run-lock", "release-run-lock", "wait-for-api", "send-snapshot", "true", "fail", "diagnose"}
+    {
+        *("take-run-lock", "release-run-lock", "wait-for-api", "send-snapshot", "true", "fail", "diagnose"),
+        *("render-static-pods", "try-arguments"),
+    }
 )
 """Commands that change nothing."""
 
@@ -33,6 +39,7 @@ SECONDS = {
     "install-packages": 30.0,
     "install-tarball": 5.0,
     "drain": 15.0,
+    "swap-static-pod": 8.0,
 }
 """Durations of slow commands."""
 
@@ -237,6 +244,42 @@ class Scripts:
     def do_end_api_server(self, machine: Machine, part: Part, stdin: str) -> Steps:
         """sections/control_plane.py"""
         yield "ended"
+
+    def do_swap_static_pod(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """sections/reconfiguration.py"""
+        name = part.words[0]
+        lines = [line.split() for line in stdin.splitlines()]
+        if lines[-1] != ["end"]:
+            raise Failed(f"the new files of {name} did not arrive; nothing was changed")
+        contents = {path: base64.b64decode(content).decode() for path, _, content in lines[:-1]}
+        path, kept = manifest(name), f"{SWAPPED}/{name}.yaml"
+        assert list(contents)[-1] == path, contents
+        new = contents.pop(path)
+        before = {each: machine.files.get(each) for each in contents}
+        machine.files[kept] = machine.files.pop(path)
+        yield "manifest out"
+        for each, content in contents.items():
+            machine.files[each] = content
+            yield f"wrote {each}"
+        machine.files[path] = new
+        yield "manifest in"
+        if self.world.starts(machine, name):
+            machine.remove(SWAPPED)
+            yield "healthy"
+            return
+        del machine.files[path]
+        yield "failed manifest out"
+        for each, content in before.items():
+            machine.remove(each)
+            if content is not None:
+                machine.files[each] = content
+        machine.files[path] = machine.files[kept]
+        yield "manifest back"
+        machine.remove(SWAPPED)
+        yield "healthy again"
+        raise Failed(
+            f"the new {name} did not become healthy; it said last: crashed; the old manifest was put back"
+        )
 
     def do_restore_manifest(self, machine: Machine, part: Part, stdin: str) -> Steps:
         """sections/control_plane.py"""
@@ -465,6 +508,24 @@ class Scripts:
         checksum = hashlib.sha256(content.encode()).hexdigest()
         self.printed = ["", f"{mark} {len(content)} {checksum} {json.dumps(status)}", content]
         yield "sent"
+
+    def do_render_static_pods(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """sections/reconfiguration.py"""
+        _, *names = part.words
+        pods = {f"current:{name}": machine.files.get(manifest(name), "") for name in names}
+        for number, line in enumerate(stdin.splitlines()):
+            configuration = kubeadm.documents(base64.b64decode(line).decode())["ClusterConfiguration"]
+            pods |= {f"{number}:{name}": kubeadm.static_pod(name, configuration) for name in names}
+        self.printed = [
+            f"{key} {base64.b64encode(text.encode()).decode()}" for key, text in pods.items() if text
+        ]
+        yield "rendered"
+
+    def do_try_arguments(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """sections/reconfiguration.py"""
+        if unknown := [word for word in part.words if word.startswith("--unknown")]:
+            raise Failed(f"Error: unknown flag: {unknown[0]}")
+        yield "accepted"
 
     def do_true(self, machine: Machine, part: Part, stdin: str) -> Steps:
         """run/reporting.py"""

@@ -34,6 +34,9 @@ RELEASES = option_releases(OPTIONS)
 PROXY_CONFIG = "/etc/kubernetes/api-proxy/haproxy.cfg"
 PROXY_UNIT = "kubeadm-deploys-api-proxy"
 
+CRASHES = "--crashes="
+"""An argument that a static pod's program accepts, and with which it does not start."""
+
 _SERVER = re.compile(r"^ *server: *(\S+)", re.MULTILINE)
 _NAME = re.compile(r"^  name: *(.*)$", re.MULTILINE)
 _PROXIED = re.compile(r"^    server \S+ ([\d.]+):", re.MULTILINE)
@@ -133,11 +136,18 @@ class World:
 
     def serves(self, machine: Machine) -> Cluster | None:
         """Return the cluster whose API server on a machine is ready."""
-        if not (self.runs_etcd(machine) and machine.has_manifest("kube-apiserver") and machine.etcd):
+        if not (self.runs_etcd(machine) and self.starts(machine, "kube-apiserver") and machine.etcd):
             return None
         cluster = self.clusters[machine.etcd.cluster]
         own = cluster.members[machine.etcd.member]
         return cluster if not own.learner and self.has_quorum(cluster) else None
+
+    @staticmethod
+    def starts(machine: Machine, name: str) -> bool:
+        """Return whether a static pod has a manifest with which it starts, and the files that this names."""
+        text = machine.files.get(manifest(name), CRASHES)
+        named = re.findall(r"--[a-z-]*file=(/[^\s\"]+)", text)
+        return CRASHES not in text and machine.has(*named)
 
     def resolve(self, machine: Machine, server: str) -> list[Machine]:
         """Return the machines to which an API's URL leads from a machine, by its hosts file and proxy."""

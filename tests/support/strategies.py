@@ -350,6 +350,35 @@ FIELDS: dict[str, Field] = {
     ),
     "kubelet_configuration": _DOCUMENT,
     "kube_proxy_configuration": _DOCUMENT,
+    "cluster_configuration": Field(
+        right=st.fixed_dictionaries(
+            {},
+            optional={
+                "apiServer": st.builds(lambda value: {"extraArgs": [{"name": "v", "value": value}]}, NAMES),
+                "certificateValidityPeriod": st.integers(1, 9999).map("{}h".format),
+                "featureGates": st.dictionaries(NAMES, st.booleans(), max_size=2),
+            },
+        ),
+        wrong=ANYTHING.filter(lambda value: not isinstance(value, dict))
+        | st.sampled_from(
+            [
+                {"clusterName": "x"},
+                {"apiServer": {"certSANs": []}},
+                {"scheduler": {"extraArgs": {"v": "1"}}},
+                {"etcd": {"local": {"dataDir": "/x"}}},
+                {"kind": "ClusterConfiguration"},
+                {"certificateValidityPeriod": 5},
+            ]
+        ),
+    ),
+    "control_plane_files": Field(
+        right=st.dictionaries(
+            LABELS.map("/etc/kubernetes/{}-folder/policy.yaml".format),
+            st.fixed_dictionaries({"content": NAMES}, optional={"mode": st.sampled_from(["0600", "0644"])}),
+            max_size=2,
+        ),
+        wrong=ANYTHING.filter(lambda value: not isinstance(value, dict)),
+    ),
     "ignore_preflight_errors": list_field(text_field(_CHECKS, "all", "All", "-Swap", "Swap,Mem"), most=3),
     "skip_preflight_checks": list_field(
         text_field(_WAIVABLE, "all", "All", "clocks", "another-cluster", "node-role"), most=3

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from kubeadm_deploys.cluster import live_configuration
 from kubeadm_deploys.documents.kubeadm_documents import kubelet_configuration
 from kubeadm_deploys.facts.cluster_settings import ClusterSettingsState
 from kubeadm_deploys.model import checks
@@ -181,6 +182,7 @@ def option_findings(options: ClusterOptions, settings: ClusterSettingsState) -> 
     yield from identity_findings(options, settings)
     yield from _cni(options, settings)
     yield from _network(options, settings)
+    yield from _configuration(options, settings)
     for option, difference in _without_effect(options, settings):
         yield _option_finding(
             severity=Severity.WARNING,
@@ -301,6 +303,38 @@ def _normal(value: str) -> str:
         return str(ipaddress.ip_network(value.strip(), strict=False))
     except ValueError:
         return value.strip().rstrip(".").lower()
+
+
+def _configuration(options: ClusterOptions, settings: ClusterSettingsState) -> Iterator[Finding]:
+    """Yield errors about fields that cannot be changed on a live cluster, and warnings about unknown ones."""
+    wanted, found = options.cluster_configuration, settings.configuration
+    if found is None:
+        return
+    for name, value, actual in live_configuration.differences(wanted, found):
+        if not live_configuration.is_live(name):
+            yield _option_finding(
+                severity=Severity.ERROR,
+                found=(
+                    f"cluster_configuration: {name} is {value}, but the cluster has {actual}, and this package sets "
+                    "it only when a cluster is created"
+                ),
+                fix=_RECONFIGURE,
+            )
+    recorded = settings.record.configuration
+    claimed = recorded.names if recorded else frozenset()
+    for name in live_configuration.unnamed(wanted, found, claimed=claimed):
+        yield _option_finding(
+            severity=Severity.WARNING,
+            found=f"the cluster has {name}, which cluster_configuration does not have; it stays",
+            fix="add it to cluster_configuration",
+        )
+    for name in sorted(claimed - live_configuration.names_of(wanted)):
+        if not live_configuration.is_live(name) and live_configuration.value_of(found, name) is not None:
+            yield _option_finding(
+                severity=Severity.WARNING,
+                found=f"cluster_configuration no longer has {name}, but the cluster keeps it",
+                fix=_RECONFIGURE,
+            )
 
 
 def _without_effect(options: ClusterOptions, settings: ClusterSettingsState) -> Iterator[tuple[str, str]]:

@@ -1,13 +1,13 @@
 """The cluster's record of what this package has done: a ConfigMap in kube-system, which nodes cannot write.
 
-It contains the releases of the cluster's components, except Kubernetes, and the labels and taints of its
-nodes that came from the inventory's data.
+It contains the releases of the cluster's components, except Kubernetes, the labels and taints of its nodes that
+came from the inventory's data, and the fields of its configuration that came from ``cluster_configuration``.
 """
 
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from kubeadm_deploys.model import checks
 
@@ -15,6 +15,17 @@ NAME = "kubeadm-deploys"
 NAMESPACE = "kube-system"
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedConfiguration:
+    """The ``names`` of the fields that came from the options (see ``live_configuration.names_of``).
+
+    ``pending`` is the ClusterConfiguration that a run began to give the control planes, None if it has ended.
+    """
+
+    names: frozenset[str] = frozenset()
+    pending: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +48,14 @@ class ClusterRecord:
         return self._parsed("nodes", _nodes)
 
     @property
+    def configuration(self) -> "RecordedConfiguration | None":
+        """The fields of the ClusterConfiguration that this package has set; None if not recorded."""
+        return self._parsed("configuration", _configuration)
+
+    @property
     def damaged(self) -> tuple[str, ...]:
         """The keys that exist but cannot be parsed."""
-        parsed = {"releases": self.releases, "nodes": self.nodes}
+        parsed = {"releases": self.releases, "nodes": self.nodes, "configuration": self.configuration}
         return tuple(key for key, value in parsed.items() if value is None and key in self.data)
 
     def with_releases(self, releases: Mapping[str, str]) -> "ClusterRecord":
@@ -51,6 +67,13 @@ class ClusterRecord:
         """Return the record with the marks of these nodes only."""
         text = json.dumps({name: sorted(marks) for name, marks in nodes.items() if marks}, sort_keys=True)
         return replace(self, data={**self.data, "nodes": text})
+
+    def with_configuration(self, configuration: "RecordedConfiguration") -> "ClusterRecord":
+        """Return the record with these fields of the ClusterConfiguration."""
+        fields: dict[str, object] = {"names": sorted(configuration.names)}
+        if configuration.pending is not None:
+            fields["pending"] = configuration.pending
+        return replace(self, data={**self.data, "configuration": json.dumps(fields, sort_keys=True)})
 
     def manifest(self) -> str:
         """Return the manifest of the ConfigMap."""
@@ -81,6 +104,16 @@ def _nodes(value: object) -> Mapping[str, frozenset[str]]:
             raise ValueError("is not a list of texts")
         nodes[name] = frozenset(marks)
     return nodes
+
+
+def _configuration(value: object) -> RecordedConfiguration:
+    found = _mapping(value)
+    names, pending = found.get("names"), found.get("pending")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("is not a list of texts")
+    return RecordedConfiguration(
+        names=frozenset(names), pending=None if pending is None else _mapping(pending)
+    )
 
 
 def _mapping(value: object) -> dict[str, object]:

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from kubeadm_deploys.documents.templates import yaml_text
 from kubeadm_deploys.model import checks, labels_and_taints
+from kubeadm_deploys.model.cluster_configuration import OURS, with_extras
 from kubeadm_deploys.model.nodes import API_PORT, Node, Topology
 from kubeadm_deploys.model.options import ClusterOptions
 
@@ -73,8 +74,8 @@ def restore_document(
 
 
 def cluster_configuration(*, options: ClusterOptions, topology: Topology) -> dict[str, Any]:
-    """Return the ClusterConfiguration, which all control planes share."""
-    return {
+    """Return the ClusterConfiguration, which all control planes share, with the user's fields."""
+    ours: dict[str, Any] = {
         **_kubeadm("ClusterConfiguration"),
         "clusterName": options.cluster_name,
         "kubernetesVersion": f"v{options.kubernetes_version}",
@@ -86,6 +87,21 @@ def cluster_configuration(*, options: ClusterOptions, topology: Topology) -> dic
         },
         "apiServer": {"certSANs": certificate_sans(options=options, topology=topology)},
     }
+    for component, arguments in OURS.items():
+        ours[component] = {**ours.get(component, {}), "extraArgs": list(arguments)}
+    return with_extras(ours, options.cluster_configuration)
+
+
+def reconfiguration_document(*, node: Node, configuration: Mapping[str, Any]) -> str:
+    """Return the document with which kubeadm renders a control plane's static pods, or stores a configuration."""
+    return yaml_text(
+        {
+            **_kubeadm("InitConfiguration"),
+            "localAPIEndpoint": _local_api_endpoint(node),
+            "nodeRegistration": {"name": node.name, "criSocket": CRI_SOCKET},
+        },
+        dict(configuration),
+    )
 
 
 def certificate_sans(*, options: ClusterOptions, topology: Topology) -> list[str]:

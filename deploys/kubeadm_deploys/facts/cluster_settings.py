@@ -28,10 +28,10 @@ CALICO_FOLDER = "/etc/kubernetes/calico"
 class ClusterSettingsState:
     """What a cluster was created with.
 
-    ``control_plane_endpoint`` is a name or address with its port, and may be empty. ``kubelet`` and
-    ``kube_proxy`` are the configurations that kubeadm stores. ``cni``, ``cni_version`` and ``encapsulation``
-    describe the pod network and are empty if there is none or it is unknown. ``pod_mtu`` is the MTU of Calico's
-    pod interfaces in bytes, 0 if it is unknown or chosen by Calico.
+    ``control_plane_endpoint`` is a name or address with its port, and may be empty. ``configuration`` is the
+    ClusterConfiguration that kubeadm stores, ``kubelet`` and ``kube_proxy`` are the configurations of these.
+    ``cni``, ``cni_version`` and ``encapsulation`` describe the pod network and are empty if there is none or it is
+    unknown. ``pod_mtu`` is the MTU of Calico's pod interfaces in bytes, 0 if it is unknown or chosen by Calico.
 
     ``silent`` is kubectl's error if no API server answered. All other values then come from the files of one
     control plane and are empty if no file has them; configurations and certificate names are None, and the
@@ -45,6 +45,7 @@ class ClusterSettingsState:
     dns_domain: str
     kubernetes_version: str
     certificate_sans: tuple[str, ...] | None = None
+    configuration: Mapping[str, Any] | None = None
     kubelet: Mapping[str, Any] | None = None
     kube_proxy: Mapping[str, Any] | None = None
     cni: str = ""
@@ -81,7 +82,7 @@ def _of_objects(encoded: str, *, encapsulation: str) -> ClusterSettingsState | N
     found = {item["metadata"]["name"]: item for item in listed}
     if not {"kubeadm-config", "kubelet-config"} <= found.keys():
         return None
-    cluster = _texts(found["kubeadm-config"]["data"]["ClusterConfiguration"])
+    cluster = _cluster(found["kubeadm-config"]["data"]["ClusterConfiguration"])
     networking = cluster["networking"]
     return ClusterSettingsState(
         cluster_name=cluster["clusterName"],
@@ -91,6 +92,7 @@ def _of_objects(encoded: str, *, encapsulation: str) -> ClusterSettingsState | N
         dns_domain=networking["dnsDomain"],
         kubernetes_version=cluster["kubernetesVersion"].removeprefix("v"),
         certificate_sans=tuple((cluster.get("apiServer") or {}).get("certSANs") or ()),
+        configuration=cluster,
         kubelet=dict(yaml.safe_load(found["kubelet-config"]["data"]["kubelet"])),
         kube_proxy=_kube_proxy(found.get("kube-proxy")),
         cni="calico" if "calico-node" in found else "",
@@ -125,9 +127,18 @@ def _kube_proxy(config_map: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return dict(yaml.safe_load(config_map["data"]["config.conf"])) if config_map else None
 
 
-def _texts(text: str) -> dict[str, Any]:
-    """Parse a document with all scalars as text: PyYAML reads names like 1_000 as numbers, Go does not."""
-    return dict(yaml.load(text, Loader=yaml.BaseLoader))
+class _Loader(yaml.SafeLoader):
+    """Reads only true, false and null as other than text: PyYAML takes names like 1_000 for numbers, Go does not."""
+
+
+_Loader.yaml_implicit_resolvers = {}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(true|false)$"), list("tf"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(null)?$"), ["n", ""])
+
+
+def _cluster(text: str) -> dict[str, Any]:
+    """Parse a ClusterConfiguration, which has no numbers."""
+    return dict(yaml.load(text, Loader=_Loader))
 
 
 def _calico_version(daemon_set: Mapping[str, Any] | None) -> str:

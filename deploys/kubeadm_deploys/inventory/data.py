@@ -264,10 +264,14 @@ def differing_options(data: Mapping[str, Mapping[str, object]]) -> Iterator[str]
                 names.append(host)
         if len(hosts) > 1:
             values = ", ".join(
-                f"{'not set' if value is _NOT_SET else shown(value)} on {some(names)}"
+                f"{'not set' if value is _NOT_SET else _shown(option, value)} on {some(names)}"
                 for value, names in hosts
             )
             yield f"{option}: is {values}; set the same value for all hosts, in group_data/all.py"
+
+
+def _shown(option: str, value: object) -> str:
+    return shown(value) if ClusterOptions.model_fields[option].repr else "its own"
 
 
 def _normalized(option: str, value: object) -> object:

@@ -315,6 +315,21 @@ def _text(value: object) -> str:
     return value
 
 
+def content(value: object) -> str:
+    """Check the text of a file."""
+    try:
+        return _text(value)
+    except ValueError:
+        raise ValueError("is not text; write the file's content as text, or name a local file") from None
+
+
+def mode(value: object) -> str:
+    """Check the mode of a file that root owns; others may read it at most."""
+    if not isinstance(value, str) or not re.fullmatch(r"0?[46][04][04]", value):
+        raise ValueError("is not the mode of a configuration file; write '0600', '0640' or '0644'")
+    return f"0{value[-3:]}"
+
+
 def checksums(value: object) -> Mapping[str, str]:
     """Check a mapping of upstream URLs to sha256 sums."""
     if not isinstance(value, Mapping):

@@ -11,10 +11,12 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from packaging.version import Version
-from pydantic import Field, ValidationInfo, model_validator
+from pydantic import Field, PlainValidator, ValidationInfo, model_validator
 
 from kubeadm_deploys.model import artifacts
 from kubeadm_deploys.model import values as typed
+from kubeadm_deploys.model.cluster_configuration import unmounted_files
+from kubeadm_deploys.model.control_plane_file import ControlPlaneFile, path_on_control_plane
 from kubeadm_deploys.model.errors import InputError
 from kubeadm_deploys.model.registries import Registry
 from kubeadm_deploys.model.validation import Input
@@ -197,6 +199,18 @@ class ClusterOptions(Input):
     kube_proxy_configuration: typed.Document = _option(
         {}, "Fields to add to the KubeProxyConfiguration of `kubeadm init`."
     )
+    cluster_configuration: typed.ClusterConfiguration = _option(
+        {},
+        "Fields to add to kubeadm's ClusterConfiguration, such as [arguments of the API server](configuration.md#control-plane-arguments-and-files).",
+    )
+    control_plane_files: Mapping[Annotated[str, PlainValidator(path_on_control_plane)], ControlPlaneFile] = (
+        _option(
+            {},
+            "By path below `/etc/kubernetes/`: small files of the control planes that such arguments name, each with its `content`, or a local `file` that has it, and its `mode` if that is not `0600`.",
+            secret=True,
+            example={"/etc/kubernetes/audit/policy.yaml": dict(ControlPlaneFile.example)},
+        )
+    )
     ignore_preflight_errors: typed.PreflightChecks = _option(
         (), "Names of kubeadm's preflight checks to ignore.", scope=Scope.OPERATOR
     )
@@ -273,6 +287,7 @@ class ClusterOptions(Input):
             *(_cni_problems(self) if info.context is None else []),
             *_load_balancer_problems(self),
             *_version_problems(self, followed=followed),
+            *unmounted_files(self.cluster_configuration, list(self.control_plane_files)),
         ]
         if problems:
             raise InputError(problems)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from packaging.version import Version
 from pydantic import BeforeValidator, PlainValidator
 
-from kubeadm_deploys.model import artifacts, checks, url_checks
+from kubeadm_deploys.model import artifacts, checks, cluster_configuration, url_checks
 
 NODE_SUBNET_PREFIX = 24
 """kube-controller-manager assigns a /24 of the pod subnet to every node (kubeadm's default)."""
@@ -53,6 +53,10 @@ def _kubelet_configuration(value: object) -> Mapping[str, Any]:
             "turns off rotateCertificates, so every node's certificate expires after a year; leave it out"
         )
     return found
+
+
+def _cluster_configuration(value: object) -> Mapping[str, Any]:
+    return cluster_configuration.check(checks.document(value))
 
 
 def _kubernetes_version(value: object) -> Version:
@@ -111,6 +115,8 @@ RegistryHost = Annotated[str, PlainValidator(url_checks.registry)]
 RegistryMirrors = Annotated[tuple[str, ...], PlainValidator(checks.tuple_of(url_checks.registry_mirror))]
 RegistryUser = Annotated[str, PlainValidator(checks.or_empty(url_checks.registry_user))]
 EnvironmentVariable = Annotated[str, PlainValidator(checks.or_empty(url_checks.environment_variable))]
+Content = Annotated[str, PlainValidator(checks.content)]
+Mode = Annotated[str, PlainValidator(checks.mode)]
 Fingerprint = Annotated[str, PlainValidator(checks.fingerprint)]
 Recipients = Annotated[tuple[str, ...], PlainValidator(checks.tuple_of(checks.recipient))]
 PreflightChecks = Annotated[tuple[str, ...], PlainValidator(checks.tuple_of(checks.preflight_check))]
@@ -121,6 +127,7 @@ Mtu = Annotated[int, PlainValidator(checks.mtu)]
 Seconds = Annotated[int, PlainValidator(checks.seconds)]
 
 KubeletConfiguration = Annotated[Mapping[str, Any], PlainValidator(_kubelet_configuration)]
+ClusterConfiguration = Annotated[Mapping[str, Any], PlainValidator(_cluster_configuration)]
 Document = Annotated[Mapping[str, Any], PlainValidator(checks.document)]
 Checksums = Annotated[Mapping[str, str], PlainValidator(checks.checksums)]
 

@@ -17,7 +17,7 @@ from kubeadm_deploys.scripts import script
 
 @operation()
 def written(
-    *, contents: Mapping[str, bytes], private: Collection[str] = ()
+    *, contents: Mapping[str, bytes], private: Collection[str] = (), modes: Mapping[str, str] = {}
 ) -> Generator[StringCommand, None, None]:
     """Write files, and create their folders; the caller decides by a fact which ones differ.
 
@@ -26,8 +26,9 @@ def written(
 
     + contents: the bytes of each file by its absolute path
     + private: the paths of those, none of them empty, that only root may read: they get mode 0600
+    + modes: the modes of others, none of them empty, by path
     """
-    yield write_command(contents, private=private)
+    yield write_command(contents, private=private, modes=modes)
 
 
 @operation()
@@ -45,13 +46,16 @@ def removed(*, paths: Collection[str]) -> Generator[StringCommand, None, None]:
     )
 
 
-def write_command(contents: Mapping[str, bytes], *, private: Collection[str] = ()) -> StringCommand:
+def write_command(
+    contents: Mapping[str, bytes], *, private: Collection[str] = (), modes: Mapping[str, str] = {}
+) -> StringCommand:
     """Return the command that writes files; see ``written``. Their contents are only on its stdin.
 
     A command that contains this one needs its ``connector_arguments``.
     """
+    all_modes = {**modes, **dict.fromkeys(private, "0600")}
     lines = [
-        base64.b64encode(content).decode() + (" 0600" if path in private else "")
+        f"{base64.b64encode(content).decode()} {all_modes.get(path, '')}".rstrip()
         for path, content in contents.items()
     ]
     return script("write-files", *contents, stdin="\n".join(lines) + "\n")

@@ -48,6 +48,7 @@ from kubeadm_deploys.facts.cluster_settings import ClusterSettingsState
 from kubeadm_deploys.facts.downloads import Downloads, DownloadsState
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState
 from kubeadm_deploys.facts.machine import Machine, MachineState, network_of
+from kubeadm_deploys.model.control_plane_file import contents
 from kubeadm_deploys.model.errors import InputError
 from kubeadm_deploys.model.findings import Finding, errors_of, table, unskipped
 from kubeadm_deploys.model.nodes import Topology
@@ -180,6 +181,7 @@ def run_preflight(*, options: ClusterOptions, topology: Topology) -> None:
     if problem := kubeconfig_refusal(path, cluster_name=options.cluster_name):
         raise InputError([f"kubeconfig: {problem}"])
     passwords(options.registries)
+    contents(options.control_plane_files)
     state = host.state
     # pyinfra executes this once for each host; with many hosts, the checks would take too long.
     following, findings = part(state, Decisions).once(

@@ -29,6 +29,7 @@ from kubeadm_deploys.sections import (
     bridged_traffic,
     cloud_init,
     container_runtime,
+    control_plane_files,
     kube_packages,
     kubelet_dns,
     machine_proxies,
@@ -80,6 +81,8 @@ def node_readings(*, options: ClusterOptions, topology: Topology, node: Node) ->
     yield Reading(ApiEndpoint)
     yield from (kind.reading for kind in KINDS.values() if kind.reading)
     if node in topology.control_planes:
+        if options.control_plane_files:
+            yield control_plane_files.reading(options)
         if reading := cni_of(options).reading:
             yield reading(options=options, node=node)
         if of_cloud := cloud_of(options).reading:

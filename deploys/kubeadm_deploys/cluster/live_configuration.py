@@ -1,0 +1,166 @@
+"""Compare ``cluster_configuration`` with the ClusterConfiguration that a cluster has stored. Pure functions.
+
+A field that the options do not name stays as it is, unless this package has set it: then the options had it before,
+and it is taken back. The cluster's record has the names of these fields.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+from kubeadm_deploys.model.cluster_configuration import (
+    COMPONENTS,
+    LISTS,
+    OURS,
+    PERIODS,
+    fields_of,
+    with_extras,
+)
+from kubeadm_deploys.model.errors import shown
+
+Entries = Mapping[str, Sequence[Mapping[str, Any]]]
+"""The entries of a list by their name: an argument may have several."""
+
+LIVE = {
+    "apiServer": "kube-apiserver",
+    "controllerManager": "kube-controller-manager",
+    "scheduler": "kube-scheduler",
+}
+"""The static pods whose fields are changed on a live cluster, by their place in the ClusterConfiguration."""
+
+
+def names_of(configuration: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names of all fields of a configuration, like ``apiServer.extraArgs audit-log-path``."""
+    names = set()
+    for component in COMPONENTS:
+        for field in LISTS:
+            names |= {f"{component}.{field} {name}" for name in _entries(configuration, component, field)}
+    for key, value in configuration.items():
+        if key in ("featureGates", "dns") and isinstance(value, Mapping):
+            names |= {f"{key}.{name}" for name in value}
+        elif not isinstance(value, Mapping):
+            names.add(key)
+    return frozenset(names)
+
+
+def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield the wanted fields that the cluster has otherwise: name, wanted value and found value, as text."""
+    for name in sorted(names_of(wanted)):
+        value, actual = value_of(wanted, name), value_of(found, name)
+        if value != actual:
+            yield name, shown(value), "unset" if actual is None else shown(actual)
+
+
+def unnamed(wanted: Mapping[str, Any], found: Mapping[str, Any], *, claimed: Collection[str]) -> list[str]:
+    """Return the extra arguments, volumes and environment of the cluster that neither options nor record name."""
+    ours = {f"{component}.extraArgs {each['name']}" for component, each in _ours()}
+    known = names_of(wanted) | set(claimed) | ours
+    return sorted(name for name in names_of(found) if " " in name and name not in known)
+
+
+def is_live(name: str) -> bool:
+    """Return whether a field is changed on a live cluster; etcd's, for example, is set only at its creation."""
+    return name in PERIODS or name.partition(".")[0] in LIVE
+
+
+def target(
+    found: Mapping[str, Any], *, wanted: Mapping[str, Any], claimed: Collection[str]
+) -> dict[str, Any]:
+    """Return the ClusterConfiguration that a live cluster is to have; ``claimed`` fields are taken back."""
+    new: dict[str, Any] = deepcopy(dict(found))
+    for name in taken_back(found, wanted=wanted, claimed=claimed):
+        _remove(new, name)
+    live = {key: value for key, value in wanted.items() if key in LIVE or key in PERIODS}
+    return with_extras(new, live)
+
+
+def taken_back(found: Mapping[str, Any], *, wanted: Mapping[str, Any], claimed: Collection[str]) -> list[str]:
+    """Return the live fields that this package has set and the options no longer name."""
+    ours = {f"{component}.extraArgs {each['name']}": each["value"] for component, each in _ours()}
+    return sorted(
+        name
+        for name in set(claimed) - names_of(wanted)
+        if is_live(name) and value_of(found, name) not in (None, ours.get(name))
+    )
+
+
+def _remove(configuration: dict[str, Any], name: str) -> None:
+    path, _, entry = name.partition(" ")
+    if not entry:
+        # kubeadm then stores its default.
+        configuration.pop(path, None)
+        return
+    component, _, field = path.rpartition(".")
+    ours = [dict(each) for of, each in _ours() if of == component and each["name"] == entry]
+    kept = [each for each in configuration[component][field] if each.get("name") != entry]
+    configuration[component][field] = kept + (ours if field == "extraArgs" else [])
+    if not configuration[component][field]:
+        del configuration[component][field]
+
+
+def edits(manifest: Mapping[str, Any], rendered: Mapping[str, Any]) -> list[str]:
+    """Return what a manifest has otherwise than kubeadm rendered it, as text; empty if they are equal."""
+    if manifest == rendered:
+        return []
+    actual, expected = arguments_of(manifest), arguments_of(rendered)
+    added = [each for each in actual if each not in expected]
+    lacking = [f"without {each}" for each in expected if each not in actual]
+    return [*added, *lacking] or ["other fields than its arguments"]
+
+
+def arguments_of(manifest: Mapping[str, Any]) -> list[str]:
+    """Return the arguments of a static pod's container, without the program."""
+    try:
+        return [str(word) for word in manifest["spec"]["containers"][0]["command"][1:]]
+    except (KeyError, IndexError, TypeError):
+        return []
+
+
+def value_of(configuration: Mapping[str, Any], name: str) -> object:
+    """Return the comparable value of a field by its name; None if it is not set."""
+    path, _, entry = name.partition(" ")
+    if entry:
+        component, _, field = path.rpartition(".")
+        values = [
+            _comparable(field, each) for each in _entries(configuration, component, field).get(entry, ())
+        ]
+        return (values[0] if len(values) == 1 else values) if values else None
+    found: Any = configuration
+    for key in path.split("."):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return _period(found) if path.endswith("ValidityPeriod") and isinstance(found, str) else found
+
+
+def _comparable(field: str, entry: Mapping[str, Any]) -> object:
+    if field == "extraArgs":
+        return entry.get("value", "")
+    # kubeadm leaves out what is false or empty.
+    return {key: value for key, value in entry.items() if key != "name" and value not in (False, "", None)}
+
+
+def _period(text: str) -> object:
+    """Return the seconds of a duration like 8760h0m0s, or the text itself if it is none."""
+    seconds, number = 0.0, ""
+    for letter in text:
+        if letter in "hms" and number:
+            seconds, number = seconds + float(number) * {"h": 3600, "m": 60, "s": 1}[letter], ""
+        elif letter.isdigit() or letter == ".":
+            number += letter
+        else:
+            return text
+    return seconds if not number else text
+
+
+def _entries(
+    configuration: Mapping[str, Any], component: str, field: str
+) -> dict[str, list[Mapping[str, Any]]]:
+    entries: dict[str, list[Mapping[str, Any]]] = {}
+    for each in fields_of(configuration, component).get(field) or ():
+        entries.setdefault(str(each.get("name", "")), []).append(each)
+    return entries
+
+
+def _ours() -> Iterator[tuple[str, Mapping[str, str]]]:
+    for component, arguments in OURS.items():
+        for argument in arguments:
+            yield component, argument

@@ -1,0 +1,19 @@
+#!/bin/sh
+# $1 the unit, $2 the text of a script, $3 its name, other arguments are the script's own, like its stdin
+#
+# The script survives the connection that started it, because it must not be cut off halfway. Therefore its output goes
+# to a file: a program that writes to a closed connection is killed.
+set -u
+unit=$1 text=$2 name=$3
+shift 3
+log=/run/$name.log
+input=$(cat)
+# shellcheck disable=SC2016 # The unit's shell expands them from its own arguments.
+printf '%s\n' "$input" | systemd-run --quiet --collect --wait --pipe --unit="$unit" --setenv=PATH="$PATH" \
+  sh -c 'umask 077; log=$1; shift; exec sh -c "$@" > "$log" 2>&1' "$name" "$log" "$text" "$name" "$@"
+status=$?
+if [ -e "$log" ]; then
+  cat "$log" >&2
+  rm "$log"
+fi
+exit $status

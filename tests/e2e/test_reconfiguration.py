@@ -1,0 +1,110 @@
+"""A live cluster's control planes get the configuration of the options, and lose it again; pods run on meanwhile.
+
+The tests run in order and share their cluster.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.e2e.api_and_workload import asked
+from tests.e2e.conftest import Cluster, docker_hosts
+from tests.support.document_options import as_arguments, options_with
+
+RECONFIGURE = "Reconfiguration | Reconfigure the control planes"
+AUDIT = as_arguments(options_with("audit-policy-file"))
+
+_LONGEST_GAP = 10
+"""Seconds in which a client may get no write through, with one control plane."""
+
+
+@pytest.fixture(scope="module")
+def cluster(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Make a cluster of one control plane and one worker without any of these options."""
+    with docker_hosts("reconfiguration", folder=tmp_path_factory.mktemp("reconfiguration")) as made:
+        made.converge()
+        yield made
+
+
+def state(cluster: Cluster) -> str:
+    """Return the manifests, the files, the stored configuration, and the IDs of the static pods' containers."""
+    host = cluster.control_plane
+    files = cluster.shell(
+        host, "cd /etc/kubernetes && sha256sum manifests/* audit/* 2> /dev/null; ls tmp; true"
+    )
+    containers = cluster.shell(host, "crictl ps --quiet --name '^(kube|etcd).*' | sort")
+    get = ("get", "configmap", "kubeadm-config", "--namespace=kube-system", "--output=jsonpath={.data}")
+    return f"{files}\n{containers}\n{cluster.kubectl(*get)}"
+
+
+def audited(cluster: Cluster) -> bool:
+    """Return whether the API server writes its audit log."""
+    log = "/var/log/kubernetes/audit/audit.log"
+    cluster.kubectl("annotate", "namespace", "default", "audited=yes", "--overwrite")
+    seen = cluster.shell(
+        cluster.control_plane, f"tail -n 200 {log} 2> /dev/null | tail -n 1; rm -f {log}; true"
+    )
+    return "audit.k8s.io" in seen
+
+
+def test_an_audit_log_is_turned_on_while_requests_go_on(
+    cluster: Cluster, record_property: Callable[[str, object], None]
+) -> None:
+    host = cluster.control_plane
+    with asked(cluster, server="https://127.0.0.1:6443", of=host) as seen:
+        run = cluster.converge(*AUDIT)
+    assert RECONFIGURE in run.changed
+    assert audited(cluster)
+    assert cluster.shell(host, "stat -c %a /etc/kubernetes/audit/policy.yaml") == "600"
+    record_property(
+        "measured",
+        f"audit log turned on, 1 control plane: longest gap between writes {seen.longest_gap:.1f} s, "
+        f"{len(seen.written)} written, {seen.failed_writes} refused, {seen.answered} requests to a pod",
+    )
+    assert (seen.unanswered, seen.lost) == (0, set())
+    assert seen.answered > 50
+    assert seen.longest_gap <= _LONGEST_GAP
+
+
+def test_the_next_run_changes_nothing_and_asks_no_more_often(cluster: Cluster) -> None:
+    run, sent = cluster.recorded(*AUDIT)
+    assert run.changed == []
+    # As without the options: see tests/e2e/small/test_cluster.py.
+    assert sent == {cluster.control_plane: 5, cluster.worker: 2}
+
+
+def test_an_argument_that_does_not_exist_changes_nothing(cluster: Cluster) -> None:
+    wrong = options_with("audit-policy-file")
+    wrong["cluster_configuration"]["apiServer"]["extraArgs"].append({"name": "no-such-flag", "value": "1"})
+    before = state(cluster)
+    run = cluster.pyinfra("-y", *as_arguments(wrong))
+    assert run.exit_code == 1, run.output
+    assert "unknown flag: --no-such-flag" in run.output and "nothing was changed" in run.output
+    assert "Traceback" not in run.output
+    assert state(cluster) == before
+
+
+def test_what_does_not_start_is_put_back(cluster: Cluster) -> None:
+    wrong = options_with("audit-policy-file")
+    (path,) = wrong["control_plane_files"]
+    wrong["control_plane_files"][path] = {"content": "kind: NoPolicy\n"}
+    files = "cd /etc/kubernetes && sha256sum manifests/* audit/*; ls tmp"
+    before = cluster.shell(cluster.control_plane, files)
+    run = cluster.pyinfra("-y", *as_arguments(wrong))
+    assert run.exit_code == 1, run.output
+    assert "it said last" in run.output and "NoPolicy" in run.output, run.output
+    assert "the old manifest was put back, and kube-apiserver is healthy again" in run.output
+    assert cluster.shell(cluster.control_plane, files) == before
+    assert audited(cluster)
+
+
+def test_it_is_taken_back(cluster: Cluster) -> None:
+    run = cluster.converge()
+    assert RECONFIGURE in run.changed
+    assert not audited(cluster)
+    manifest = cluster.shell(cluster.control_plane, "cat /etc/kubernetes/manifests/kube-apiserver.yaml")
+    assert "audit" not in manifest
+    stored = cluster.kubectl("get", "configmap", "kubeadm-config", "--namespace=kube-system", "--output=json")
+    assert "audit" not in json.loads(stored)["data"]["ClusterConfiguration"]
+    assert cluster.converge().changed == []
