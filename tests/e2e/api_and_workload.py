@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from kubeadm_deploys.verification.options import AGNHOST_IMAGE
 from tests.e2e.conftest import Cluster
@@ -80,7 +81,7 @@ def asked(cluster: Cluster, *, server: str, of: str) -> Iterator[Asked]:
     lines = cluster.shell(of, f"cat {_FOLDER}/written").splitlines()
     times = [float(line.split()[1]) for line in lines]
     seen.written = [line.split()[0] for line in lines]
-    seen.longest_gap = max(later - earlier for earlier, later in zip(times, times[1:], strict=False))
+    seen.longest_gap = max(later - earlier for earlier, later in pairwise(times))
     listed = cluster.kubectl("get", "configmaps", f"--namespace={NAMESPACE}", "--output=json")
     seen.lost = set(seen.written) - {item["metadata"]["name"] for item in json.loads(listed)["items"]}
     count = "cat {} 2> /dev/null | wc -l"

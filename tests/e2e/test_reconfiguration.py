@@ -43,7 +43,8 @@ def audited(cluster: Cluster) -> bool:
     log = "/var/log/kubernetes/audit/audit.log"
     cluster.kubectl("annotate", "namespace", "default", "audited=yes", "--overwrite")
     seen = cluster.shell(
-        cluster.control_plane, f"tail -n 200 {log} 2> /dev/null | tail -n 1; rm -f {log}; true"
+        cluster.control_plane,
+        f"tail -n 200 {log} 2> /dev/null | tail -n 1; if [ -e {log} ]; then : > {log}; fi",
     )
     return "audit.k8s.io" in seen
 

@@ -269,10 +269,10 @@ class Scripts:
             return
         del machine.files[path]
         yield "failed manifest out"
-        for each, content in before.items():
+        for each, old in before.items():
             machine.remove(each)
-            if content is not None:
-                machine.files[each] = content
+            if old is not None:
+                machine.files[each] = old
         machine.files[path] = machine.files[kept]
         yield "manifest back"
         machine.remove(SWAPPED)

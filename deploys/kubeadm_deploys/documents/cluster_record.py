@@ -22,10 +22,13 @@ class RecordedConfiguration:
     """The ``names`` of the fields that came from the options (see ``live_configuration.names_of``).
 
     ``pending`` is the ClusterConfiguration that a run began to give the control planes, None if it has ended.
+    ``kubelet_names`` and ``kubelet_pending`` are the same of the kubelets' configuration.
     """
 
     names: frozenset[str] = frozenset()
     pending: Mapping[str, Any] | None = None
+    kubelet_names: frozenset[str] = frozenset()
+    kubelet_pending: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +73,12 @@ class ClusterRecord:
 
     def with_configuration(self, configuration: "RecordedConfiguration") -> "ClusterRecord":
         """Return the record with these fields of the ClusterConfiguration."""
-        fields: dict[str, object] = {"names": sorted(configuration.names)}
-        if configuration.pending is not None:
-            fields["pending"] = configuration.pending
+        fields = {
+            "names": sorted(configuration.names),
+            "pending": configuration.pending,
+            "kubelet_names": sorted(configuration.kubelet_names),
+            "kubelet_pending": configuration.kubelet_pending,
+        }
         return replace(self, data={**self.data, "configuration": json.dumps(fields, sort_keys=True)})
 
     def manifest(self) -> str:
@@ -108,12 +114,22 @@ def _nodes(value: object) -> Mapping[str, frozenset[str]]:
 
 def _configuration(value: object) -> RecordedConfiguration:
     found = _mapping(value)
-    names, pending = found.get("names"), found.get("pending")
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError("is not a list of texts")
     return RecordedConfiguration(
-        names=frozenset(names), pending=None if pending is None else _mapping(pending)
+        names=_names(found.get("names")),
+        pending=_pending(found.get("pending")),
+        kubelet_names=_names(found.get("kubelet_names", [])),
+        kubelet_pending=_pending(found.get("kubelet_pending")),
     )
+
+
+def _names(value: object) -> frozenset[str]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ValueError("is not a list of texts")
+    return frozenset(value)
+
+
+def _pending(value: object) -> dict[str, object] | None:
+    return None if value is None else _mapping(value)
 
 
 def _mapping(value: object) -> dict[str, object]:

@@ -92,15 +92,15 @@ def cluster_configuration(*, options: ClusterOptions, topology: Topology) -> dic
     return with_extras(ours, options.cluster_configuration)
 
 
-def reconfiguration_document(*, node: Node, configuration: Mapping[str, Any]) -> str:
-    """Return the document with which kubeadm renders a control plane's static pods, or stores a configuration."""
+def reconfiguration_document(node: Node, *documents: Mapping[str, Any]) -> str:
+    """Return the documents with which kubeadm, on a control plane, renders static pods or stores a configuration."""
     return yaml_text(
         {
             **_kubeadm("InitConfiguration"),
             "localAPIEndpoint": _local_api_endpoint(node),
             "nodeRegistration": {"name": node.name, "criSocket": CRI_SOCKET},
         },
-        dict(configuration),
+        *map(dict, documents),
     )
 
 

@@ -9,20 +9,19 @@ kubeadm's rendering with the manifests, and afterwards the ConfigMap alone shows
 import base64
 import time
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
-import yaml
 from gevent import sleep
 from pyinfra import host, inventory, logger
 from pyinfra.api import Host, State, deploy, operation
 from pyinfra.api.command import FunctionCommand, StringCommand
 
 from kubeadm_deploys.cluster import live_configuration, quorum
-from kubeadm_deploys.cluster.kubeadm import kubeadm
 from kubeadm_deploys.cluster.leader import acts_for_cluster, ask_control_planes, ask_leader
-from kubeadm_deploys.cluster.members import ask_members, ask_settings
-from kubeadm_deploys.cluster.recording import WRITE
+from kubeadm_deploys.cluster.members import ask_settings
+from kubeadm_deploys.cluster.reconfiguring import Stopped, leader_of, record, refuse_unlisted, upload
+from kubeadm_deploys.cluster.static_pods import HEALTH, MANIFESTS, Turn, turn_of
 from kubeadm_deploys.documents.cluster_record import RecordedConfiguration
 from kubeadm_deploys.documents.kubeadm_documents import reconfiguration_document
 from kubeadm_deploys.facts.cluster_settings import ClusterSettingsState
@@ -39,20 +38,7 @@ from kubeadm_deploys.remote.reading import NotRead, ask, in_parallel, read
 from kubeadm_deploys.scripts import script, text
 from kubeadm_deploys.sections import control_plane_files
 
-_MANIFESTS = "/etc/kubernetes/manifests"
-
-_HEALTH = {
-    "kube-apiserver": "https://127.0.0.1:6443/readyz",
-    "kube-controller-manager": "https://127.0.0.1:10257/healthz",
-    "kube-scheduler": "https://127.0.0.1:10259/healthz",
-}
-"""Where each static pod answers "ok", in the order in which they are changed."""
-
 _HEALTHY_SECONDS = 120
-
-
-class _Stopped(Exception):
-    """The change of the cluster has stopped; the message says what was found, and what was done about it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,27 +54,6 @@ class Wanted:
     found: Mapping[str, Any]
     recorded: RecordedConfiguration
     changed: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Swap:
-    """A static pod of one control plane that gets a new manifest, and the paths of the files that it gets with it."""
-
-    name: str
-    manifest: str
-    arguments: tuple[str, ...]
-    new_arguments: bool
-    paths: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Turn:
-    """What changes on one control plane: its static pods in order, and files that no static pod reads."""
-
-    node: Node
-    swaps: tuple[Swap, ...] = ()
-    paths: tuple[str, ...] = ()
-    edits: tuple[str, ...] = field(default=())
 
 
 def wanted_of(options: ClusterOptions, settings: ClusterSettingsState) -> Wanted | None:
@@ -139,11 +104,11 @@ def reconfigured(
         if wanted.names == wanted.recorded.names:
             host.noop("the control planes have the configuration of the options")
         else:
-            yield calling(_record, topology, RecordedConfiguration(names=wanted.names))
+            yield calling(_record_names, topology, wanted.names)
         return
     if left_out := [node.name for node in members if not _takes_part(node)]:
         logger.warning(
-            f"--> Warning: {some(changes)} differs from the cluster, and stays because this run leaves "
+            f"--> Warning: {some(changes or ['an unfinished change'])} differs from the cluster, and stays because this run leaves "
             f"{some(left_out)} out; run it without --limit, with all control planes"
         )
         host.noop("some control planes are not part of this run")
@@ -183,7 +148,7 @@ def _reconfigure(
     nodes = [node for node in topology.control_planes if node.host in files]
     done: list[str] = []
     try:
-        _refuse_unlisted(state, topology)
+        refuse_unlisted(state, topology, roles=(True,))
         _await_gate(state, topology, nodes)
         turns = in_parallel(
             lambda machine: _turn(machine, topology.node(machine.name), wanted, files[machine.name]),
@@ -194,42 +159,33 @@ def _reconfigure(
             _try_arguments(turns[node.host])
         # First, so that a run that is killed from here on knows what the manifests may have.
         names = wanted.recorded.names | wanted.names
-        if not _record(
-            state, host, topology, RecordedConfiguration(names=names, pending=wanted.configuration)
+        if not record(
+            state, host, topology, lambda old: replace(old, names=names, pending=wanted.configuration)
         ):
             return False
         for node in nodes:
             _take_turn(turns[node.host], options, done)
             _await_gate(state, topology, nodes)
         if wanted.configuration != wanted.found:
-            _upload(state, topology, wanted.configuration)
-    except _Stopped as problem:
+            upload(state, topology, "kubeadm", wanted.configuration)
+    except Stopped as problem:
         before = f"; changed before that: {', '.join(done)}" if done else ""
         host.log(f"{problem}{before}")
         return False
-    return _record(state, host, topology, RecordedConfiguration(names=wanted.names))
+    return _record_names(state, host, topology, wanted.names)
 
 
-def _refuse_unlisted(state: State, topology: Topology) -> None:
-    members = ask_members(state, topology, refresh=True)
-    if members is None:
-        raise _Stopped("no API server answers; nothing was changed")
-    known = {node.name for node in topology.control_planes}
-    strangers = [name for name, node in members.nodes.items() if node.control_plane and name not in known]
-    if strangers:
-        raise _Stopped(
-            f"the control planes {some(strangers)} are not in the inventory and would keep the old configuration; "
-            "add them, or run deploys/remove_node.py; nothing was changed"
-        )
+def _record_names(state: State, host: Host, topology: Topology, names: frozenset[str]) -> bool:
+    return record(state, host, topology, lambda old: replace(old, names=names, pending=None))
 
 
 def _await_gate(state: State, topology: Topology, nodes: Sequence[Node]) -> None:
     """Wait until every control plane serves: none is changed while another one is down.
 
     Raises:
-        _Stopped: one does not.
+        Stopped: one does not.
     """
-    leader = _leader(state, topology)
+    leader = leader_of(state, topology)
     deadline = time.monotonic() + _HEALTHY_SECONDS
     while True:
         found = in_parallel(
@@ -245,7 +201,7 @@ def _await_gate(state: State, topology: Topology, nodes: Sequence[Node]) -> None
         if not reasons:
             return
         if time.monotonic() > deadline:
-            raise _Stopped(
+            raise Stopped(
                 f"the control planes are not all healthy: {some(reasons, separator='; ')}; no further one was changed"
             )
         sleep(2)
@@ -255,76 +211,25 @@ def _turn(machine: Host, node: Node, wanted: Wanted, paths: Collection[str]) -> 
     """Compare the static pods of a control plane with what kubeadm would write; change nothing.
 
     Raises:
-        _Stopped: kubeadm does not accept the configuration, or a manifest cannot be read.
+        Stopped: kubeadm does not accept the configuration, or a manifest cannot be read.
     """
     configurations = [wanted.found, wanted.configuration]
     if wanted.recorded.pending is not None:
         configurations.append(wanted.recorded.pending)
-    documents = [reconfiguration_document(node=node, configuration=each) for each in configurations]
+    documents = [reconfiguration_document(node, each) for each in configurations]
     encoded = "".join(f"{base64.b64encode(each.encode()).decode()}\n" for each in documents)
-    rendered, output = direct.run(machine, script("render-static-pods", _MANIFESTS, *_HEALTH, stdin=encoded))
+    rendered, output = direct.run(machine, script("render-static-pods", MANIFESTS, *HEALTH, stdin=encoded))
     if not rendered:
-        raise _Stopped(
+        raise Stopped(
             f"{node.name}: kubeadm does not accept the configuration: {output.stderr}; nothing was changed"
         )
     texts = {key: base64.b64decode(value).decode() for key, value in lines.parse(output.stdout_lines).items()}
     return turn_of(node, texts, paths=paths)
 
 
-def turn_of(node: Node, texts: Mapping[str, str], *, paths: Collection[str]) -> Turn:
-    """Return what changes on a control plane, from its manifests and those that kubeadm rendered, by the script's keys.
-
-    ``paths`` are the files of the options that differ there. A manifest that equals neither the old nor the pending
-    rendering has edits, which would be lost.
-
-    Raises:
-        _Stopped: a manifest cannot be read.
-    """
-    swaps, edits = [], []
-    try:
-        manifests = {key: yaml.safe_load(text) for key, text in texts.items()}
-        for name in _HEALTH:
-            current, old, new = (manifests[f"{which}:{name}"] for which in ("current", "0", "1"))
-            pending = manifests.get(f"2:{name}")
-            read_by_it = tuple(path for path in paths if _mounts(new, path))
-            # A pod whose configuration stays keeps its edits, too.
-            if not read_by_it and (current == new or (new == old and current != pending)):
-                continue
-            if current not in (old, new, pending):
-                found = live_configuration.edits(current, old)
-                edits.append(f"{name} of {node.name} ({some(found)})")
-            arguments = tuple(live_configuration.arguments_of(new))
-            swaps.append(
-                Swap(
-                    name=name,
-                    manifest=texts[f"1:{name}"],
-                    arguments=arguments,
-                    new_arguments=list(arguments) != live_configuration.arguments_of(current),
-                    paths=read_by_it,
-                )
-            )
-    except (KeyError, yaml.YAMLError) as error:
-        raise _Stopped(
-            f"{node.name}: a manifest in {_MANIFESTS} cannot be read: {error}; nothing was changed"
-        ) from None
-    read_by_any = {path for swap in swaps for path in swap.paths}
-    return Turn(
-        node=node,
-        swaps=tuple(swaps),
-        paths=tuple(path for path in paths if path not in read_by_any),
-        edits=tuple(edits),
-    )
-
-
-def _mounts(manifest: Mapping[str, Any], path: str) -> bool:
-    volumes = manifest["spec"].get("volumes") or ()
-    folders = [(volume.get("hostPath") or {}).get("path", "").rstrip("/") for volume in volumes]
-    return any(folder and (path == folder or path.startswith(f"{folder}/")) for folder in folders)
-
-
 def _refuse_edits(turns: Iterable[Turn], *, discard_edits: bool) -> None:
     if (edits := [edit for turn in turns for edit in turn.edits]) and not discard_edits:
-        raise _Stopped(
+        raise Stopped(
             f"a manifest has what neither the cluster's configuration nor the options have: {'; '.join(edits)}; it "
             "would be lost: add it to cluster_configuration, or run with --data discard_edits=true; nothing was changed"
         )
@@ -337,7 +242,7 @@ def _try_arguments(turn: Turn) -> None:
             continue
         known, output = direct.run(machine, script("try-arguments", swap.name, *swap.arguments))
         if not known:
-            raise _Stopped(
+            raise Stopped(
                 f"{turn.node.name}: {swap.name} does not accept its arguments: {output.stderr}; correct "
                 "cluster_configuration; nothing was changed"
             )
@@ -355,13 +260,13 @@ def _take_turn(turn: Turn, options: ClusterOptions, done: list[str]) -> None:
             ),
         )
         if not written:
-            raise _Stopped(f"{turn.node.name}: could not write {some(turn.paths)}: {output.stderr}")
+            raise Stopped(f"{turn.node.name}: could not write {some(turn.paths)}: {output.stderr}")
     for swap in turn.swaps:
         files = [(path, modes[path], wanted[path]) for path in swap.paths]
-        files.append((f"{_MANIFESTS}/{swap.name}.yaml", "0600", swap.manifest.encode()))
+        files.append((f"{MANIFESTS}/{swap.name}.yaml", "0600", swap.manifest.encode()))
         swapped, output = direct.run(machine, swap_command(swap.name, files))
         if not swapped:
-            raise _Stopped(
+            raise Stopped(
                 f"{turn.node.name}: {swap.name} was not changed: {output.stderr}; the cluster's stored configuration "
                 "is as before; correct cluster_configuration or control_plane_files, or take the change back, and "
                 "run again"
@@ -378,37 +283,11 @@ def swap_command(name: str, files: Sequence[tuple[str, str, bytes]]) -> StringCo
         text("swap-static-pod"),
         "swap-static-pod",
         name,
-        _HEALTH[name],
+        HEALTH[name],
         str(_HEALTHY_SECONDS),
         stdin="\n".join([*stdin, "end"]) + "\n",
         seconds=KUBEADM_SECONDS,
     )
-
-
-def _upload(state: State, topology: Topology, configuration: Mapping[str, Any]) -> None:
-    leader = _leader(state, topology)
-    document = reconfiguration_document(node=topology.node(leader.name), configuration=configuration)
-    uploaded, output = direct.run(
-        leader, kubeadm("init", "phase", "upload-config", "kubeadm", stdin=document)
-    )
-    if not uploaded:
-        raise _Stopped(f"{leader.name}: could not store the cluster's configuration: {output.stderr}")
-
-
-def _record(state: State, host: Host, topology: Topology, configuration: RecordedConfiguration) -> bool:
-    settings = ask_settings(state, topology, refresh=True)
-    if settings is None or settings.silent:
-        host.log("no API server answers, so the record was not read; run this again when one answers")
-        return False
-    record = settings.record.with_configuration(configuration)
-    written, output = direct.run(_leader(state, topology), WRITE, stdin=record.manifest())
-    if not written:
-        host.log(f"could not record the cluster's configuration: {output.stderr}")
-    return written
-
-
-def _leader(state: State, topology: Topology) -> Host:
-    return inventory.get_host(ask_leader(state, topology).leader)
 
 
 @deploy("Reconfiguration")

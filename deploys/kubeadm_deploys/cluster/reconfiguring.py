@@ -1,0 +1,78 @@
+"""What all changes of a live cluster's configuration share: how they stop, what they record, and what they store."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pyinfra import inventory
+from pyinfra.api import Host, State
+
+from kubeadm_deploys.cluster.kubeadm import kubeadm
+from kubeadm_deploys.cluster.leader import ask_leader
+from kubeadm_deploys.cluster.members import ask_members, ask_settings
+from kubeadm_deploys.cluster.recording import WRITE
+from kubeadm_deploys.documents.cluster_record import RecordedConfiguration
+from kubeadm_deploys.documents.kubeadm_documents import reconfiguration_document
+from kubeadm_deploys.model.errors import some
+from kubeadm_deploys.model.nodes import Topology
+from kubeadm_deploys.remote import direct
+
+
+class Stopped(Exception):
+    """The change of the cluster has stopped; the message says what was found, and what was done about it."""
+
+
+def leader_of(state: State, topology: Topology) -> Host:
+    """Return the host through which a run reaches the cluster."""
+    return inventory.get_host(ask_leader(state, topology).leader)
+
+
+def refuse_unlisted(state: State, topology: Topology, *, roles: tuple[bool, ...]) -> None:
+    """Stop if the cluster has nodes that the inventory lacks; ``roles`` are whether they are control planes.
+
+    Raises:
+        Stopped: they would keep the old configuration.
+    """
+    members = ask_members(state, topology, refresh=True)
+    if members is None:
+        raise Stopped("no API server answers; nothing was changed")
+    known = {node.name for node in topology.nodes}
+    strangers = [
+        name for name, node in members.nodes.items() if node.control_plane in roles and name not in known
+    ]
+    if strangers:
+        raise Stopped(
+            f"the nodes {some(strangers)} are not in the inventory and would keep the old configuration; add them, "
+            "or run deploys/remove_node.py; nothing was changed"
+        )
+
+
+def upload(state: State, topology: Topology, what: str, *documents: Mapping[str, Any]) -> None:
+    """Store the configuration of ``kubeadm`` or ``kubelet`` in the cluster; ClusterConfiguration is the first document.
+
+    Raises:
+        Stopped: kubeadm failed.
+    """
+    leader = leader_of(state, topology)
+    document = reconfiguration_document(topology.node(leader.name), *documents)
+    uploaded, output = direct.run(leader, kubeadm("init", "phase", "upload-config", what, stdin=document))
+    if not uploaded:
+        raise Stopped(f"{leader.name}: could not store the configuration in the cluster: {output.stderr}")
+
+
+def record(
+    state: State,
+    host: Host,
+    topology: Topology,
+    change: Callable[[RecordedConfiguration], RecordedConfiguration],
+) -> bool:
+    """Change what the cluster's record says of its configuration; return whether that was possible."""
+    settings = ask_settings(state, topology, refresh=True)
+    if settings is None or settings.silent:
+        host.log("no API server answers, so the record was not read; run this again when one answers")
+        return False
+    recorded = settings.record.configuration or RecordedConfiguration()
+    manifest = settings.record.with_configuration(change(recorded)).manifest()
+    written, output = direct.run(leader_of(state, topology), WRITE, stdin=manifest)
+    if not written:
+        host.log(f"could not record the cluster's configuration: {output.stderr}")
+    return written
