@@ -32,6 +32,7 @@ from kubeadm_deploys import (
     place_from_data,
     read_machines,
     reconfigure_control_planes,
+    reconfigure_kubelets,
     record_releases,
     remove_other_api_endpoints,
     report_on_failure,
@@ -74,6 +75,7 @@ remove_other_api_endpoints(options=options, topology=topology)
 write_control_plane_files(options=options, topology=topology)
 create_control_plane(options=options, topology=topology)
 reconfigure_control_planes(options=options, topology=topology, discard_edits=discard_edits)
+reconfigure_kubelets(options=options, topology=topology, discard_edits=discard_edits)
 install_cni(options=options, topology=topology)
 record_releases(options=options, topology=topology)
 install_cloud_controller(options=options, topology=topology, place=place)

@@ -46,6 +46,7 @@ from kubeadm_deploys.sections.images import start_pulling_images
 from kubeadm_deploys.sections.joining import delete_join_credentials, join_nodes
 from kubeadm_deploys.sections.kube_packages import install_kube_packages
 from kubeadm_deploys.sections.kubelet_dns import configure_kubelet_dns
+from kubeadm_deploys.sections.kubelet_reconfiguration import reconfigure_kubelets
 from kubeadm_deploys.sections.machine_proxies import configure_proxies
 from kubeadm_deploys.sections.node_labels import label_nodes
 from kubeadm_deploys.sections.readiness import fetch_kubeconfig, wait_until_ready
@@ -89,6 +90,7 @@ __all__ = [
     "plan_restore",
     "read_machines",
     "reconfigure_control_planes",
+    "reconfigure_kubelets",
     "record_releases",
     "refuse_unconfirmed",
     "register_workers",

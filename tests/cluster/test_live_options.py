@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from kubeadm_deploys.cluster.document_differences import differences
 from kubeadm_deploys.cluster.live_options import (
     Following,
     changed_meanwhile,
-    differences,
     follow,
     identity_findings,
     machines_count,

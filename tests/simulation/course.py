@@ -32,7 +32,7 @@ _DECISIVE = frozenset(
         *("write-pki", "wait-for-api", "make", "register", "label", "restore"),
         *("begin-restore", "stop-static-pods", "receive-snapshot", "unpack-snapshot", "start-static-pods"),
         *("end-restore", "restart"),
-        "swap-static-pod",
+        *("swap-static-pod", "swap-kubelet-configuration"),
     }
 )
 """Changes that decide over nodes, by the first word of their label."""
@@ -310,7 +310,7 @@ class Course:
         if part.reading:
             return self.readings.answer(machine, part)
         seconds = SECONDS.get(part.name, 0.3)
-        if part.name in ("kubeadm", "swap-static-pod"):
+        if part.name in ("kubeadm", "swap-static-pod", "swap-kubelet-configuration"):
             machine.kubeadm_until = self.now + seconds
         changes = part.name not in CHANGES_NOTHING
         intent = self.intents.get(run, Intent())

@@ -92,7 +92,7 @@ def init(
     for name in MANIFESTS[1:]:
         machine.files[manifest(name)] = static_pod(name, configuration)
     yield "control-plane"
-    start_kubelet(world, machine, number)
+    start_kubelet(world, machine, number, configuration=documents["KubeletConfiguration"])
     yield "kubelet-start"
     world.settle()
     yield "etcd has data"
@@ -161,7 +161,7 @@ def join(world: World, machine: Machine, *, documents: dict[str, Any], ignored: 
     yield "kubelet-start bootstrap"
     if machine.name in cluster.nodes and world.is_ready(cluster, machine.name):
         raise Failed(f'a Node with name "{machine.name}" and status "Ready" already exists in the cluster')
-    machine.files[KUBELET_CONFIG] = "clusterDomain: cluster.local\n"
+    machine.files[KUBELET_CONFIG] = json.dumps(cluster.objects["kubelet-config"])
     machine.files[KUBELET_FLAGS] = f'KUBELET_KUBEADM_ARGS="--node-ip={machine.ip}"\n'
     world.kubelet_started(machine)
     world.settle()
@@ -208,6 +208,9 @@ def phase(world: World, machine: Machine, name: str, *, documents: dict[str, Any
     elif name == "upload-config kubeadm":
         world.write(cluster)
         cluster.objects["kubeadm-config"] = documents["ClusterConfiguration"]
+    elif name == "upload-config kubelet":
+        world.write(cluster)
+        cluster.objects["kubelet-config"] = documents["KubeletConfiguration"]
     elif name in ("addon coredns", "addon kube-proxy"):
         world.write(cluster)
         cluster.objects.setdefault(name.removeprefix("addon "), documents.get("KubeProxyConfiguration", True))
@@ -262,9 +265,9 @@ def finalize_kubelet(machine: Machine) -> None:
         machine.files[KUBELET_CONF] += f"    {ROTATING}\n"
 
 
-def start_kubelet(world: World, machine: Machine, number: int) -> None:
+def start_kubelet(world: World, machine: Machine, number: int, *, configuration: dict[str, Any]) -> None:
     """Do init's kubelet-start; the kubelet also stores its kubeconfig's certificate, to renew it."""
-    machine.files[KUBELET_CONFIG] = "clusterDomain: cluster.local\n"
+    machine.files[KUBELET_CONFIG] = json.dumps(configuration)
     machine.files[KUBELET_FLAGS] = f'KUBELET_KUBEADM_ARGS="--node-ip={machine.ip}"\n'
     machine.files.setdefault(CLIENT, pki.certificate(number, f"system:node:{machine.name}"))
     world.kubelet_started(machine)
@@ -331,7 +334,7 @@ def make_member(world: World, cluster: Cluster, machine: Machine, *, control_pla
             machine.files[manifest(name)] = static_pod(name, cluster.objects["kubeadm-config"])
         member = world.new_member(cluster, machine, name=machine.name, learner=False)
         machine.etcd = new_data(cluster, member)
-    start_kubelet(world, machine, number)
+    start_kubelet(world, machine, number, configuration=cluster.objects["kubelet-config"])
     machine.registered = True
     marks = dict(CONTROL_PLANE_MARKS) if control_plane else {}
     cluster.nodes[machine.name] = NodeObject(machine_id=machine.machine_id, marks=marks)

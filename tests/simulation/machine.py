@@ -83,6 +83,7 @@ class Machine:
     saved: list[EtcdData] = field(default_factory=list)
     registered: bool = False
     stale_containerd: bool = False
+    stale_kubelet: bool = False
     pods: bool = False
     docker: int | None = None
     foreign: str = ""

@@ -15,7 +15,7 @@ from kubeadm_deploys.sections import container_runtime
 from tests.simulation import kubeadm
 from tests.simulation.cluster import Cluster, NodeObject
 from tests.simulation.commands import Part
-from tests.simulation.machine import BOOTSTRAP_CONF, FETCHED, LOCK, PKI, Machine, manifest
+from tests.simulation.machine import BOOTSTRAP_CONF, FETCHED, KUBELET_CONFIG, LOCK, PKI, Machine, manifest
 from tests.simulation.readings import kustomization
 from tests.simulation.world import OPTIONS, Failed, World, new_data
 
@@ -28,7 +28,7 @@ Steps = Iterator[str]
 CHANGES_NOTHING = frozenset(
     {
         *("take-run-lock", "release-run-lock", "wait-for-api", "send-snapshot", "true", "fail", "diagnose"),
-        *("render-static-pods", "try-arguments"),
+        *("render-static-pods", "try-arguments", "read-kubelet-configuration"),
     }
 )
 """Commands that change nothing."""
@@ -40,6 +40,7 @@ SECONDS = {
     "install-tarball": 5.0,
     "drain": 15.0,
     "swap-static-pod": 8.0,
+    "swap-kubelet-configuration": 4.0,
 }
 """Durations of slow commands."""
 
@@ -232,6 +233,10 @@ class Scripts:
                 ignored=ignored,
                 addons="--skip-phases=addon" not in rest,
             )
+        elif (verb, *rest) == ("config", "validate"):
+            if unknown := [key for key in documents["KubeletConfiguration"] if key.startswith("unknown")]:
+                raise Failed(f'strict decoding error: unknown field "{unknown[0]}"')
+            yield "valid"
         elif verb == "join":
             yield from kubeadm.join(self.world, machine, documents=documents, ignored=ignored)
         else:
@@ -279,6 +284,32 @@ class Scripts:
         yield "healthy again"
         raise Failed(
             f"the new {name} did not become healthy; it said last: crashed; the old manifest was put back"
+        )
+
+    def do_read_kubelet_configuration(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """sections/kubelet_reconfiguration.py"""
+        content = base64.b64encode(machine.files[KUBELET_CONFIG].encode()).decode()
+        self.printed = [f"configuration {content}", *(["stale"] if machine.stale_kubelet else [])]
+        yield "read"
+
+    def do_swap_kubelet_configuration(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """sections/kubelet_reconfiguration.py"""
+        content, end = stdin.splitlines()
+        assert end == "end", stdin
+        old = machine.files[KUBELET_CONFIG]
+        new = base64.b64decode(content).decode()
+        machine.files[KUBELET_CONFIG], machine.stale_kubelet = new, True
+        yield "written"
+        if "maxPods: -5" not in new:
+            self.world.kubelet_started(machine)
+            yield "restarted"
+            return
+        machine.files[KUBELET_CONFIG] = old
+        yield "put back"
+        self.world.kubelet_started(machine)
+        yield "restarted as before"
+        raise Failed(
+            "the kubelet did not come up; it said last: invalid maxPods; the old configuration was put back"
         )
 
     def do_restore_manifest(self, machine: Machine, part: Part, stdin: str) -> Steps:

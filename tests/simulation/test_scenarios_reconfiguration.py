@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.simulation.history import Command, Event, Fault
-from tests.simulation.scenarios import Ended, Hosts, Player, machines
+from tests.simulation.scenarios import Ended, Hosts, Player, before_operations, machines
 
 NEW = machines("prepared", workers=["prepared"])
 WELL = machines("member", workers=["member"])
@@ -37,6 +37,14 @@ PROFILING = data(extra("profiling=false"))
 
 def cluster(*arguments: str) -> tuple[Command, ...]:
     return (Command(deploy="cluster.py", arguments=arguments),)
+
+
+def pods(number: int, **fields: Any) -> tuple[str, ...]:
+    return (f"--data=kubelet_configuration={json.dumps({'maxPods': number, **fields})}",)
+
+
+def restarts(done: Ended) -> list[str]:
+    return [change.partition(":")[0] for change in done.changes if "swap-kubelet-configuration" in change]
 
 
 def swaps(done: Ended) -> list[str]:
@@ -141,6 +149,93 @@ def test_a_run_that_stops_anywhere_is_finished_or_taken_back(
     then = () if back else PROFILING
     _, done, again = player.play(
         WELL_OF_THREE, cluster(*PROFILING), cluster(*then), cluster(*then), faults=[fault]
+    )
+    assert done.exit_code == 0, done.output
+    unchanged(again)
+
+
+UPLOAD_KUBELET = "cp-1: kubeadm init phase upload-config kubelet"
+
+
+@pytest.mark.parametrize("hosts", [WELL, WELL_OF_THREE], ids=["one", "three"])
+def test_kubelets_change_one_by_one_and_the_next_run_changes_nothing(player: Player, hosts: Hosts) -> None:
+    changed, again, back, end = player.play(
+        hosts, cluster(*pods(50)), cluster(*pods(50)), cluster(), cluster()
+    )
+    for done in (changed, back):
+        assert done.exit_code == 0, done.output
+        assert restarts(done) == [host.name for host in hosts]
+        assert done.decisive[-1] == UPLOAD_KUBELET
+    unchanged(again)
+    unchanged(end)
+
+
+def test_a_new_cluster_has_its_kubelets_configuration_from_the_start(player: Player) -> None:
+    done, again = player.play(NEW, cluster(*pods(50)), cluster(*pods(50)))
+    assert done.exit_code == 0 and not restarts(done), done.output
+    unchanged(again)
+
+
+def test_a_kubelet_that_does_not_come_up_ends_the_run(player: Player) -> None:
+    done, again, end = player.play(WELL_OF_THREE, cluster(*pods(-5)), cluster(), cluster())
+    assert done.exit_code == 1 and restarts(done) == ["cp-1"], done.output
+    assert "it said last: invalid maxPods" in done.output and UPLOAD_KUBELET not in done.changes
+    assert again.exit_code == 0 and restarts(again) == [], again.output
+    unchanged(end)
+
+
+def test_a_field_that_kubeadm_does_not_know_changes_nothing(player: Player) -> None:
+    done = player.run(WELL, "cluster.py", '--data=kubelet_configuration={"unknownField": 1}')
+    assert done.exit_code == 1 and done.decisive == [], done.output
+    assert 'unknown field "unknownField"' in done.output and "nothing was changed" in done.output
+
+
+def test_what_needs_a_drained_node_is_refused(player: Player) -> None:
+    done = player.run(WELL, "cluster.py", '--data=kubelet_configuration={"cpuManagerPolicy": "static"}')
+    before_operations(done, "cpuManagerPolicy", "drained node")
+
+
+def test_a_kubelet_that_is_not_part_of_the_run_keeps_its_configuration(player: Player) -> None:
+    done, again = player.play(WELL, cluster(*pods(50), "--limit=@fake/cp-1"), cluster(*pods(50)))
+    assert done.exit_code == 0 and not restarts(done), done.output
+    assert "kubelet_configuration maxPods" in done.output and "run it without --limit" in done.output
+    assert restarts(again) == ["cp-1", "worker-1"], again.output
+
+
+@pytest.mark.parametrize("kind", ["cut", "reboot", "killed"])
+@pytest.mark.parametrize("at", [1, 2])
+@pytest.mark.parametrize("back", [False, True], ids=["goes on", "taken back"])
+def test_a_kubelets_change_that_is_cut_off_is_finished_or_taken_back(
+    player: Player, at: int, kind: str, back: bool
+) -> None:
+    fault = Fault(run=0, machine="worker-1", what="swap-kubelet-configuration", kind=kind, at=at)
+    then = () if back else pods(50)
+    _, done, again = player.play(WELL, cluster(*pods(50)), cluster(*then), cluster(*then), faults=[fault])
+    assert done.exit_code == 0, done.output
+    # Otherwise the kubelet's file and process are already those of the options.
+    assert ("worker-1" in restarts(done)) == (back or (kind, at) == ("cut", 1)), done.output
+    unchanged(again)
+
+
+@pytest.mark.parametrize(
+    ("what", "nth"),
+    [
+        ("write record", 0),
+        ("write record", 1),
+        ("read-kubelet-configuration", 0),
+        ("kubeadm config validate", 0),
+        ("kubeadm init phase upload-config kubelet", 0),
+    ],
+)
+@pytest.mark.parametrize("kind", ["killed", "killed before", "fails", "lost"])
+@pytest.mark.parametrize("back", [False, True], ids=["goes on", "taken back"])
+def test_a_run_that_stops_anywhere_around_the_kubelets_is_finished_or_taken_back(
+    player: Player, what: str, nth: int, kind: str, back: bool
+) -> None:
+    fault = Fault(run=0, machine="cp-1", what=what, kind=kind, nth=nth)
+    then = () if back else pods(50)
+    _, done, again = player.play(
+        WELL_OF_THREE, cluster(*pods(50)), cluster(*then), cluster(*then), faults=[fault]
     )
     assert done.exit_code == 0, done.output
     unchanged(again)

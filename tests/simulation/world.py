@@ -303,7 +303,7 @@ class World:
     def kubelet_started(self, machine: Machine) -> None:
         """Record that the kubelet was started or restarted."""
         machine.active.add("kubelet")
-        machine.registered = False
+        machine.registered = machine.stale_kubelet = False
 
     def restored(self, content: str, machine: Machine, *, name: str, ip: str) -> Cluster:
         """Return a new cluster with the objects of a snapshot, and one member, whose data is not in place yet."""

@@ -6,8 +6,10 @@ and it is taken back. The cluster's record has the names of these fields.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
+from kubeadm_deploys.facts.cluster_settings import ClusterSettingsState
 from kubeadm_deploys.model.cluster_configuration import (
     COMPONENTS,
     LISTS,
@@ -17,9 +19,18 @@ from kubeadm_deploys.model.cluster_configuration import (
     with_extras,
 )
 from kubeadm_deploys.model.errors import shown
+from kubeadm_deploys.model.findings import Finding, Severity
+from kubeadm_deploys.model.options import ClusterOptions
 
 Entries = Mapping[str, Sequence[Mapping[str, Any]]]
 """The entries of a list by their name: an argument may have several."""
+
+BY_HAND = (
+    'set it back, or change the cluster by hand (Kubernetes documentation, "Reconfiguring a kubeadm cluster")'
+)
+"""The fix for what this package does not change on a live cluster."""
+
+_option_finding = partial(Finding, check="cluster-options", host="")
 
 LIVE = {
     "apiServer": "kube-apiserver",
@@ -164,3 +175,35 @@ def _ours() -> Iterator[tuple[str, Mapping[str, str]]]:
     for component, arguments in OURS.items():
         for argument in arguments:
             yield component, argument
+
+
+def findings(options: ClusterOptions, settings: ClusterSettingsState) -> Iterator[Finding]:
+    """Yield errors about fields that cannot be changed on a live cluster, and warnings about unknown ones."""
+    wanted, found = options.cluster_configuration, settings.configuration
+    if found is None:
+        return
+    for name, value, actual in differences(wanted, found):
+        if not is_live(name):
+            yield _option_finding(
+                severity=Severity.ERROR,
+                found=(
+                    f"cluster_configuration: {name} is {value}, but the cluster has {actual}, and this package sets "
+                    "it only when a cluster is created"
+                ),
+                fix=BY_HAND,
+            )
+    recorded = settings.record.configuration
+    claimed = recorded.names if recorded else frozenset()
+    for name in unnamed(wanted, found, claimed=claimed):
+        yield _option_finding(
+            severity=Severity.WARNING,
+            found=f"the cluster has {name}, which cluster_configuration does not have; it stays",
+            fix="add it to cluster_configuration",
+        )
+    for name in sorted(claimed - names_of(wanted)):
+        if not is_live(name) and value_of(found, name) is not None:
+            yield _option_finding(
+                severity=Severity.WARNING,
+                found=f"cluster_configuration no longer has {name}, but the cluster keeps it",
+                fix=BY_HAND,
+            )

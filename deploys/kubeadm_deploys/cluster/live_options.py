@@ -5,13 +5,12 @@ run would apply only some of them.
 """
 
 import ipaddress
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-from kubeadm_deploys.cluster import live_configuration
+from kubeadm_deploys.cluster import live_configuration, live_kubelet
+from kubeadm_deploys.cluster.document_differences import differences
 from kubeadm_deploys.documents.kubeadm_documents import kubelet_configuration
 from kubeadm_deploys.facts.cluster_settings import ClusterSettingsState
 from kubeadm_deploys.model import checks
@@ -28,31 +27,10 @@ COMPONENTS = {
 }
 """The option that chooses a release, by component in the cluster's record."""
 
-_RECONFIGURE = (
-    'set it back, or change the cluster by hand (Kubernetes documentation, "Reconfiguring a kubeadm cluster")'
-)
+_RECONFIGURE = live_configuration.BY_HAND
 
 _DERIVED = {"failSwapOn": "swap", "resolvConf": "nameservers"}
 """The option that sets a field of the kubelets' configuration, by field."""
-
-_LEFT_OUT_WHEN_ZERO = frozenset(
-    {
-        *(
-            "enableContentionProfiling",
-            "kernelMemcgNotification",
-            "protectKernelDefaults",
-            "rotateCertificates",
-        ),
-        *("runOnce", "serverTLSBootstrap"),
-        *("eventBurst", "evictionMaxPodGracePeriod", "kubeAPIBurst", "maxOpenFiles", "maxPods"),
-        *("nodeLeaseDurationSeconds", "podsPerCore", "port", "readOnlyPort", "registryBurst"),
-    }
-)
-"""Fields of the kubelets' configuration that are omitted from a document when they are false or 0. All other
-fields keep these values. Source: k8s.io/kubelet, config/v1beta1/types.go."""
-
-_DURATION = re.compile(r"([0-9.]+(ns|us|µs|ms|s|m|h))+")
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 _option_finding = partial(Finding, check="cluster-options", host="")
 
@@ -182,7 +160,8 @@ def option_findings(options: ClusterOptions, settings: ClusterSettingsState) -> 
     yield from identity_findings(options, settings)
     yield from _cni(options, settings)
     yield from _network(options, settings)
-    yield from _configuration(options, settings)
+    yield from live_configuration.findings(options, settings)
+    yield from live_kubelet.findings(options, settings)
     for option, difference in _without_effect(options, settings):
         yield _option_finding(
             severity=Severity.WARNING,
@@ -305,38 +284,6 @@ def _normal(value: str) -> str:
         return value.strip().rstrip(".").lower()
 
 
-def _configuration(options: ClusterOptions, settings: ClusterSettingsState) -> Iterator[Finding]:
-    """Yield errors about fields that cannot be changed on a live cluster, and warnings about unknown ones."""
-    wanted, found = options.cluster_configuration, settings.configuration
-    if found is None:
-        return
-    for name, value, actual in live_configuration.differences(wanted, found):
-        if not live_configuration.is_live(name):
-            yield _option_finding(
-                severity=Severity.ERROR,
-                found=(
-                    f"cluster_configuration: {name} is {value}, but the cluster has {actual}, and this package sets "
-                    "it only when a cluster is created"
-                ),
-                fix=_RECONFIGURE,
-            )
-    recorded = settings.record.configuration
-    claimed = recorded.names if recorded else frozenset()
-    for name in live_configuration.unnamed(wanted, found, claimed=claimed):
-        yield _option_finding(
-            severity=Severity.WARNING,
-            found=f"the cluster has {name}, which cluster_configuration does not have; it stays",
-            fix="add it to cluster_configuration",
-        )
-    for name in sorted(claimed - live_configuration.names_of(wanted)):
-        if not live_configuration.is_live(name) and live_configuration.value_of(found, name) is not None:
-            yield _option_finding(
-                severity=Severity.WARNING,
-                found=f"cluster_configuration no longer has {name}, but the cluster keeps it",
-                fix=_RECONFIGURE,
-            )
-
-
 def _without_effect(options: ClusterOptions, settings: ClusterSettingsState) -> Iterator[tuple[str, str]]:
     """Yield options that only ``kubeadm init`` reads and that differ from the cluster, with differences."""
     if settings.certificate_sans is not None:
@@ -346,9 +293,9 @@ def _without_effect(options: ClusterOptions, settings: ClusterSettingsState) -> 
     if settings.kubelet is not None:
         wanted = kubelet_configuration(options)
         for path, value, actual in differences(wanted, settings.kubelet):
-            option = "kubelet_configuration"
-            if path not in options.kubelet_configuration:
-                option = _DERIVED.get(path, option)
+            if path.partition(".")[0] in options.kubelet_configuration and path != "cgroupDriver":
+                continue
+            option = _DERIVED.get(path, "kubelet_configuration")
             yield option, f"{path} of its kubelets is {actual}, not {value}"
     if settings.kube_proxy is not None:
         for path, value, actual in differences(options.kube_proxy_configuration, settings.kube_proxy):
@@ -360,42 +307,6 @@ def _san(name: str) -> str:
         return str(ipaddress.ip_address(name))
     except ValueError:
         return name.lower()
-
-
-def differences(
-    wanted: Mapping[str, Any], found: Mapping[str, Any], *, above: str = ""
-) -> Iterator[tuple[str, str, str]]:
-    """Yield the fields in which two documents differ: path, wanted value and found value, as text.
-
-    Durations are equal whatever their notation. Fields that only ``found`` has are ignored, because kubeadm
-    adds its own defaults.
-    """
-    for key, value in wanted.items():
-        path, actual = f"{above}{key}", found.get(key)
-        if key in ("apiVersion", "kind") and not above:
-            continue
-        if isinstance(value, Mapping) and isinstance(actual, Mapping | None):
-            yield from differences(value, actual or {}, above=f"{path}.")
-        elif not (_same(value, actual) or (actual is None and not value and path in _LEFT_OUT_WHEN_ZERO)):
-            yield path, shown(value), "unset" if actual is None else shown(actual)
-
-
-def _same(wanted: object, actual: object) -> bool:
-    if actual is None:
-        return wanted is None or wanted in ("", [], {})
-    if isinstance(wanted, str) and isinstance(actual, str):
-        return wanted == actual or (_seconds(wanted) is not None and _seconds(wanted) == _seconds(actual))
-    return wanted is None or wanted == actual
-
-
-def _seconds(text: str) -> float | None:
-    """Return the seconds of a Go duration like 1m30s; None for any other text."""
-    if not _DURATION.fullmatch(text):
-        return None
-    try:
-        return sum(float(number) * _SECONDS[unit] for number, unit in re.findall(r"([0-9.]+)(\D+)", text))
-    except ValueError:
-        return None
 
 
 def changed_meanwhile(planned: ClusterSettingsState | None, now: ClusterSettingsState | None) -> str:
