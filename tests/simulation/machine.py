@@ -137,7 +137,7 @@ class Machine:
         self.remove("/run/*")
         self.active = set(self.enabled)
         self.registered = False
-        self.stale_containerd = False
+        self.stale_containerd = self.stale_kubelet = False
         self.kubeadm_until = 0
 
     @property

@@ -91,8 +91,10 @@ put_in_files() {
   done
 }
 
-if take_out "$backup/$name.yaml" && put_in_files '' && mv --force "$new/$number" "$manifest" && await 2; then
+started=$(now)
+if take_out "$backup/$name.yaml" && ended=$(now) && put_in_files '' && mv --force "$new/$number" "$manifest" && await 2; then
   rm -rf "$backup" "$new"
+  echo "$name was away for $(($(now) - started)) s, $((ended - started)) of them for the end of the old pod"
   exit 0
 fi
 echo "the new $name did not become healthy; it said last:"

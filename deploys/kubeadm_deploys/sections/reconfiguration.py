@@ -272,6 +272,7 @@ def _take_turn(turn: Turn, options: ClusterOptions, done: list[str]) -> None:
                 "run again"
             )
         done.append(f"{swap.name} of {turn.node.name}")
+        logger.info(f"--> {turn.node.name}: {output.stderr}")
 
 
 def swap_command(name: str, files: Sequence[tuple[str, str, bytes]]) -> StringCommand:
