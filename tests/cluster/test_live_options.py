@@ -237,13 +237,6 @@ def test_an_unsupported_release_is_refused(settings: ClusterSettingsState) -> No
             {"certificate_sans": ("k8s.example.com", "10.0.0.1")},
             "certificate_sans",
         ),
-        ({"kubelet_configuration": {"maxPods": 200}}, "kubelet_configuration"),
-        ({"kubelet_configuration": {"failCgroupV1": False}}, "kubelet_configuration"),
-        (
-            {"kubelet_configuration": {"authentication": {"anonymous": {"enabled": True}}}},
-            "kubelet_configuration",
-        ),
-        ({"kubelet_configuration": {"failSwapOn": False}}, "kubelet_configuration"),
         ({"kube_proxy_configuration": {"mode": "nftables"}}, "kube_proxy_configuration"),
         ({"kube_proxy_configuration": {"conntrack": {"min": 0}}}, "kube_proxy_configuration"),
         ({"swap": "keep"}, "swap"),
@@ -256,8 +249,8 @@ def test_an_option_that_only_init_reads_is_a_warning(options: dict[str, Any], op
 
 
 def test_the_warning_names_the_clusters_value() -> None:
-    (finding,) = findings(kubelet_configuration={"evictionHard": {"memory.available": "200Mi"}})
-    assert finding.found.endswith("evictionHard.memory.available of its kubelets is unset, not '200Mi'")
+    (finding,) = findings(kube_proxy_configuration={"conntrack": {"maxPerCore": 5}})
+    assert finding.found.endswith("conntrack.maxPerCore of its kube-proxies is unset, not 5")
     (finding,) = findings(certificate_sans=("k8s.example.com", "10.0.0.1"))
     assert finding.found.endswith("certificates do not name k8s.example.com")
     (finding,) = findings(having(kubelet={**KUBELET, "resolvConf": "/etc/resolv.conf"}))
@@ -284,6 +277,12 @@ def test_values_that_the_cluster_has_are_not_warned_about(
     options: dict[str, Any], kubelet: dict[str, Any]
 ) -> None:
     assert findings(having(kubelet={**KUBELET, **kubelet}), **options) == ()
+
+
+def test_the_kubelets_configuration_is_changed_by_the_run_and_so_no_finding() -> None:
+    assert (
+        findings(kubelet_configuration={"maxPods": 200, "evictionHard": {"memory.available": "200Mi"}}) == ()
+    )
 
 
 def test_certificate_names_are_compared_in_any_notation() -> None:

@@ -13,6 +13,7 @@ from kubeadm_deploys.documents.templates import yaml_text
 from kubeadm_deploys.model.nodes import Node, Topology
 from kubeadm_deploys.model.options import ClusterOptions
 from tests.support import certificates
+from tests.support.document_options import options_with
 
 CONTROL_PLANE = Node(host="cp.example.com", name="cp-1", ip="10.0.0.2", address="203.0.113.10")
 WORKER = Node(host="w.example.com", name="worker-1", ip="10.0.0.3", address="203.0.113.11")
@@ -202,3 +203,12 @@ def test_taint_values_that_look_like_other_types_are_quoted(text: str) -> None:
     )
     assert f"value: '{text}'\n" in document
     assert "bindPort: 6443\n" in document
+
+
+@pytest.mark.parametrize("text", ["audit-policy-file", "oidc-issuer-url"])
+def test_the_pages_arguments_are_in_the_document_of_init(text: str) -> None:
+    options = options_with(text)
+    wanted = options["cluster_configuration"]["apiServer"]["extraArgs"]
+    found = documents(**options)["ClusterConfiguration"]["apiServer"]["extraArgs"]
+    ours = {"name": "shutdown-watch-termination-grace-period", "value": "5s"}
+    assert found == [ours, *wanted]

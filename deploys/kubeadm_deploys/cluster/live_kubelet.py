@@ -95,11 +95,18 @@ def edits(
     return [
         f"{name} is {shown(value_of(current, name))}"
         for name, value in values.items()
-        if not equal(name, value, value_of(current, name))
+        if not _either_way(name, value, value_of(current, name))
         and not any(
-            equal(name, value_of(each, name), value_of(current, name)) for each in known if each is not None
+            _either_way(name, value_of(each, name), value_of(current, name))
+            for each in known
+            if each is not None
         )
     ]
+
+
+def _either_way(name: str, one: object, other: object) -> bool:
+    """Return whether two found values are equal; to ``equal``, an unset wanted value is equal to any."""
+    return equal(name, one, other) and equal(name, other, one)
 
 
 def findings(options: ClusterOptions, settings: ClusterSettingsState) -> Iterator[Finding]:

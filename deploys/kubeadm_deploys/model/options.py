@@ -194,7 +194,7 @@ class ClusterOptions(Input):
         scope=Scope.MACHINE,
     )
     kubelet_configuration: typed.KubeletConfiguration = _option(
-        {}, "Fields to add to the KubeletConfiguration of `kubeadm init`."
+        {}, "Fields to add to the kubelets' KubeletConfiguration."
     )
     kube_proxy_configuration: typed.Document = _option(
         {}, "Fields to add to the KubeProxyConfiguration of `kubeadm init`."

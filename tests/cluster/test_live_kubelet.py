@@ -1,0 +1,69 @@
+"""What changes in the configuration of a live cluster's kubelets, what is taken back, and what is refused."""
+
+from typing import Any
+
+import pytest
+
+from kubeadm_deploys.cluster.live_kubelet import changed, edits, findings, names_of, with_values
+from kubeadm_deploys.model.options import ClusterOptions
+from tests.support.cluster_settings import KUBELET, answer, record, settings_of
+from tests.support.document_options import options_with
+
+SETTINGS = settings_of(answer(record=record()))
+EVICTION = {"evictionHard": {"memory.available": "100Mi", "nodefs.available": "5%"}}
+
+
+def test_fields_are_named_by_their_path() -> None:
+    assert names_of({"maxPods": 50, **EVICTION, "cgroupDriver": "systemd", "featureGates": {}}) == {
+        "maxPods",
+        "evictionHard/memory.available",
+        "evictionHard/nodefs.available",
+        "featureGates",
+    }
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ({"syncFrequency": "90s"}, {"syncFrequency": "1m30s"}),
+        ({"readOnlyPort": 0, "featureGates": {}}, {}),
+        ({"cgroupDriver": "cgroupfs"}, {"cgroupDriver": "systemd"}),
+        (EVICTION, {"evictionHard": {**EVICTION["evictionHard"], "imagefs.available": "5%"}}),
+    ],
+)
+def test_what_means_the_same_does_not_differ(wanted: dict[str, Any], found: dict[str, Any]) -> None:
+    assert changed({**KUBELET, **found}, wanted=wanted, claimed=()) == {}
+
+
+def test_changes_are_made_and_taken_back_without_a_trace() -> None:
+    wanted = {"maxPods": 50, **EVICTION}
+    values = changed(KUBELET, wanted=wanted, claimed=())
+    new = with_values(KUBELET, values)
+    assert new == {**KUBELET, **wanted}
+    assert changed(new, wanted=wanted, claimed=names_of(wanted)) == {}
+    back = changed(new, wanted={}, claimed=names_of(wanted))
+    assert with_values(new, back) == KUBELET
+    # What others have set stays.
+    assert changed({**KUBELET, "podPidsLimit": 100}, wanted={}, claimed=names_of(wanted)) == {}
+
+
+def test_a_value_that_only_a_nodes_file_has_is_an_edit() -> None:
+    values = {"maxPods": 50}
+    assert edits({**KUBELET, "maxPods": 60}, values, KUBELET, None) == ["maxPods is 60"]
+    for current in (None, 50, 40):
+        assert edits({**KUBELET, "maxPods": current}, values, KUBELET, {"maxPods": 40}) == []
+
+
+def test_policies_that_need_a_drained_node_are_refused() -> None:
+    options = ClusterOptions(kubelet_configuration={"cpuManagerPolicy": "static", "maxPods": 50})
+    (finding,) = findings(options, SETTINGS)
+    assert "cpuManagerPolicy" in finding.found and "drained node" in finding.found
+    has = settings_of(answer(kubelet={**KUBELET, "cpuManagerPolicy": "static"}, record=record()))
+    assert list(findings(options, has)) == []
+
+
+def test_the_pages_reserved_resources_and_evictions_are_accepted() -> None:
+    wanted = ClusterOptions(**options_with("systemReserved")).kubelet_configuration
+    assert wanted["evictionHard"]["memory.available"] == "100Mi"
+    new = with_values(KUBELET, changed(KUBELET, wanted=wanted, claimed=()))
+    assert new == {**KUBELET, **wanted}
