@@ -5,6 +5,7 @@ The tests run in order and share their cluster.
 
 import json
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,10 @@ from tests.e2e.conftest import Cluster, docker_hosts
 from tests.support.document_options import as_arguments, options_with
 
 RECONFIGURE = "Reconfiguration | Reconfigure the control planes"
+RECONFIGURE_KUBELETS = "Kubelet reconfiguration | Reconfigure the kubelets"
 AUDIT = as_arguments(options_with("audit-policy-file"))
+
+RESERVED = as_arguments(options_with("systemReserved"))
 
 _LONGEST_GAP = 10
 """Seconds in which a client may get no write through, with one control plane."""
@@ -101,9 +105,52 @@ def test_what_does_not_start_is_put_back(cluster: Cluster) -> None:
     assert audited(cluster)
 
 
+def configz(cluster: Cluster, node: str) -> dict[str, Any]:
+    """Return the configuration with which a node's kubelet runs."""
+    raw = cluster.kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/configz")
+    return dict(json.loads(raw)["kubeletconfig"])
+
+
+def started(cluster: Cluster) -> dict[str, str]:
+    """Return when the containers of all pods were started."""
+    pods = json.loads(cluster.kubectl("get", "pods", "--all-namespaces", "--output=json"))["items"]
+    return {
+        f"{pod['metadata']['name']}/{container['name']}": container["state"]["running"]["startedAt"]
+        for pod in pods
+        for container in pod["status"]["containerStatuses"]
+    }
+
+
+def test_the_kubelets_change_one_by_one_and_no_container_restarts(cluster: Cluster) -> None:
+    before = started(cluster)
+    run = cluster.converge(*AUDIT, *RESERVED)
+    assert run.changed == [RECONFIGURE_KUBELETS]
+    for host in cluster.hosts:
+        found = configz(cluster, host.name)
+        assert (found["systemReserved"], found["evictionHard"]["memory.available"]) == (
+            {"cpu": "200m", "memory": "300Mi"},
+            "100Mi",
+        )
+    assert started(cluster) == before
+    assert cluster.converge(*AUDIT, *RESERVED).changed == []
+
+
+def test_a_kubelet_that_does_not_come_up_gets_its_configuration_back(cluster: Cluster) -> None:
+    wrong = options_with("systemReserved")
+    wrong["kubelet_configuration"]["maxPods"] = -5
+    files = [cluster.shell(host.name, "sha256sum /var/lib/kubelet/config.yaml") for host in cluster.hosts]
+    run = cluster.pyinfra("-y", *AUDIT, *as_arguments(wrong))
+    assert run.exit_code == 1, run.output
+    assert "the kubelet did not come up; it said last" in run.output
+    assert "the old configuration was put back, and the kubelet runs again" in run.output
+    assert files == [
+        cluster.shell(host.name, "sha256sum /var/lib/kubelet/config.yaml") for host in cluster.hosts
+    ]
+
+
 def test_it_is_taken_back(cluster: Cluster) -> None:
     run = cluster.converge()
-    assert RECONFIGURE in run.changed
+    assert {RECONFIGURE, RECONFIGURE_KUBELETS} <= set(run.changed)
     # The first question empties the log.
     audited(cluster)
     assert not audited(cluster)
@@ -111,4 +158,6 @@ def test_it_is_taken_back(cluster: Cluster) -> None:
     assert "audit" not in manifest
     stored = cluster.kubectl("get", "configmap", "kubeadm-config", "--namespace=kube-system", "--output=json")
     assert "audit" not in json.loads(stored)["data"]["ClusterConfiguration"]
+    for host in cluster.hosts:
+        assert "systemReserved" not in configz(cluster, host.name)
     assert cluster.converge().changed == []
