@@ -222,3 +222,17 @@ def test_stdin_reaches_the_connector_outside_operations_too(tmp_path: Path) -> N
     done, output = direct.run(host, write_command({str(tmp_path / "file"): b"x"}))
     assert (done, (tmp_path / "file").read_bytes()) == (True, b"x"), output.stderr
     assert direct.run(host, "cat", stdin="given")[1].stdout == "given"
+
+
+def test_files_get_the_mode_that_they_are_given(tmp_path: Path) -> None:
+    first, second = tmp_path / "a/policy.yaml", tmp_path / "a/other"
+    second.parent.mkdir()
+    second.write_text("before")
+    command = write_command(
+        {str(first): b"rules", str(second): b"x"}, modes={str(first): "0640", str(second): "0600"}
+    )
+    stdin = command.connector_arguments["_stdin"]
+    assert isinstance(stdin, str)
+    subprocess.run(["sh", "-c", with_programs(command, "")], input=stdin, text=True, check=True, timeout=60)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (first, second)] == [0o640, 0o600]
+    assert (first.read_bytes(), second.read_bytes()) == (b"rules", b"x")

@@ -31,7 +31,11 @@ SHELL = re.compile(r"; (then|do)\b|^\s*(fi|done|esac)\b|\$\(|\$[1@]", re.MULTILI
 def called(module: str) -> Iterator[str]:
     """Yield the names of the scripts that a module calls."""
     for node in ast.walk(ast.parse(module)):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "script":
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in ("script", "in_unit")
+        ):
             yield str(ast.literal_eval(node.args[0]))
 
 

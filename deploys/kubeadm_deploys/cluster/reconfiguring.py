@@ -5,6 +5,7 @@ from typing import Any
 
 from pyinfra import inventory
 from pyinfra.api import Host, State
+from pyinfra.api.command import StringCommand
 
 from kubeadm_deploys.cluster.kubeadm import kubeadm
 from kubeadm_deploys.cluster.leader import ask_leader
@@ -12,13 +13,25 @@ from kubeadm_deploys.cluster.members import ask_members, ask_settings
 from kubeadm_deploys.cluster.recording import WRITE
 from kubeadm_deploys.documents.cluster_record import RecordedConfiguration
 from kubeadm_deploys.documents.kubeadm_documents import reconfiguration_document
+from kubeadm_deploys.facts.kubeadm_node import KUBEADM_SECONDS, KUBEADM_UNIT
 from kubeadm_deploys.model.errors import some
 from kubeadm_deploys.model.nodes import Topology
 from kubeadm_deploys.remote import direct
+from kubeadm_deploys.scripts import script, text
 
 
 class Stopped(Exception):
     """The change of the cluster has stopped; the message says what was found, and what was done about it."""
+
+
+def in_unit(name: str, *arguments: str, stdin: str) -> StringCommand:
+    """Return a command that runs a script in the unit in which kubeadm runs: it survives the operator's connection.
+
+    The next run waits for it, as it waits for kubeadm.
+    """
+    return script(
+        "run-in-unit", KUBEADM_UNIT, text(name), name, *arguments, stdin=stdin, seconds=KUBEADM_SECONDS
+    )
 
 
 def leader_of(state: State, topology: Topology) -> Host:

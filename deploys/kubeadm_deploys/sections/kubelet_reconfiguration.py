@@ -18,19 +18,18 @@ from kubeadm_deploys.cluster import live_kubelet
 from kubeadm_deploys.cluster.kubeadm import kubeadm
 from kubeadm_deploys.cluster.leader import acts_for_cluster, ask_leader
 from kubeadm_deploys.cluster.members import ask_members, ask_settings
-from kubeadm_deploys.cluster.reconfiguring import Stopped, leader_of, record, refuse_unlisted, upload
+from kubeadm_deploys.cluster.reconfiguring import Stopped, in_unit, leader_of, record, refuse_unlisted, upload
 from kubeadm_deploys.documents.cluster_record import RecordedConfiguration
 from kubeadm_deploys.documents.kubeadm_documents import reconfiguration_document
 from kubeadm_deploys.documents.templates import yaml_text
 from kubeadm_deploys.facts.cluster_health import NodesReady
-from kubeadm_deploys.facts.kubeadm_node import KUBEADM_SECONDS, KUBEADM_UNIT
 from kubeadm_deploys.model.errors import some
 from kubeadm_deploys.model.nodes import Node, Topology
 from kubeadm_deploys.model.options import ClusterOptions
 from kubeadm_deploys.operations.failure import calling, fails_clearly
 from kubeadm_deploys.remote import direct, lines
 from kubeadm_deploys.remote.reading import ask, in_parallel
-from kubeadm_deploys.scripts import script, text
+from kubeadm_deploys.scripts import script
 
 _SECONDS = 90
 """How long a kubelet may take to come up, and then its node to be Ready."""
@@ -213,15 +212,7 @@ def _refuse_edits(
 
 def _restart_with(node: Node, configuration: Mapping[str, Any]) -> None:
     content = base64.b64encode(yaml_text(dict(configuration)).encode()).decode()
-    command = script(
-        "run-in-unit",
-        KUBEADM_UNIT,
-        text("swap-kubelet-configuration"),
-        "swap-kubelet-configuration",
-        str(_SECONDS),
-        stdin=f"{content}\nend\n",
-        seconds=KUBEADM_SECONDS,
-    )
+    command = in_unit("swap-kubelet-configuration", str(_SECONDS), stdin=f"{content}\nend\n")
     restarted, output = direct.run(inventory.get_host(node.host), command)
     if not restarted:
         raise Stopped(

@@ -20,13 +20,13 @@ from pyinfra.api.command import FunctionCommand, StringCommand
 from kubeadm_deploys.cluster import live_configuration, quorum
 from kubeadm_deploys.cluster.leader import acts_for_cluster, ask_control_planes, ask_leader
 from kubeadm_deploys.cluster.members import ask_settings
-from kubeadm_deploys.cluster.reconfiguring import Stopped, leader_of, record, refuse_unlisted, upload
+from kubeadm_deploys.cluster.reconfiguring import Stopped, in_unit, leader_of, record, refuse_unlisted, upload
 from kubeadm_deploys.cluster.static_pods import HEALTH, MANIFESTS, Turn, turn_of
 from kubeadm_deploys.documents.cluster_record import RecordedConfiguration
 from kubeadm_deploys.documents.kubeadm_documents import reconfiguration_document
 from kubeadm_deploys.facts.cluster_settings import ClusterSettingsState
 from kubeadm_deploys.facts.etcd import EtcdHealth, EtcdMembers
-from kubeadm_deploys.facts.kubeadm_node import KUBEADM_SECONDS, KUBEADM_UNIT, KubeadmNode
+from kubeadm_deploys.facts.kubeadm_node import KubeadmNode
 from kubeadm_deploys.model.control_plane_file import contents
 from kubeadm_deploys.model.errors import some
 from kubeadm_deploys.model.nodes import Node, Topology
@@ -35,7 +35,7 @@ from kubeadm_deploys.operations.failure import calling, fails_clearly
 from kubeadm_deploys.operations.text_files import write_command
 from kubeadm_deploys.remote import direct, lines
 from kubeadm_deploys.remote.reading import NotRead, ask, in_parallel, read
-from kubeadm_deploys.scripts import script, text
+from kubeadm_deploys.scripts import script
 from kubeadm_deploys.sections import control_plane_files
 
 _HEALTHY_SECONDS = 120
@@ -278,16 +278,12 @@ def _take_turn(turn: Turn, options: ClusterOptions, done: list[str]) -> None:
 def swap_command(name: str, files: Sequence[tuple[str, str, bytes]]) -> StringCommand:
     """Return the command that exchanges a static pod; ``files`` are path, mode and content, the manifest last."""
     stdin = [f"{path} {mode} {base64.b64encode(content).decode()}" for path, mode, content in files]
-    return script(
-        "run-in-unit",
-        KUBEADM_UNIT,
-        text("swap-static-pod"),
+    return in_unit(
         "swap-static-pod",
         name,
         HEALTH[name],
         str(_HEALTHY_SECONDS),
         stdin="\n".join([*stdin, "end"]) + "\n",
-        seconds=KUBEADM_SECONDS,
     )
 
 
