@@ -11,9 +11,12 @@ from kubeadm_deploys.cluster.live_configuration import (
     edits,
     findings,
     names_of,
+    san_names,
+    sans_of,
     taken_back,
     target,
     unnamed,
+    with_sans,
 )
 from kubeadm_deploys.cluster.live_options import follow
 from kubeadm_deploys.cluster.reconfiguring import Stopped
@@ -215,3 +218,16 @@ def test_edits_are_named_by_their_arguments() -> None:
         "other fields than its arguments"
     ]
     assert edits(rendered, rendered) == []
+
+
+def test_names_of_the_certificate_are_added_and_taken_back_in_any_notation() -> None:
+    needed = ["api.kubernetes.internal", "cp-1"]
+    wanted = ("k8s.example.com", "2001:db8::1")
+    new = with_sans(CLUSTER, wanted=wanted, needed=needed, claimed=())
+    assert sans_of(new) == [*API_SERVER["certSANs"], *wanted]
+    other_notation = ("K8S.example.com", "2001:db8:0::1")
+    assert with_sans(new, wanted=other_notation, needed=needed, claimed=san_names(wanted)) == new
+    # A name that the cluster needs stays, although the options had it too.
+    claimed = san_names((*wanted, "cp-1"))
+    assert sans_of(with_sans(new, wanted=(), needed=needed, claimed=claimed)) == API_SERVER["certSANs"]
+    assert with_sans(new, wanted=(), needed=needed, claimed=()) == new

@@ -135,6 +135,17 @@ def test_the_kubelets_change_one_by_one_and_no_container_restarts(cluster: Clust
     assert cluster.converge(*AUDIT, *RESERVED).changed == []
 
 
+def test_the_api_server_serves_a_certificate_with_another_name_without_a_restart(cluster: Cluster) -> None:
+    host, name = cluster.control_plane, "k8s.example.com"
+    containers = "crictl ps --quiet --name '^kube-apiserver$'"
+    before = cluster.shell(host, containers)
+    run = cluster.converge(*AUDIT, *RESERVED, f"--data=certificate_sans={name}")
+    assert run.changed == [RECONFIGURE]
+    ask = f"curl --silent --cacert /etc/kubernetes/pki/ca.crt --resolve {name}:6443:127.0.0.1"
+    assert cluster.shell(host, f"sleep 5; {ask} https://{name}:6443/readyz") == "ok"
+    assert cluster.shell(host, containers) == before
+
+
 def test_a_kubelet_that_does_not_come_up_gets_its_configuration_back(cluster: Cluster) -> None:
     wrong = options_with("systemReserved")
     wrong["kubelet_configuration"]["maxPods"] = -5

@@ -286,6 +286,12 @@ class Scripts:
             f"the new {name} did not become healthy; it said last: crashed; the old manifest was put back"
         )
 
+    def do_renew_api_certificate(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """sections/reconfiguration.py"""
+        names = kubeadm.documents(stdin)["ClusterConfiguration"]["apiServer"]["certSANs"]
+        machine.files[f"{PKI}/apiserver.crt"] = " ".join(names)
+        yield "renewed"
+
     def do_read_kubelet_configuration(self, machine: Machine, part: Part, stdin: str) -> Steps:
         """sections/kubelet_reconfiguration.py"""
         content = base64.b64encode(machine.files[KUBELET_CONFIG].encode()).decode()

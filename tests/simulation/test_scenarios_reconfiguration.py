@@ -115,6 +115,35 @@ def test_while_a_control_plane_is_down_nothing_is_changed(player: Player) -> Non
     assert not swaps(done), done.output
 
 
+SANS = ("--data=certificate_sans=k8s.example.com,203.0.113.7",)
+
+
+def renewals(done: Ended) -> list[str]:
+    return [change.partition(":")[0] for change in done.changes if "renew-api-certificate" in change]
+
+
+@pytest.mark.parametrize("hosts", [WELL, WELL_OF_THREE], ids=["one", "three"])
+def test_certificates_get_other_names_without_a_restart(player: Player, hosts: Hosts) -> None:
+    changed, again, back, end = player.play(hosts, cluster(*SANS), cluster(*SANS), cluster(), cluster())
+    for done in (changed, back):
+        assert done.exit_code == 0 and not swaps(done), done.output
+        assert renewals(done) == [host.name for host in hosts if host.control_plane]
+    unchanged(again)
+    unchanged(end)
+
+
+@pytest.mark.parametrize("kind", ["killed", "killed before", "fails", "lost"])
+@pytest.mark.parametrize("back", [False, True], ids=["goes on", "taken back"])
+def test_a_renewal_that_stops_is_finished_or_taken_back(player: Player, kind: str, back: bool) -> None:
+    fault = Fault(run=0, machine="cp-2", what="renew-api-certificate", kind=kind)
+    then = () if back else SANS
+    _, done, again = player.play(
+        WELL_OF_THREE, cluster(*SANS), cluster(*then), cluster(*then), faults=[fault]
+    )
+    assert done.exit_code == 0 and renewals(done) == ["cp-1", "cp-2", "cp-3"], done.output
+    unchanged(again)
+
+
 STEPS = ("manifest out", "manifest in", "healthy")
 
 

@@ -4,7 +4,8 @@ A field that the options do not name stays as it is, unless this package has set
 and it is taken back. The cluster's record has the names of these fields.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import ipaddress
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from typing import Any
@@ -107,6 +108,48 @@ def _remove(configuration: dict[str, Any], name: str) -> None:
     configuration[component][field] = kept + (ours if field == "extraArgs" else [])
     if not configuration[component][field]:
         del configuration[component][field]
+
+
+_SANS = "certificate_sans "
+"""How the record names an additional name of the API server's certificate."""
+
+
+def sans_of(configuration: Mapping[str, Any]) -> list[str]:
+    """Return the additional names in the API servers' certificates."""
+    return list((configuration.get("apiServer") or {}).get("certSANs") or ())
+
+
+def san_names(sans: Iterable[str]) -> frozenset[str]:
+    """Return how the record names these names of the certificate."""
+    return frozenset(f"{_SANS}{_san(san)}" for san in sans)
+
+
+def with_sans(
+    configuration: Mapping[str, Any],
+    *,
+    wanted: Collection[str],
+    needed: Collection[str],
+    claimed: Collection[str],
+) -> dict[str, Any]:
+    """Return the configuration with the wanted names for the certificate, which keeps those that others have set.
+
+    ``needed`` are the names without which the cluster would not work; they are never taken back.
+    """
+    found = sans_of(configuration)
+    kept_names = {_san(name) for name in (*wanted, *needed)}
+    back = {name.removeprefix(_SANS) for name in claimed if name.startswith(_SANS)} - kept_names
+    known = {_san(name) for name in found}
+    names = [name for name in found if _san(name) not in back]
+    names += [name for name in wanted if _san(name) not in known]
+    api_server = {**(configuration.get("apiServer") or {}), "certSANs": names}
+    return {**configuration, "apiServer": api_server} if names != found else dict(configuration)
+
+
+def _san(name: str) -> str:
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        return name.lower()
 
 
 def edits(manifest: Mapping[str, Any], rendered: Mapping[str, Any]) -> list[str]:

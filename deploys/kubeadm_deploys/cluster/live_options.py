@@ -286,10 +286,6 @@ def _normal(value: str) -> str:
 
 def _without_effect(options: ClusterOptions, settings: ClusterSettingsState) -> Iterator[tuple[str, str]]:
     """Yield options that only ``kubeadm init`` reads and that differ from the cluster, with differences."""
-    if settings.certificate_sans is not None:
-        named = {_san(name) for name in settings.certificate_sans}
-        if missing := [name for name in options.certificate_sans if _san(name) not in named]:
-            yield "certificate_sans", f"its API servers' certificates do not name {some(missing)}"
     if settings.kubelet is not None:
         wanted = kubelet_configuration(options)
         for path, value, actual in differences(wanted, settings.kubelet):
@@ -300,13 +296,6 @@ def _without_effect(options: ClusterOptions, settings: ClusterSettingsState) -> 
     if settings.kube_proxy is not None:
         for path, value, actual in differences(options.kube_proxy_configuration, settings.kube_proxy):
             yield "kube_proxy_configuration", f"{path} of its kube-proxies is {actual}, not {value}"
-
-
-def _san(name: str) -> str:
-    try:
-        return str(ipaddress.ip_address(name))
-    except ValueError:
-        return name.lower()
 
 
 def changed_meanwhile(planned: ClusterSettingsState | None, now: ClusterSettingsState | None) -> str:

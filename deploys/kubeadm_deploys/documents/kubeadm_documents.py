@@ -105,7 +105,12 @@ def reconfiguration_document(node: Node, *documents: Mapping[str, Any]) -> str:
 
 
 def certificate_sans(*, options: ClusterOptions, topology: Topology) -> list[str]:
-    """Return all names and addresses of the API servers: the endpoint, the control planes, the user's own."""
+    """Return all names and addresses of the API servers: those that the cluster needs, and the user's own."""
+    return list(dict.fromkeys([*needed_sans(options=options, topology=topology), *options.certificate_sans]))
+
+
+def needed_sans(*, options: ClusterOptions, topology: Topology) -> list[str]:
+    """Return the names and addresses by which nodes and operators reach the API servers."""
     sans = [options.endpoint, "localhost", "127.0.0.1"]
     for node in topology.control_planes:
         sans += [node.name, node.ip]
@@ -114,7 +119,7 @@ def certificate_sans(*, options: ClusterOptions, topology: Topology) -> list[str
             sans.append(checks.san(node.address.lower()))
     if options.api_load_balancer_address:
         sans.append(str(options.api_load_balancer_address))
-    return list(dict.fromkeys([*sans, *options.certificate_sans]))
+    return sans
 
 
 def kubelet_configuration(options: ClusterOptions) -> dict[str, Any]:

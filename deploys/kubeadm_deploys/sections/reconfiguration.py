@@ -1,7 +1,7 @@
 """Kubernetes documentation, "Reconfiguring a kubeadm cluster": make a live cluster what the options say.
 
 Changed are the arguments, volumes and environment of API server, controller manager and scheduler, the files that
-they read (``control_plane_files``), and the validity of certificates made later. The cluster's ConfigMap
+they read (``control_plane_files``), the names in the API server's certificate, and the validity of certificates made later. The cluster's ConfigMap
 kubeadm-config gets the new configuration only when every control plane has it: until then each run compares
 kubeadm's rendering with the manifests, and afterwards the ConfigMap alone shows that there is nothing to do.
 """
@@ -23,7 +23,7 @@ from kubeadm_deploys.cluster.members import ask_settings
 from kubeadm_deploys.cluster.reconfiguring import Stopped, in_unit, leader_of, record, refuse_unlisted, upload
 from kubeadm_deploys.cluster.static_pods import HEALTH, MANIFESTS, Turn, turn_of
 from kubeadm_deploys.documents.cluster_record import RecordedConfiguration
-from kubeadm_deploys.documents.kubeadm_documents import reconfiguration_document
+from kubeadm_deploys.documents.kubeadm_documents import needed_sans, reconfiguration_document
 from kubeadm_deploys.facts.cluster_settings import ClusterSettingsState
 from kubeadm_deploys.facts.etcd import EtcdHealth, EtcdMembers
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode
@@ -38,6 +38,9 @@ from kubeadm_deploys.remote.reading import NotRead, ask, in_parallel, read
 from kubeadm_deploys.scripts import script
 from kubeadm_deploys.sections import control_plane_files
 
+_NEW_PKI = "/etc/kubernetes/tmp/kubeadm-deploys-pki"
+"""Where a new certificate is made."""
+
 _HEALTHY_SECONDS = 120
 
 
@@ -46,7 +49,7 @@ class Wanted:
     """What a live cluster is to have: its ``configuration``, and the names of the fields that come from options.
 
     ``found`` is its present ClusterConfiguration, ``recorded`` what our record says of it, and ``changed`` the names
-    of the fields that differ.
+    of the fields that differ. ``renews`` is whether API servers may have a certificate with other names.
     """
 
     configuration: Mapping[str, Any]
@@ -54,9 +57,12 @@ class Wanted:
     found: Mapping[str, Any]
     recorded: RecordedConfiguration
     changed: tuple[str, ...]
+    renews: bool = False
 
 
-def wanted_of(options: ClusterOptions, settings: ClusterSettingsState) -> Wanted | None:
+def wanted_of(
+    options: ClusterOptions, settings: ClusterSettingsState, *, topology: Topology
+) -> Wanted | None:
     """Compare the options with the cluster; None if its configuration could not be read."""
     if settings.configuration is None:
         return None
@@ -68,12 +74,20 @@ def wanted_of(options: ClusterOptions, settings: ClusterSettingsState) -> Wanted
         if live_configuration.is_live(name)
     ]
     back = live_configuration.taken_back(found, wanted=wanted, claimed=recorded.names)
+    configuration = live_configuration.with_sans(
+        live_configuration.target(found, wanted=wanted, claimed=recorded.names),
+        wanted=options.certificate_sans,
+        needed=needed_sans(options=options, topology=topology),
+        claimed=recorded.names,
+    )
+    sans = [live_configuration.sans_of(each) for each in (found, configuration, recorded.pending or found)]
     return Wanted(
-        configuration=live_configuration.target(found, wanted=wanted, claimed=recorded.names),
-        names=live_configuration.names_of(wanted),
+        configuration=configuration,
+        names=live_configuration.names_of(wanted) | live_configuration.san_names(options.certificate_sans),
         found=found,
         recorded=recorded,
-        changed=tuple(sorted({*differing, *back})),
+        changed=tuple(sorted({*differing, *back, *(["certificate_sans"] if sans[0] != sans[1] else [])})),
+        renews=sans[0] != sans[1] or sans[0] != sans[2],
     )
 
 
@@ -93,7 +107,7 @@ def reconfigured(
         host.noop("runs on another host")
         return
     settings = ask_settings(host.state, topology) if api_leader.api_answers else None
-    wanted = wanted_of(options, settings) if settings else None
+    wanted = wanted_of(options, settings, topology=topology) if settings else None
     if wanted is None:
         host.noop("there is no cluster yet, or no API server answers")
         return
@@ -164,6 +178,8 @@ def _reconfigure(
         ):
             return False
         for node in nodes:
+            if wanted.renews:
+                _renew(node, wanted.configuration, done)
             _take_turn(turns[node.host], options, done)
             _await_gate(state, topology, nodes)
         if wanted.configuration != wanted.found:
@@ -246,6 +262,15 @@ def _try_arguments(turn: Turn) -> None:
                 f"{turn.node.name}: {swap.name} does not accept its arguments: {output.stderr}; correct "
                 "cluster_configuration; nothing was changed"
             )
+
+
+def _renew(node: Node, configuration: Mapping[str, Any], done: list[str]) -> None:
+    document = reconfiguration_document(node, {**configuration, "certificatesDir": _NEW_PKI})
+    machine = inventory.get_host(node.host)
+    renewed, output = direct.run(machine, script("renew-api-certificate", _NEW_PKI, stdin=document))
+    if not renewed:
+        raise Stopped(f"{node.name}: the API server's certificate was not made anew: {output.stderr}")
+    done.append(f"the API server's certificate of {node.name}")
 
 
 def _take_turn(turn: Turn, options: ClusterOptions, done: list[str]) -> None:
