@@ -17,7 +17,6 @@ RECONFIGURE = "Reconfiguration | Reconfigure the control planes"
 RECONFIGURE_KUBELETS = "Kubelet reconfiguration | Reconfigure the kubelets"
 AUDIT = as_arguments(options_with("audit-policy-file"))
 
-RESERVED = as_arguments(options_with("systemReserved"))
 
 _LONGEST_GAP = 10
 """Seconds in which a client may get no write through, with one control plane."""
@@ -40,6 +39,12 @@ def state(cluster: Cluster) -> str:
     containers = cluster.shell(host, "crictl ps --quiet --name '^(kube|etcd).*' | sort")
     get = ("get", "configmap", "kubeadm-config", "--namespace=kube-system", "--output=jsonpath={.data}")
     return f"{files}\n{containers}\n{cluster.kubectl(*get)}"
+
+
+def settled(cluster: Cluster) -> None:
+    """Wait until what watches the API is ready again: until then, runs wait for it."""
+    wait = ("wait", "--for=condition=Available", "deployments", "--all", "--namespace=kube-system")
+    cluster.kubectl(*wait, "--timeout=120s")
 
 
 def audited(cluster: Cluster) -> bool:
@@ -74,6 +79,7 @@ def test_an_audit_log_is_turned_on_while_requests_go_on(
 
 
 def test_the_next_run_changes_nothing_and_asks_no_more_often(cluster: Cluster) -> None:
+    settled(cluster)
     run, sent = cluster.recorded(*AUDIT)
     assert run.changed == []
     # As without the options: see tests/e2e/small/test_cluster.py.
@@ -105,25 +111,28 @@ def test_what_does_not_start_is_put_back(cluster: Cluster) -> None:
     assert audited(cluster)
 
 
+def reserved(cluster: Cluster, **fields: object) -> tuple[str, ...]:
+    """Return the page's reserved resources, with what the lab's hosts need and other fields."""
+    lab = dict(cluster.hosts[0].data.get("kubelet_configuration", {}))
+    page = options_with("systemReserved")["kubelet_configuration"]
+    return as_arguments({"kubelet_configuration": {**lab, **page, **fields}})
+
+
 def configz(cluster: Cluster, node: str) -> dict[str, Any]:
     """Return the configuration with which a node's kubelet runs."""
     raw = cluster.kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/configz")
     return dict(json.loads(raw)["kubeletconfig"])
 
 
-def started(cluster: Cluster) -> dict[str, str]:
-    """Return when the containers of all pods were started."""
-    pods = json.loads(cluster.kubectl("get", "pods", "--all-namespaces", "--output=json"))["items"]
-    return {
-        f"{pod['metadata']['name']}/{container['name']}": container["state"]["running"]["startedAt"]
-        for pod in pods
-        for container in pod["status"]["containerStatuses"]
-    }
+def containers(cluster: Cluster) -> list[str]:
+    """Return the IDs of all running containers."""
+    return [cluster.shell(host.name, "crictl ps --quiet | sort") for host in cluster.hosts]
 
 
 def test_the_kubelets_change_one_by_one_and_no_container_restarts(cluster: Cluster) -> None:
-    before = started(cluster)
-    run = cluster.converge(*AUDIT, *RESERVED)
+    settled(cluster)
+    before = containers(cluster)
+    run = cluster.converge(*AUDIT, *reserved(cluster))
     assert run.changed == [RECONFIGURE_KUBELETS]
     for host in cluster.hosts:
         found = configz(cluster, host.name)
@@ -131,28 +140,26 @@ def test_the_kubelets_change_one_by_one_and_no_container_restarts(cluster: Clust
             {"cpu": "200m", "memory": "300Mi"},
             "100Mi",
         )
-    assert started(cluster) == before
-    assert cluster.converge(*AUDIT, *RESERVED).changed == []
+    assert containers(cluster) == before
+    assert cluster.converge(*AUDIT, *reserved(cluster)).changed == []
 
 
 def test_the_api_server_serves_a_certificate_with_another_name_without_a_restart(cluster: Cluster) -> None:
     host, name = cluster.control_plane, "k8s.example.com"
-    containers = "crictl ps --quiet --name '^kube-apiserver$'"
-    before = cluster.shell(host, containers)
-    run = cluster.converge(*AUDIT, *RESERVED, f"--data=certificate_sans={name}")
+    pod = "crictl ps --quiet --name '^kube-apiserver$'"
+    before = cluster.shell(host, pod)
+    run = cluster.converge(*AUDIT, *reserved(cluster), f"--data=certificate_sans={name}")
     assert run.changed == [RECONFIGURE]
     ask = f"curl --silent --cacert /etc/kubernetes/pki/ca.crt --resolve {name}:6443:127.0.0.1"
     assert cluster.shell(host, f"sleep 5; {ask} https://{name}:6443/readyz") == "ok"
-    assert cluster.shell(host, containers) == before
+    assert cluster.shell(host, pod) == before
 
 
 def test_a_kubelet_that_does_not_come_up_gets_its_configuration_back(cluster: Cluster) -> None:
-    wrong = options_with("systemReserved")
-    wrong["kubelet_configuration"]["maxPods"] = -5
     files = [cluster.shell(host.name, "sha256sum /var/lib/kubelet/config.yaml") for host in cluster.hosts]
-    run = cluster.pyinfra("-y", *AUDIT, *as_arguments(wrong))
+    run = cluster.pyinfra("-y", *AUDIT, *reserved(cluster, maxPods=-5))
     assert run.exit_code == 1, run.output
-    assert "the kubelet did not come up; it said last" in run.output
+    assert "the kubelet did not come up; it said last" in run.output and "maxPods" in run.output
     assert "the old configuration was put back, and the kubelet runs again" in run.output
     assert files == [
         cluster.shell(host.name, "sha256sum /var/lib/kubelet/config.yaml") for host in cluster.hosts

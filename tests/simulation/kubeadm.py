@@ -331,10 +331,10 @@ def make_member(world: World, cluster: Cluster, machine: Machine, *, control_pla
         for name in CONFS:
             machine.files[f"/etc/kubernetes/{name}"] = kubeconfig(number, f"https://{machine.ip}:6443")
         for name in MANIFESTS:
-            machine.files[manifest(name)] = static_pod(name, cluster.objects["kubeadm-config"])
+            machine.files[manifest(name)] = static_pod(name, cluster.objects.get("kubeadm-config", {}))
         member = world.new_member(cluster, machine, name=machine.name, learner=False)
         machine.etcd = new_data(cluster, member)
-    start_kubelet(world, machine, number, configuration=cluster.objects["kubelet-config"])
+    start_kubelet(world, machine, number, configuration=cluster.objects.get("kubelet-config", {}))
     machine.registered = True
     marks = dict(CONTROL_PLANE_MARKS) if control_plane else {}
     cluster.nodes[machine.name] = NodeObject(machine_id=machine.machine_id, marks=marks)

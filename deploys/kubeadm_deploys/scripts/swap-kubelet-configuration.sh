@@ -15,11 +15,12 @@ pid() { systemctl show --property MainPID --value kubelet; }
 
 # A kubelet that cannot use its configuration ends at once, again and again. It has no health if that is turned off.
 runs() {
-  begun=$(date +%s) last=0 since=0
+  begun=$(date +%s) last=0 steady_since=0
   while [ $(($(date +%s) - begun)) -lt "$1" ]; do
+    if [ "$(systemctl show --property NRestarts --value kubelet)" -ge 2 ]; then return 1; fi
     now=$(pid)
-    if [ "$now" = 0 ] || [ "$now" != "$last" ]; then last=$now since=$(date +%s); fi
-    steady=$(($(date +%s) - since))
+    if [ "$now" = 0 ] || [ "$now" != "$last" ]; then last=$now steady_since=$(date +%s); fi
+    steady=$(($(date +%s) - steady_since))
     health=$(curl --silent --noproxy '*' --max-time 5 http://127.0.0.1:10248/healthz)
     if [ "$now" != 0 ]; then
       if [ "$health" = ok ] && [ $steady -ge 2 ]; then return 0; fi

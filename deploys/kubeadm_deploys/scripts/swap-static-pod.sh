@@ -19,7 +19,7 @@ new=/etc/kubernetes/tmp/kubeadm-deploys-new
 now() { date +%s; }
 healthy() { [ "$(curl --insecure --silent --noproxy '*' --max-time 5 "$url")" = ok ]; }
 pods() { runtime pods --quiet --state ready --name "^$name-"; }
-uids() { runtime pods --state ready --name "^$name-" --output json | sed -n 's/^ *"uid": "\([^"]*\)".*/\1/p'; }
+uids() { runtime pods --state ready --name "^$name-" --output json | sed -n 's/^ *"uid": *"\([^"]*\)".*/\1/p'; }
 
 # With a delay that the operator has set, it ends by itself. So does a program that does not wait for its clients.
 patience() {
