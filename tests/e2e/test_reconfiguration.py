@@ -18,15 +18,22 @@ RECONFIGURE_KUBELETS = "Kubelet reconfiguration | Reconfigure the kubelets"
 AUDIT = as_arguments(options_with("audit-policy-file"))
 
 
+AT_FIRST = as_arguments(
+    {
+        "cluster_configuration": {"scheduler": {"extraArgs": [{"name": "v", "value": "3"}]}},
+        "control_plane_files": {"/etc/kubernetes/audit/policy.yaml": {"content": "at first", "mode": "0640"}},
+    }
+)
+
 _LONGEST_GAP = 10
 """Seconds in which a client may get no write through, with one control plane."""
 
 
 @pytest.fixture(scope="module")
 def cluster(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Make a cluster of one control plane and one worker without any of these options."""
+    """Make a cluster of one control plane and one worker with an argument and a file from the start."""
     with docker_hosts("reconfiguration", folder=tmp_path_factory.mktemp("reconfiguration")) as made:
-        made.converge()
+        made.converge(*AT_FIRST)
         yield made
 
 
@@ -58,6 +65,14 @@ def audited(cluster: Cluster) -> bool:
     return "audit.k8s.io" in seen
 
 
+def test_a_new_cluster_has_arguments_and_files_from_the_start(cluster: Cluster) -> None:
+    host = cluster.control_plane
+    assert "    - --v=3" in cluster.shell(host, "cat /etc/kubernetes/manifests/kube-scheduler.yaml")
+    policy = "/etc/kubernetes/audit/policy.yaml"
+    assert cluster.shell(host, f"stat -c %a {policy}; cat {policy}") == "640\nat first"
+    assert cluster.converge(*AT_FIRST).changed == []
+
+
 def test_an_audit_log_is_turned_on_while_requests_go_on(
     cluster: Cluster, record_property: Callable[[str, object], None]
 ) -> None:
@@ -66,6 +81,8 @@ def test_an_audit_log_is_turned_on_while_requests_go_on(
         run = cluster.converge(*AUDIT)
     assert RECONFIGURE in run.changed
     assert audited(cluster)
+    # What the options no longer have is taken back.
+    assert "--v=3" not in cluster.shell(host, "cat /etc/kubernetes/manifests/kube-scheduler.yaml")
     assert cluster.shell(host, "stat -c %a /etc/kubernetes/audit/policy.yaml") == "600"
     record_property(
         "measured",
@@ -133,7 +150,7 @@ def test_the_kubelets_change_one_by_one_and_no_container_restarts(cluster: Clust
     settled(cluster)
     before = containers(cluster)
     run = cluster.converge(*AUDIT, *reserved(cluster))
-    assert run.changed == [RECONFIGURE_KUBELETS]
+    assert run.changed[-1] == RECONFIGURE_KUBELETS
     for host in cluster.hosts:
         found = configz(cluster, host.name)
         assert (found["systemReserved"], found["evictionHard"]["memory.available"]) == (

@@ -14,28 +14,33 @@ pytestmark = pytest.mark.chaos
 
 @pytest.fixture(scope="module")
 def cluster(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Make a cluster of three control planes and one worker."""
+    """Make a cluster of three control planes and one worker, with an audit log from the start."""
     folder = tmp_path_factory.mktemp("reconfiguration-three")
     with docker_hosts("reconfiguration-three", folder=folder, control_planes=3) as made:
-        made.converge()
+        made.converge(*AUDIT)
         yield made
+
+
+def arguments(cluster: Cluster) -> list[bool]:
+    """Return for each control plane whether its API server has the argument."""
+    read = "cat /etc/kubernetes/manifests/kube-apiserver.yaml"
+    return ["--audit-log-path=" in cluster.shell(host, read) for host in cluster.control_planes]
 
 
 def test_three_control_planes_change_one_after_the_other(
     cluster: Cluster, record_property: Callable[[str, object], None]
 ) -> None:
+    assert arguments(cluster) == [True] * 3
     server = f"https://api.{cluster.name}.internal:6443"
-    with asked(cluster, server=server, of=cluster.worker) as seen:
-        run = cluster.converge(*AUDIT)
-    record_property(
-        "measured",
-        f"audit log turned on, 3 control planes: longest gap between writes {seen.longest_gap:.1f} s, "
-        f"{len(seen.written)} written, {seen.failed_writes} refused",
-    )
-    assert RECONFIGURE in run.changed
-    for host in cluster.control_planes:
-        assert "audit-log-path" in cluster.shell(host, "cat /etc/kubernetes/manifests/kube-apiserver.yaml")
-    assert (seen.unanswered, seen.failed_writes, seen.lost) == (0, 0, set())
-    assert cluster.converge(*AUDIT).changed == []
-    assert RECONFIGURE in cluster.converge().changed
-    assert cluster.converge().changed == []
+    for options, wanted in (((), False), (AUDIT, True)):
+        with asked(cluster, server=server, of=cluster.worker) as seen:
+            run = cluster.converge(*options)
+        record_property(
+            "measured",
+            f"audit log {'on' if wanted else 'off'}, 3 control planes: longest gap between writes "
+            f"{seen.longest_gap:.1f} s, {len(seen.written)} written, {seen.failed_writes} refused",
+        )
+        assert RECONFIGURE in run.changed
+        assert arguments(cluster) == [wanted] * 3
+        assert (seen.unanswered, seen.lost) == (0, set())
+        assert cluster.converge(*options).changed == []
