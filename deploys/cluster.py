@@ -1,7 +1,8 @@
 """Create or update a kubeadm cluster from the inventory groups control_plane and workers.
 
 Usage: pyinfra INVENTORY deploys/cluster.py [--data OPTION=VALUE ...]
-The options are the fields of kubeadm_deploys.ClusterOptions; docs/options.md lists them.
+The options are the fields of kubeadm_deploys.ClusterOptions; docs/options.md lists them. --data discard_edits=true
+allows that a run drops changes that stand only in a static pod's manifest or a kubelet's file.
 """
 
 from pyinfra import host, inventory
