@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from packaging.version import Version
+
 from kubeadm_deploys.documents.kubeadm_documents import kubelet_configuration
 from kubeadm_deploys.facts.cluster_settings import ClusterSettingsState
 from kubeadm_deploys.model import checks
@@ -139,15 +141,37 @@ def _found_releases(
     return {release: some(hosts) for release, hosts in by_release.items()}
 
 
+UPGRADE = "pyinfra INVENTORY deploys/upgrade.py"
+"""The command of an upgrade, for messages."""
+
+
 def _other_release(field: str, *, wanted: str, has: str) -> Finding:
     name = RELEASE_NAMES[field]
+    keep = f"set {field} to {has}, or leave it out"
+    if field == "calico_version" or Version(wanted) < Version(has):
+        reason, fix = "this package does not upgrade it" if field == "calico_version" else "", keep
+    else:
+        reason, fix = "", f"upgrade with '{UPGRADE}', or {keep}"
     return Finding(
         check="kubernetes-version" if field == "kubernetes_version" else "component-versions",
         host="",
         severity=Severity.ERROR,
-        found=f"{field} is {wanted}, but the cluster has {name} {has}: this package does not upgrade",
-        fix=f"set {field} to {has}, or leave it out",
+        found=f"{field} is {wanted}, but the cluster has {name} {has}{reason and f': {reason}'}",
+        fix=fix,
     )
+
+
+def unfinished_upgrade(settings: ClusterSettingsState) -> Iterator[Finding]:
+    """Yield an error while an upgrade has begun and not ended: machines have different releases."""
+    if settings.record.upgrade is not None:
+        release = settings.record.upgrade.get("kubernetes", "another release")
+        yield Finding(
+            check="kubernetes-version",
+            host="",
+            severity=Severity.ERROR,
+            found=f"an upgrade of the cluster to Kubernetes {release} has begun and not ended",
+            fix=f"finish it with '{UPGRADE}'",
+        )
 
 
 def _disagreement(field: str, releases: Mapping[str, str]) -> Finding:
@@ -179,6 +203,7 @@ def _enumerated(releases: Mapping[str, str]) -> str:
 def option_findings(options: ClusterOptions, settings: ClusterSettingsState) -> Iterator[Finding]:
     """Yield where the options differ from the cluster: an error where that cannot work, else a warning."""
     yield from identity_findings(options, settings)
+    yield from unfinished_upgrade(settings)
     yield from _cni(options, settings)
     yield from _network(options, settings)
     for option, difference in _without_effect(options, settings):
