@@ -21,6 +21,7 @@ from kubeadm_deploys.lifecycle.removal import remove_node
 from kubeadm_deploys.lifecycle.reset import refuse_unconfirmed, reset_machine
 from kubeadm_deploys.lifecycle.restore import plan_restore, register_workers, restore_control_plane
 from kubeadm_deploys.lifecycle.status import report_status
+from kubeadm_deploys.lifecycle.upgrade import Backup, upgrade_cluster
 from kubeadm_deploys.model.errors import InputError
 from kubeadm_deploys.model.nodes import Node, Topology
 from kubeadm_deploys.model.options import ClusterOptions
@@ -54,6 +55,7 @@ from kubeadm_deploys.sections.reconfiguration import reconfigure_control_planes
 from kubeadm_deploys.sections.swap import disable_swap
 
 __all__ = [
+    "Backup",
     "BackupKey",
     "ClusterOptions",
     "InputError",
@@ -106,6 +108,7 @@ __all__ = [
     "start_pulling_images",
     "summarize_run",
     "topology_from_inventory",
+    "upgrade_cluster",
     "wait_for_cloud_init",
     "wait_until_ready",
     "write_control_plane_files",

@@ -21,6 +21,7 @@ FILES = {
     "deploys/restore.py": "deploys/restore.py",
     "deploys/servers.py": "deploys/servers.py",
     "deploys/status.py": "deploys/status.py",
+    "deploys/upgrade.py": "deploys/upgrade.py",
     "deploys/destroy_servers.py": "deploys/destroy_servers.py",
     "inventories/hetzner.py": "inventories/hetzner.py",
     "inventories/group_data/hetzner.py": "inventories/group_data/hetzner.py",

@@ -366,7 +366,9 @@ def test_a_release_that_differs_from_the_cluster_is_refused(tmp_path: Path) -> N
     output = done.stdout + done.stderr
     assert done.returncode == 1
     assert "Traceback" not in output and "Beginning operation run" not in output
-    assert "does not upgrade; set kubernetes_version to 1.35.4" in output
+    assert (
+        "upgrade with 'pyinfra INVENTORY deploys/upgrade.py', or set kubernetes_version to 1.35.4" in output
+    )
 
 
 def test_an_unreadable_cluster_stops_the_run(tmp_path: Path) -> None:

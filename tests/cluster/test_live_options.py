@@ -129,13 +129,16 @@ def test_equivalent_and_unknown_settings_have_no_findings(actual: dict[str, Any]
 
 
 @pytest.mark.parametrize("has", ["1.35.4", "1.36.1", "1.36.4"])
-def test_kubernetes_is_not_upgraded(has: str) -> None:
+def test_cluster_py_does_not_upgrade_kubernetes_and_names_what_does(has: str) -> None:
     settings = having(kubernetes_version=has)
     (finding,) = findings(settings, kubernetes_version="1.37.2")
     assert (finding.check, finding.severity) == ("kubernetes-version", ERROR)
     assert not CHECKS[finding.check].skippable
     assert finding.found.startswith(f"kubernetes_version is 1.37.2, but the cluster has Kubernetes {has}")
-    assert finding.fix == f"set kubernetes_version to {has}, or leave it out"
+    assert finding.fix == (
+        "upgrade with 'pyinfra INVENTORY deploys/upgrade.py', or set kubernetes_version to "
+        f"{has}, or leave it out"
+    )
 
     followed = following(settings)
     assert (followed.findings, followed.options.release("kubernetes")) == ((), has)
@@ -157,7 +160,9 @@ def test_other_components_are_not_upgraded_either(component: str, option: str, h
     assert (finding.check, finding.severity) == ("component-versions", ERROR)
     assert not CHECKS[finding.check].skippable
     assert f"{option} is {wanted}, but the cluster has " in finding.found and has in finding.found
-    assert finding.fix == f"set {option} to {has}, or leave it out"
+    keep = f"set {option} to {has}, or leave it out"
+    upgrade = f"upgrade with 'pyinfra INVENTORY deploys/upgrade.py', or {keep}"
+    assert finding.fix == (keep if component == "calico" else upgrade)
 
     followed = following(settings)
     assert (followed.findings, str(getattr(followed.options, option))) == ((), has)
@@ -360,8 +365,20 @@ def test_a_cluster_that_appeared_or_disappeared_is_a_change() -> None:
 
 
 def test_records_of_later_releases_of_this_package_are_accepted() -> None:
-    data = {"releases": json.dumps({**RELEASES, "etcdutl": "3.6.8"}), "upgrade": "x"}
+    data = {"releases": json.dumps({**RELEASES, "etcdutl": "3.6.8"}), "addons": "x"}
     assert findings(having(record=ClusterRecord(data=data))) == ()
+
+
+@pytest.mark.parametrize("text", [json.dumps({"kubernetes": "1.37.2"}), "damaged"])
+def test_an_upgrade_that_has_not_ended_is_an_error_that_names_the_command(text: str) -> None:
+    (finding,) = findings(having(record=ClusterRecord(data={"upgrade": text})))
+    assert (finding.check, finding.severity) == ("kubernetes-version", ERROR)
+    assert finding.fix == "finish it with 'pyinfra INVENTORY deploys/upgrade.py'"
+
+
+def test_a_release_below_the_clusters_is_refused_without_the_way_up() -> None:
+    (finding,) = findings(having(kubernetes_version="1.37.2"), kubernetes_version="1.37.1")
+    assert finding.fix == "set kubernetes_version to 1.37.2, or leave it out"
 
 
 RECORDED = {"containerd": "2.3.4", "runc": "1.4.3", "cni-plugins": "1.9.1"}

@@ -1,10 +1,14 @@
 """Make the world at the beginning of a history: its machines in their initial states."""
 
 import json
+import re
 from typing import Any
+
+from packaging.version import Version
 
 from kubeadm_deploys.documents import hosts_file
 from kubeadm_deploys.documents.kubeadm_documents import TOKEN_DESCRIPTION, init_document, join_document
+from kubeadm_deploys.facts.kubeadm_node import MANIFESTS
 from kubeadm_deploys.model import artifacts
 from kubeadm_deploys.model.nodes import Node, Topology
 from kubeadm_deploys.sections import bridged_traffic, container_runtime, kube_packages
@@ -17,6 +21,9 @@ from tests.simulation.world import OPTIONS, RELEASES, World
 from tests.support import cluster_settings
 
 _TOKEN = "abcdef.0123456789abcdef"
+
+OLDER_CONTAINERD = "2.2.3"
+"""containerd of members with an older release of Kubernetes."""
 
 BACKUP = "/etc/kubernetes/tmp/kubeadm-backup-manifests-2026-11-28-10-00-00"
 """Where kubeadm moved a manifest before rewriting it."""
@@ -136,12 +143,40 @@ def _change_member(world: World, machine: Machine, what: str) -> None:
         for member in (member for cluster in world.own_clusters() for member in cluster.members.values()):
             if member.ip == machine.ip:
                 member.ip = f"192.168.0.{machine.ip.rpartition('.')[2]}"
+    elif verb == "at":
+        _make_older(world, machine, name)
     elif verb in ("lacks", "renamed"):
         text = machine.files.pop(manifest(name))
         if verb == "renamed":
             machine.files[f"{BACKUP}/{name}.yaml"] = text
     else:
         assert not what, f"unknown kind of member: {what}"
+
+
+def _make_older(world: World, machine: Machine, release: str) -> None:
+    """Give a member, and its cluster, an older release of Kubernetes, with a containerd of that time."""
+    options = OPTIONS.model_copy(
+        update={"kubernetes_version": Version(release), "containerd_version": Version(OLDER_CONTAINERD)}
+    )
+    packages = (*kube_packages.HELD_PACKAGES, *kube_packages.TOOLS)
+    machine.packages |= dict.fromkeys(packages, f"{release}-1.1")
+    machine.files |= kube_packages.apt_files(options)
+    machine.files |= container_runtime.configuration_files(options)
+    machine.programs |= dict.fromkeys(("containerd", "containerd-shim-runc-v2", "ctr"), OLDER_CONTAINERD)
+    machine.kubelet, machine.containerd = release, OLDER_CONTAINERD
+    for name in MANIFESTS:
+        if machine.has_manifest(name):
+            text = machine.files[manifest(name)]
+            machine.files[manifest(name)] = re.sub(r":v[\d.]+", f":v{release}", text)
+    for cluster in world.own_clusters():
+        cluster.objects["kubeadm-config"] = {
+            **cluster.objects["kubeadm-config"],
+            "kubernetesVersion": f"v{release}",
+        }
+        record = {**RELEASES, "containerd": OLDER_CONTAINERD}
+        cluster.objects["kubeadm-deploys"] = {"nodes": "{}", "releases": json.dumps(record)}
+        node = cluster.nodes[machine.name]
+        node.kubelet, node.containerd = release, OLDER_CONTAINERD
 
 
 def _another_cluster(world: World, hosts: list[Host]) -> None:

@@ -28,11 +28,17 @@ class Member:
 
 @dataclass(kw_only=True)
 class NodeObject:
-    """A Node object: its machine, its labels and taints (``marks``), and whether it is cordoned."""
+    """A Node object: its machine, its labels and taints (``marks``), and whether it is cordoned.
+
+    ``kubelet`` and ``containerd`` are the releases that the kubelet has reported.
+    """
 
     machine_id: str
     marks: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
     unschedulable: bool = False
+    kubelet: str = ""
+    containerd: str = ""
 
     @property
     def labels(self) -> dict[str, str]:

@@ -75,8 +75,9 @@ class Host(Literal):
     name, shared by all such hosts).
 
     A "member, ..." has a peculiarity: "kubeconfig made anew" (kubelet.conf does not use the certificate that
-    the kubelet renews), "moved" (etcd has it at another address), "lacks NAME" (a manifest is missing) or
-    "renamed NAME" (only kubeadm's backup has that manifest). ``greeting`` are lines that the login shell
+    the kubelet renews), "moved" (etcd has it at another address), "lacks NAME" (a manifest is missing),
+    "renamed NAME" (only kubeadm's backup has that manifest) or "at X.Y.Z" (it has that release of Kubernetes, and
+    an older containerd). ``greeting`` are lines that the login shell
     prints first.
     """
 
@@ -115,7 +116,7 @@ class Event(Literal):
 
     A machine "reboots", "stops" until the history's end, "dies", is "replaced" by a new one, or is
     "forgotten": removed from the inventory if it has left the cluster. Or its Node object is deleted ("node
-    deleted"), its cluster is "upgraded to X.Y.Z" of Kubernetes, or its cluster's record gets another release
+    deleted") or "cordoned", its cluster is "upgraded to X.Y.Z" of Kubernetes, or its cluster's record gets another release
     of containerd ("recorded X.Y.Z"). A user's write to its cluster is acknowledged ("written").
     A machine is switched off and "left out" of the inventory, and later it is "put back" with its old data.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from kubeadm_deploys.facts.kubeadm_node import MANIFESTS
 from tests.simulation.cluster import Cluster
 from tests.simulation.commands import Part
-from tests.simulation.machine import BOOTSTRAP_CONF, KUBELET_CONF, Machine
+from tests.simulation.machine import BOOTSTRAP_CONF, KUBELET_CONF, Machine, manifest
 from tests.simulation.world import Change, World, ca_number
 
 
@@ -32,7 +32,7 @@ class Deed:
 
     ``harmed`` is the healthy member that it removes. ``with_majority`` and ``with_data`` are the numbers of
     the clusters whose etcd could write, or still had all acknowledged data, ``served`` those that API servers
-    served.
+    served. ``down`` are the other control planes that served no API.
     """
 
     world: World
@@ -45,6 +45,7 @@ class Deed:
     with_majority: frozenset[int] = frozenset()
     with_data: frozenset[int] = frozenset()
     served: frozenset[int] = frozenset()
+    down: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, world: World, *, run: int, intent: Intent, machine: Machine, part: Part) -> "Deed":
@@ -64,6 +65,14 @@ class Deed:
                 cluster.number for cluster in world.own_clusters() if world.has_data(cluster)
             ),
             served=world.served(),
+            down=tuple(
+                other.name
+                for cluster in world.own_clusters()
+                for member in cluster.voters
+                if (other := world.holder(cluster, member))
+                and other is not machine
+                and world.serves(other) is not cluster
+            ),
         )
 
     @property
@@ -115,10 +124,13 @@ def one_cluster(deed: Deed) -> str:
 
 def majority_is_kept(deed: Deed) -> str:
     """A run never costs etcd its majority, unless the operator gives the cluster up."""
+    # In an upgrade kubeadm replaces etcd, which one or two members cannot do without a moment's pause.
     lost = [
         cluster
         for cluster in deed.world.own_clusters()
-        if cluster.number in deed.with_majority and not deed.world.has_quorum(cluster)
+        if cluster.number in deed.with_majority
+        and not deed.world.has_quorum(cluster)
+        and not (_upgrades_kubeadm(deed) and len(cluster.voters) <= 2)
     ]
     return f"etcd lost its majority by {deed.words}" if lost else ""
 
@@ -144,7 +156,9 @@ def one_etcd_is_served(deed: Deed) -> str:
 
 
 def one_control_plane_at_a_time(deed: Deed) -> str:
-    """A static pod is taken out only while those of all other control planes run."""
+    """A static pod is taken out, and a control plane upgraded, only while all others run."""
+    if _upgrades_kubeadm(deed) and deed.machine.has(KUBELET_CONF) and is_control_plane(deed):
+        return f"{deed.words}, while {', '.join(deed.down)} is down" if deed.down else ""
     if deed.part.name != "swap-static-pod":
         return ""
     down = [
@@ -159,6 +173,42 @@ def one_control_plane_at_a_time(deed: Deed) -> str:
     return f"{deed.words} while {', '.join(down)} lacks a static pod" if down else ""
 
 
+def _upgrades_kubeadm(deed: Deed) -> bool:
+    return deed.part.label.startswith("kubeadm upgrade")
+
+
+def is_control_plane(deed: Deed) -> bool:
+    """Return whether a change is made on a control plane."""
+    return deed.machine.etcd is not None
+
+
+def kubelets_are_not_newer(deed: Deed) -> str:
+    """In an upgrade, no kubelet is ever newer than an API server."""
+    if deed.intent.deploy != "upgrade.py":
+        return ""
+    for cluster in deed.world.own_clusters():
+        servers = [
+            release
+            for member in cluster.voters
+            if (holder := deed.world.holder(cluster, member)) and (release := api_server_of(holder))
+        ]
+        for name in cluster.nodes:
+            kubelet = deed.world.machines[name].kubelet
+            if servers and kubelet and _numbers(kubelet) > min(map(_numbers, servers)):
+                return f"{name} has kubelet {kubelet}, and the API servers {', '.join(servers)}: {deed.words}"
+    return ""
+
+
+def api_server_of(machine: Machine) -> str:
+    """Return the release in the manifest of a machine's API server, empty without one."""
+    text = machine.files.get(manifest("kube-apiserver"), "")
+    return text.rpartition(":v")[2].strip()
+
+
+def _numbers(release: str) -> tuple[int, ...]:
+    return tuple(map(int, release.split(".")))
+
+
 AT_EACH_STEP: tuple[Callable[[Deed], str], ...] = (
     others_are_left_alone,
     members_are_left_alone,
@@ -167,6 +217,7 @@ AT_EACH_STEP: tuple[Callable[[Deed], str], ...] = (
     objects_are_kept,
     one_etcd_is_served,
     one_control_plane_at_a_time,
+    kubelets_are_not_newer,
 )
 
 
@@ -175,7 +226,8 @@ class Ran:
     """One run or concurrent runs: their ``outputs`` by number, and their ``changes``.
 
     ``whole`` are the successful runs of cluster.py for the whole ``inventory``, each with the time when it
-    took the lock. ``restored`` are the successful runs of restore.py, each with the snapshot in its backup.
+    took the lock. ``restored`` are the successful runs of restore.py, each with the snapshot in its backup, and
+    ``upgraded`` the successful runs of upgrade.py.
     """
 
     world: World
@@ -184,6 +236,7 @@ class Ran:
     inventory: Collection[str] = ()
     whole: Mapping[int, float] = field(default_factory=dict)
     restored: Mapping[int, str] = field(default_factory=dict)
+    upgraded: Collection[int] = ()
 
     @property
     def without_majority(self) -> set[int]:
@@ -238,11 +291,33 @@ def a_restore_has_the_backup(ran: Ran) -> str:
     return ""
 
 
+def an_upgrade_ends_whole(ran: Ran) -> str:
+    """After a successful run of upgrade.py, all nodes have one release, and none is left cordoned by it."""
+    if not ran.upgraded:
+        return ""
+    for cluster in ran.world.own_clusters():
+        release = str(cluster.objects["kubeadm-config"]["kubernetesVersion"]).removeprefix("v")
+        if "upgrade" in cluster.objects["kubeadm-deploys"]:
+            return "the record still says that an upgrade has begun"
+        for name, node in cluster.nodes.items():
+            machine = ran.world.machines[name]
+            if node.annotations:
+                return f"{name} is still claimed"
+            if node.kubelet != release or machine.kubelet != release:
+                return f"{name} runs kubelet {machine.kubelet}, and the cluster has {release}"
+            if machine.etcd and api_server_of(machine) != release:
+                return f"{name} has API server {api_server_of(machine)}, and the cluster has {release}"
+            if not machine.held.issuperset({"kubelet", "kubeadm", "kubectl"}):
+                return f"{name}'s packages are not held"
+    return ""
+
+
 AFTER_EACH_RUN: tuple[Callable[[Ran], str], ...] = (
     a_restore_has_the_backup,
     runs_do_not_mix,
     no_run_prints_a_traceback,
     a_successful_run_made_the_cluster,
+    an_upgrade_ends_whole,
 )
 
 

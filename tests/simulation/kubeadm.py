@@ -289,7 +289,7 @@ _COMPONENTS = {
 
 def static_pod(name: str, configuration: dict[str, Any]) -> str:
     """Return the parts of a manifest that are read."""
-    release = str(configuration.get("kubernetesVersion", f"v{OPTIONS.kubernetes_version}"))
+    release = str(configuration.get("kubernetesVersion") or f"v{OPTIONS.kubernetes_version}")
     extras = configuration.get(_COMPONENTS.get(name, "")) or {}
     arguments = [f"--{each['name']}={each['value']}" for each in extras.get("extraArgs") or ()]
     folders = [{"path": each["hostPath"]} for each in extras.get("extraVolumes") or ()]
@@ -335,9 +335,12 @@ def make_member(world: World, cluster: Cluster, machine: Machine, *, control_pla
         member = world.new_member(cluster, machine, name=machine.name, learner=False)
         machine.etcd = new_data(cluster, member)
     start_kubelet(world, machine, number, configuration=cluster.objects.get("kubelet-config", {}))
+    machine.containerd = machine.programs.get("containerd", "")
     machine.registered = True
     marks = dict(CONTROL_PLANE_MARKS) if control_plane else {}
-    cluster.nodes[machine.name] = NodeObject(machine_id=machine.machine_id, marks=marks)
+    cluster.nodes[machine.name] = NodeObject(
+        machine_id=machine.machine_id, marks=marks, kubelet=machine.kubelet, containerd=machine.containerd
+    )
 
 
 def foreign_etcd(machine: Machine, number: int) -> None:

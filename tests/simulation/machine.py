@@ -64,7 +64,7 @@ class Machine:
     there. ``registered`` is whether the running kubelet has registered its node, which it does once after its
     start. ``docker`` is the number of Docker's containers, None without Docker. ``foreign`` says why the
     machine is foreign, "" if it is not. ``greeting`` is what its login shell prints before each command's
-    output.
+    output. ``kubelet`` and ``containerd`` are the releases that run, which may be older than the installed ones.
     """
 
     name: str
@@ -91,6 +91,8 @@ class Machine:
     down_until: float = 0
     booted: float = -SECONDS_BEFORE
     kubeadm_until: float = 0
+    kubelet: str = ""
+    containerd: str = ""
 
     def is_up(self, now: float) -> bool:
         """Return whether it can be reached."""
@@ -139,6 +141,13 @@ class Machine:
         self.registered = False
         self.stale_containerd = self.stale_kubelet = False
         self.kubeadm_until = 0
+        self.kubelet_starts()
+        self.containerd = self.programs.get("containerd", "")
+
+    def kubelet_starts(self) -> None:
+        """Run the installed kubelet, which registers its node."""
+        self.kubelet = self.packages.get("kubelet", "").partition("-")[0]
+        self.registered = self.stale_kubelet = False
 
     @property
     def kubelet_runs(self) -> bool:

@@ -172,6 +172,10 @@ class _Player:
             cluster = world.kubectl(machine)
             world.write(cluster)
             cluster.acknowledged += 1
+        elif event.what == "cordoned":
+            for cluster in world.own_clusters():
+                if event.machine in cluster.nodes:
+                    cluster.nodes[event.machine].unschedulable = True
         elif event.what.startswith(("upgraded to ", "recorded ")):
             release = event.what.rpartition(" ")[2]
             cluster = world.kubectl(machine)
@@ -233,6 +237,13 @@ class _Player:
                 and self.exit_codes[deploy.run] == 0
                 and "--dry" not in command.arguments
             },
+            upgraded=[
+                deploy.run
+                for deploy, command in zip(deploys, commands, strict=True)
+                if command.deploy == "upgrade.py"
+                and "--dry" not in command.arguments
+                and self.exit_codes[deploy.run] == 0
+            ],
         )
         self._check(invariants.AFTER_EACH_RUN, ran)
         self.world.now += 10

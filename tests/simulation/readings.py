@@ -390,6 +390,63 @@ class Readings:
         }
         return [f"silent {error}", *(f"file:{field} {value}" for field, value in files.items())]
 
+    def node_statuses(self, machine: Machine, part: Part) -> Lines:
+        """facts/node_status.py"""
+        cluster = self.world.kubectl(machine)
+        items = [
+            {
+                "metadata": {"name": name, "labels": node.labels, "annotations": node.annotations},
+                "spec": {
+                    "taints": node.taints,
+                    **({"unschedulable": True} if node.unschedulable else {}),
+                },
+                "status": {
+                    "conditions": [{"type": "Ready", "status": str(self.world.is_ready(cluster, name))}],
+                    "nodeInfo": {
+                        "kubeletVersion": f"v{node.kubelet}",
+                        "containerRuntimeVersion": f"containerd://{node.containerd}",
+                    },
+                },
+            }
+            for name, node in cluster.nodes.items()
+        ]
+        return [json.dumps({"items": items})]
+
+    def etcd_status(self, machine: Machine, part: Part) -> Lines:
+        """facts/node_status.py"""
+        cluster = self.world.etcdctl(machine)
+        assert machine.etcd
+        own = cluster.members[machine.etcd.member]
+        status = {
+            "version": "3.6.8",
+            "leader": own.id if self.world.has_quorum(cluster) else 0,
+            "header": {"member_id": own.id},
+            **({"isLearner": True} if own.learner else {}),
+        }
+        return [json.dumps([{"Status": status}])]
+
+    def upgrade_state(self, machine: Machine, part: Part) -> Lines:
+        """facts/upgrade_state.py"""
+        lines = [
+            f"image:{name} {machine.files[manifest(name)].rpartition('image: ')[2].splitlines()[0]}"
+            for name in MANIFESTS
+            if machine.has_manifest(name)
+        ]
+        return [*lines, "compared", "free 50000", *(["etcd 100"] if machine.etcd else [])]
+
+    def whole_workloads(self, machine: Machine, part: Part) -> Lines:
+        """facts/upgrade_state.py; pods are not simulated."""
+        self.world.kubectl(machine)
+        return ["Deployment|kube-system/coredns|2|2"]
+
+    def kubelet_through_api(self, machine: Machine, part: Part) -> Lines:
+        """facts/upgrade_state.py"""
+        cluster = self.world.kubectl(machine)
+        name = part.text.rpartition("/nodes/")[2].partition("/")[0]
+        if not self.world.is_ready(cluster, name):
+            raise Failed("Error from server (ServiceUnavailable)")
+        return ["ok"]
+
     def backup_settings(self, machine: Machine, part: Part) -> Lines:
         """facts/backup_settings.py; arguments of static pods are not simulated."""
         objects = self.world.kubectl(machine).objects

@@ -12,7 +12,7 @@ from kubeadm_deploys.endpoints import local_proxy
 from kubeadm_deploys.model import artifacts
 from kubeadm_deploys.operations import shared_pki
 from kubeadm_deploys.sections import container_runtime
-from tests.simulation import kubeadm
+from tests.simulation import kubeadm, kubeadm_upgrade
 from tests.simulation.cluster import Cluster, NodeObject
 from tests.simulation.commands import Part
 from tests.simulation.machine import BOOTSTRAP_CONF, FETCHED, KUBELET_CONFIG, LOCK, PKI, Machine, manifest
@@ -115,9 +115,10 @@ class Scripts:
         """operations/packages.py; the package starts the kubelet, which waits for a configuration."""
         for word in part.words:
             name, _, release = word.partition("=")
+            is_new = name not in machine.packages
             machine.packages[name] = f"{release.removesuffix('-*')}-1.1" if release else "1.0"
             machine.held.discard(name)
-            if name == "kubelet":
+            if name == "kubelet" and is_new:
                 machine.packages["kubernetes-cni"] = "1.7.1"
                 machine.enabled.add("kubelet")
                 self.world.kubelet_started(machine)
@@ -130,19 +131,19 @@ class Scripts:
         url, _, folder, _ = part.words
         names: tuple[str, ...]
         if folder == "/usr/local/bin":
-            names, release = ("containerd", "containerd-shim-runc-v2", "ctr"), OPTIONS.release("containerd")
+            names = ("containerd", "containerd-shim-runc-v2", "ctr")
         else:
             assert folder == "/opt/cni/bin", folder
-            names, release = artifacts.CNI_PLUGINS, OPTIONS.release("cni_plugins")
+            names = artifacts.CNI_PLUGINS
         for name in names:
-            machine.programs[name] = release
+            machine.programs[name] = _release_in(url)
         yield f"unpacked {url}"
 
     def do_install_file(self, machine: Machine, part: Part, stdin: str) -> Steps:
         """operations/release.py"""
         url, checksum, folder, name, _ = part.words
         if f"{folder}/{name}" == "/usr/local/sbin/runc":
-            machine.programs["runc"] = OPTIONS.release("runc")
+            machine.programs["runc"] = _release_in(url)
         else:
             machine.files[f"{folder}/{name}"] = f"{FETCHED}{checksum}"
         yield f"fetched {url}"
@@ -163,6 +164,9 @@ class Scripts:
         machine.active.add(name)
         if name == "containerd":
             machine.stale_containerd = False
+            machine.containerd = machine.programs["containerd"]
+            # A kubelet reports its runtime again and again.
+            self.world.report_runtime(machine)
         if name == "kubelet":
             self.world.kubelet_started(machine)
             if check != "true" and not machine.kubelet_runs:
@@ -239,6 +243,8 @@ class Scripts:
             yield "valid"
         elif verb == "join":
             yield from kubeadm.join(self.world, machine, documents=documents, ignored=ignored)
+        elif verb == "upgrade":
+            yield from kubeadm_upgrade.upgrade(self.world, machine, *rest)
         else:
             raise AssertionError(f"unknown command kubeadm {verb}")
 
@@ -410,6 +416,22 @@ class Scripts:
         yield "cordoned"
         self.world.kubectl(machine)
         yield "drained"
+
+    def do_annotate(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """lifecycle/upgrade_steps.py"""
+        name, argument = part.words[-2:]
+        annotations = self._node(machine, name).annotations
+        if argument.endswith("-"):
+            annotations.pop(argument.removesuffix("-"), None)
+        else:
+            key, _, value = argument.partition("=")
+            annotations[key] = value
+        yield "annotated"
+
+    def do_uncordon(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """lifecycle/upgrade_steps.py"""
+        self._node(machine, part.words[1]).unschedulable = False
+        yield "uncordoned"
 
     def do_label_node(self, machine: Machine, part: Part, stdin: str) -> Steps:
         """sections/joining.py: the last step of a control plane's join"""
@@ -596,6 +618,12 @@ class Scripts:
                 continue
             value, colon, effect = value.partition(":")
             marks[f"{mark}{colon}{effect}"] = value
+
+
+def _release_in(url: str) -> str:
+    match = re.search(r"/v(\d+\.\d+\.\d+)/", url)
+    assert match, url
+    return match[1]
 
 
 def _split(words: tuple[str, ...], at: str) -> list[list[str]]:

@@ -274,6 +274,7 @@ class World:
             node = cluster.nodes[machine.name] = NodeObject(machine_id=machine.machine_id)
         # A kubelet takes over an existing object with its name.
         node.machine_id = machine.machine_id
+        node.kubelet, node.containerd = machine.kubelet, machine.containerd
         machine.registered = True
         self.write(cluster)
 
@@ -300,10 +301,16 @@ class World:
             for machine in self.machines.values()
         )
 
+    def report_runtime(self, machine: Machine) -> None:
+        """Have a running kubelet report which containerd it runs with."""
+        cluster = self.cluster_of_kubelet(machine)
+        if cluster and machine.kubelet_runs and machine.registered and machine.name in cluster.nodes:
+            cluster.nodes[machine.name].containerd = machine.containerd
+
     def kubelet_started(self, machine: Machine) -> None:
         """Record that the kubelet was started or restarted."""
         machine.active.add("kubelet")
-        machine.registered = machine.stale_kubelet = False
+        machine.kubelet_starts()
 
     def restored(self, content: str, machine: Machine, *, name: str, ip: str) -> Cluster:
         """Return a new cluster with the objects of a snapshot, and one member, whose data is not in place yet."""

@@ -21,6 +21,10 @@ LEFT_BY_INIT = ",".join(
 to ignore these errors."""
 
 
+NO_DOCUMENT = "\n"
+"""The standard input of a kubeadm that gets no document."""
+
+
 def kubeadm(*arguments: str, stdin: str) -> StringCommand:
     """Return a command that runs kubeadm with a document on stdin and never prints a token."""
     return script("run-kubeadm", KUBEADM_UNIT, *arguments, stdin=stdin, seconds=KUBEADM_SECONDS)

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from packaging.version import Version
+
 from kubeadm_deploys.cluster import live_configuration, live_kubelet
 from kubeadm_deploys.cluster.document_differences import differences
 from kubeadm_deploys.documents.kubeadm_documents import kubelet_configuration
@@ -118,15 +120,37 @@ def _found_releases(
     return {release: some(hosts) for release, hosts in by_release.items()}
 
 
+UPGRADE = "pyinfra INVENTORY deploys/upgrade.py"
+"""The command of an upgrade, for messages."""
+
+
 def _other_release(field: str, *, wanted: str, has: str) -> Finding:
     name = RELEASE_NAMES[field]
+    keep = f"set {field} to {has}, or leave it out"
+    if field == "calico_version" or Version(wanted) < Version(has):
+        reason, fix = "this package does not upgrade it" if field == "calico_version" else "", keep
+    else:
+        reason, fix = "", f"upgrade with '{UPGRADE}', or {keep}"
     return Finding(
         check="kubernetes-version" if field == "kubernetes_version" else "component-versions",
         host="",
         severity=Severity.ERROR,
-        found=f"{field} is {wanted}, but the cluster has {name} {has}: this package does not upgrade",
-        fix=f"set {field} to {has}, or leave it out",
+        found=f"{field} is {wanted}, but the cluster has {name} {has}{reason and f': {reason}'}",
+        fix=fix,
     )
+
+
+def unfinished_upgrade(settings: ClusterSettingsState) -> Iterator[Finding]:
+    """Yield an error while an upgrade has begun and not ended: machines have different releases."""
+    if settings.record.upgrade is not None:
+        release = settings.record.upgrade.get("kubernetes", "another release")
+        yield Finding(
+            check="kubernetes-version",
+            host="",
+            severity=Severity.ERROR,
+            found=f"an upgrade of the cluster to Kubernetes {release} has begun and not ended",
+            fix=f"finish it with '{UPGRADE}'",
+        )
 
 
 def _disagreement(field: str, releases: Mapping[str, str]) -> Finding:
@@ -158,6 +182,7 @@ def _enumerated(releases: Mapping[str, str]) -> str:
 def option_findings(options: ClusterOptions, settings: ClusterSettingsState) -> Iterator[Finding]:
     """Yield where the options differ from the cluster: an error where that cannot work, else a warning."""
     yield from identity_findings(options, settings)
+    yield from unfinished_upgrade(settings)
     yield from _cni(options, settings)
     yield from _network(options, settings)
     yield from live_configuration.findings(options, settings)

@@ -1,7 +1,8 @@
 """The cluster's record of what this package has done: a ConfigMap in kube-system, which nodes cannot write.
 
 It contains the releases of the cluster's components, except Kubernetes, the labels and taints of its nodes that
-came from the inventory's data, and the fields of its configuration that came from ``cluster_configuration``.
+came from the inventory's data, the fields of its configuration that came from ``cluster_configuration``, and the
+releases of an upgrade that has not ended.
 """
 
 import json
@@ -56,6 +57,14 @@ class ClusterRecord:
         return self._parsed("configuration", _configuration)
 
     @property
+    def upgrade(self) -> Mapping[str, str] | None:
+        """The releases by component to which an upgrade has begun and not ended; None without one.
+
+        Empty if they cannot be parsed: the upgrade still has not ended.
+        """
+        return (self._parsed("upgrade", _releases) or {}) if "upgrade" in self.data else None
+
+    @property
     def damaged(self) -> tuple[str, ...]:
         """The keys that exist but cannot be parsed."""
         parsed = {"releases": self.releases, "nodes": self.nodes, "configuration": self.configuration}
@@ -65,6 +74,12 @@ class ClusterRecord:
         """Return the record with these releases; releases of other components are kept."""
         text = json.dumps({**(self.releases or {}), **releases}, sort_keys=True)
         return replace(self, data={**self.data, "releases": text})
+
+    def with_upgrade(self, releases: Mapping[str, str] | None) -> "ClusterRecord":
+        """Return the record of a cluster whose upgrade to these releases begins, or with None has ended."""
+        kept = {key: text for key, text in self.data.items() if key != "upgrade"}
+        begun = {} if releases is None else {"upgrade": json.dumps(dict(releases), sort_keys=True)}
+        return replace(self, data={**kept, **begun})
 
     def with_nodes(self, nodes: Mapping[str, Collection[str]]) -> "ClusterRecord":
         """Return the record with the marks of these nodes only."""

@@ -14,9 +14,13 @@ from typing_extensions import override
 
 from kubeadm_deploys.facts.cluster_health import KUBECTL
 from kubeadm_deploys.facts.etcd import etcdctl
+from kubeadm_deploys.model.labels_and_taints import CONTROL_PLANE_TAINT
 from kubeadm_deploys.remote import lines
 from kubeadm_deploys.remote.answers import ClusterFact
 from kubeadm_deploys.scripts import script
+
+CORDONED_BY = "kubeadm-deploys/cordoned-by"
+"""The annotation of a Node object that a run of this package has cordoned, and will uncordon."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +70,11 @@ class HostStatus(FactBase[HostStatusState]):
 
 @dataclass(frozen=True, kw_only=True)
 class NodeStatusState:
-    """A Node object: whether it is ready and cordoned, and what its kubelet reports."""
+    """A Node object: whether it is ready and cordoned, and what its kubelet reports.
+
+    ``claimed`` is whether this package has cordoned it, ``dedicated`` whether it has the taint that keeps
+    ordinary pods away from control planes.
+    """
 
     name: str
     control_plane: bool
@@ -74,6 +82,8 @@ class NodeStatusState:
     cordoned: bool
     kubelet: str
     container_runtime: str
+    claimed: bool = False
+    dedicated: bool = False
 
 
 class NodeStatuses(ClusterFact[tuple[NodeStatusState, ...]]):
@@ -152,4 +162,9 @@ def _node(item: dict[str, Any]) -> NodeStatusState:
         cordoned=item["spec"].get("unschedulable", False),
         kubelet=info["kubeletVersion"].removeprefix("v"),
         container_runtime=info["containerRuntimeVersion"].replace("://", " "),
+        claimed=CORDONED_BY in metadata.get("annotations", {}),
+        dedicated=any(
+            f"{taint['key']}:{taint['effect']}" == CONTROL_PLANE_TAINT
+            for taint in item["spec"].get("taints", ())
+        ),
     )

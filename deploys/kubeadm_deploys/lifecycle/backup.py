@@ -151,10 +151,10 @@ def backup_written(
     + path: the new file
     + keep: the number of backups of this cluster that stay
     """
-    yield calling(_write, options, topology, protection, path, keep)
+    yield calling(write_now, options, topology, protection, path, keep)
 
 
-def _write(
+def write_now(
     state: State,
     host: Host,
     options: ClusterOptions,
@@ -163,6 +163,11 @@ def _write(
     path: Path,
     keep: int | None,
 ) -> bool:
+    """Write a new backup while operations run; see ``backup_written``.
+
+    Raises:
+        DeployError: the cluster does not answer, or no member gives a snapshot.
+    """
     api_leader = ask_leader(state, topology)
     members = ask_members(state, topology)
     cluster = ask_settings(state, topology)

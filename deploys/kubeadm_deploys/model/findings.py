@@ -214,14 +214,14 @@ CHECKS = {
         skippable=False,
     ),
     "kubernetes-version": Check(
-        error="`kubernetes_version` is set and differs from the cluster's; an API server has another minor than the cluster; a kubelet is newer than the API servers, or more than three minors older",
-        fix="set `kubernetes_version` to the cluster's, or leave it out",
+        error="`kubernetes_version` is set and differs from the cluster's; an API server has another minor than the cluster; a kubelet is newer than the API servers, or more than three minors older; an upgrade has begun and not ended",
+        fix="set `kubernetes_version` to the cluster's, or leave it out; upgrade, or finish an upgrade, with `deploys/upgrade.py`",
         warning_on_members=False,
         skippable=False,
     ),
     "component-versions": Check(
         error="the version of containerd, runc, the CNI plugins or the pod network is set and differs from the cluster's; in a cluster without a record, machines differ",
-        fix="set it to the cluster's, or leave it out",
+        fix="set it to the cluster's, or leave it out; upgrade containerd, runc and the CNI plugins with `deploys/upgrade.py`",
         warning_on_members=False,
         skippable=False,
     ),

@@ -4,7 +4,7 @@ from collections.abc import Generator
 from datetime import UTC, datetime
 
 from pyinfra import host
-from pyinfra.api import FactBase, operation
+from pyinfra.api import FactBase, Host, operation
 from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import OperationValueError
 from typing_extensions import override
@@ -40,14 +40,23 @@ def repository_key(*, url: str, fingerprint: str, dest: str) -> Generator[String
     + fingerprint: the 40 hexadecimal digits that the key must have
     + dest: path of the keyring, written in binary form
     """
-    published = ask(host, AptRepositoryKey, url=url).encode(errors="replace")
+    yield key_command(host, url=url, fingerprint=fingerprint, dest=dest)
+
+
+def key_command(machine: Host, *, url: str, fingerprint: str, dest: str) -> StringCommand:
+    """Fetch the key of an apt repository on a machine, and return the command that puts it into a keyring.
+
+    Raises:
+        OperationValueError: the key is not the expected one, or expired.
+    """
+    published = ask(machine, AptRepositoryKey, url=url).encode(errors="replace")
     try:
         key = apt_key.pinned_key(published, fingerprint=fingerprint, now=datetime.now(UTC))
     except ValueError as error:
         raise OperationValueError(
-            f"{host.name}: the key at {url} {error}; it was not installed; check the URL or the mirror"
+            f"{machine.name}: the key at {url} {error}; it was not installed; check the URL or the mirror"
         ) from None
-    yield write_command({dest: key})
+    return write_command({dest: key})
 
 
 @operation()

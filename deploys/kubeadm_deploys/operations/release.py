@@ -24,7 +24,7 @@ def tarball(*, url: str, sha256: str, folder: str, strip: str = ".") -> Generato
 
         release.tarball(name="Install containerd", url=url, sha256=sha256, folder="/usr/local/bin", strip="bin")
     """
-    yield script("install-tarball", url, sha256, folder, strip)
+    yield tarball_command(url=url, sha256=sha256, folder=folder, strip=strip)
 
 
 @operation()
@@ -36,5 +36,15 @@ def file(*, url: str, sha256: str, dest: str, mode: str) -> Generator[StringComm
     + dest: absolute path of the file
     + mode: octal, like 0755 for a program
     """
+    yield file_command(url=url, sha256=sha256, dest=dest, mode=mode)
+
+
+def tarball_command(*, url: str, sha256: str, folder: str, strip: str = ".") -> StringCommand:
+    """Return the command that unpacks a release tarball; see ``tarball``."""
+    return script("install-tarball", url, sha256, folder, strip)
+
+
+def file_command(*, url: str, sha256: str, dest: str, mode: str) -> StringCommand:
+    """Return the command that installs a file of a release; see ``file``."""
     path = PurePosixPath(dest)
-    yield script("install-file", url, sha256, str(path.parent), path.name, mode)
+    return script("install-file", url, sha256, str(path.parent), path.name, mode)

@@ -20,7 +20,14 @@ def running(
     + check: shell command that fails when the unit runs but does not work
     """
     how = "reload-or-restart" if keep_connections else "restart"
-    yield script("run-unit", unit, how, check, before)
+    yield running_command(unit, how=how, check=check, before=before)
+
+
+def running_command(
+    unit: str, *, how: str = "restart", check: str = "true", before: str = "true"
+) -> StringCommand:
+    """Return the command that runs a unit; see ``running``."""
+    return script("run-unit", unit, how, check, before)
 
 
 @operation()

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from packaging.version import Version
 
+from kubeadm_deploys.cluster.live_options import UPGRADE
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.machine import Clock
 from kubeadm_deploys.model.findings import Finding, Severity
@@ -148,7 +149,7 @@ def _kubernetes(candidates: Sequence[CandidateNode], options: ClusterOptions) ->
                 f"the cluster's API servers have Kubernetes {', '.join(sorted(set(running)))}, and its "
                 f"configuration says {options.kubernetes_version}: an upgrade was not completed"
             ),
-            fix="finish the upgrade on every control plane first",
+            fix=f"finish the upgrade with '{UPGRADE}'",
         )
     for candidate in candidates:
         kubelet = candidate.machine.kubelet

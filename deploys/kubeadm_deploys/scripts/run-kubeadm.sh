@@ -1,5 +1,6 @@
 #!/bin/sh
-# $1 the unit in which kubeadm runs, other arguments are kubeadm's own; its document is on stdin
+# $1 the unit in which kubeadm runs, other arguments are kubeadm's own; its document is on stdin, an empty line if
+# it gets none
 #
 # kubeadm runs in a unit of its own, which survives the connection that started it: kubeadm must not be cut
 # off halfway. The document goes to its stdin, because it may hold a token, and through a pipe, because
@@ -12,10 +13,12 @@ shift
 set -u
 output=/run/kubeadm-deploys-kubeadm.log
 document=$(cat)
+# With a document, kubeadm refuses some of its own arguments.
+if [ -n "$document" ]; then set -- "$@" --config /dev/stdin; fi
 # shellcheck disable=SC2016 # The unit's shell expands them from its own arguments.
 printf '%s\n' "$document" | systemd-run --quiet --collect --wait --pipe --unit="$unit" --setenv=PATH="$PATH" \
   sh -c 'unset HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY http_proxy https_proxy no_proxy all_proxy
-  umask 077; log=$1; shift; exec kubeadm "$@" --config /dev/stdin > "$log" 2>&1' kubeadm "$output" "$@"
+  umask 077; log=$1; shift; exec kubeadm "$@" > "$log" 2>&1' kubeadm "$output" "$@"
 status=$?
 if [ -e "$output" ]; then
   sed -E 's/[a-z0-9]{6}\.[a-z0-9]{16}/<token>/g' "$output"

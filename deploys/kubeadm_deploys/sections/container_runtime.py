@@ -5,7 +5,7 @@ installed in the wanted releases, and the running daemon puts containers into sy
 Source: containerd's docs/getting-started.md, "Option 1", and Kubernetes' "Container Runtimes".
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -20,7 +20,7 @@ from kubeadm_deploys.model import artifacts
 from kubeadm_deploys.model.options import ClusterOptions
 from kubeadm_deploys.model.registries import passwords
 from kubeadm_deploys.operations import packages, release, text_files, units
-from kubeadm_deploys.operations.managed_files import write_files
+from kubeadm_deploys.operations.managed_files import differing_files, write_files
 from kubeadm_deploys.remote import lines
 from kubeadm_deploys.remote.answers import Reading
 from kubeadm_deploys.remote.reading import read_for_plan
@@ -83,6 +83,11 @@ class ContainerRuntime(FactBase[ContainerRuntimeState]):
 CONFIG_FILE = "/etc/containerd/config.toml"
 UNIT_FILE = "/etc/systemd/system/containerd.service"
 DPKG_FILE = "/etc/dpkg/dpkg.cfg.d/kubeadm-deploys"
+
+_PROGRAMS = "/usr/local/bin"
+_CONTAINERD_STRIP = "bin"
+_RUNC = "/usr/local/sbin/runc"
+_CNI_FOLDER = "/opt/cni/bin"
 
 
 _WOULD_SERVE_KUBERNETES = text("library/containerd-drop-ins") + "check_containerd_configuration"
@@ -240,6 +245,48 @@ def verified_file(*, component: str, architecture: str, options: ClusterOptions)
     return artifacts.ReleaseFile(url=artifacts.mirrored(url=file.url, mirror=options.mirror), sha256=checksum)
 
 
+def upgrade_commands(*, found: ContainerRuntimeState, options: ClusterOptions) -> Iterator[StringCommand]:
+    """Yield the commands that give one machine the options' releases, the restart of containerd last.
+
+    ``found`` is what was read on the machine.
+
+    Raises:
+        DeployError: no checksum is known for the machine's architecture, or somebody else has configured a
+            registry that has mirrors in the options.
+        InputError: the password of a registry is not in the environment.
+    """
+    wanted = configuration_files(options)
+    refuse_files_of_others(found=found, wanted=wanted)
+    outdated = outdated_components(found=found, options=options)
+    files = {
+        component: verified_file(component=component, architecture=found.architecture, options=options)
+        for component in outdated
+    }
+    if outdated and not found.has_curl:
+        yield packages.install_command(["ca-certificates", "curl"])
+    differing = differing_files(wanted=wanted, found=found.files)
+    if differing:
+        private = {CONFIG_FILE} if any(registry.username for registry in options.registries.values()) else ()
+        yield text_files.write_command(
+            {path: wanted[path].encode() for path in sorted(differing)}, private=private
+        )
+    if "containerd" in outdated:
+        file = files["containerd"]
+        yield release.tarball_command(
+            url=file.url, sha256=file.sha256, folder=_PROGRAMS, strip=_CONTAINERD_STRIP
+        )
+    if "runc" in outdated:
+        file = files["runc"]
+        yield release.file_command(url=file.url, sha256=file.sha256, dest=_RUNC, mode="0755")
+    if "cni_plugins" in outdated:
+        file = files["cni_plugins"]
+        yield release.tarball_command(url=file.url, sha256=file.sha256, folder=_CNI_FOLDER)
+    if needs_restart(found=found, outdated=outdated, differing=differing):
+        yield units.running_command(
+            "containerd.service", before=_WOULD_SERVE_KUBERNETES, check=SERVES_KUBERNETES
+        )
+
+
 @deploy("Container runtime")
 def install_container_runtime(*, options: ClusterOptions) -> None:
     """Install and configure containerd, runc and the CNI plugins, and run containerd.
@@ -276,15 +323,15 @@ def install_container_runtime(*, options: ClusterOptions) -> None:
             name=f"Install containerd {options.containerd_version}",
             url=files["containerd"].url,
             sha256=files["containerd"].sha256,
-            folder="/usr/local/bin",
-            strip="bin",
+            folder=_PROGRAMS,
+            strip=_CONTAINERD_STRIP,
         )
     if "runc" in outdated:
         release.file(
             name=f"Install runc {options.runc_version}",
             url=files["runc"].url,
             sha256=files["runc"].sha256,
-            dest="/usr/local/sbin/runc",
+            dest=_RUNC,
             mode="0755",
         )
     if "cni_plugins" in outdated:
@@ -292,7 +339,7 @@ def install_container_runtime(*, options: ClusterOptions) -> None:
             name=f"Install the CNI plugins {options.cni_plugins_version}",
             url=files["cni_plugins"].url,
             sha256=files["cni_plugins"].sha256,
-            folder="/opt/cni/bin",
+            folder=_CNI_FOLDER,
         )
     if needs_restart(found=found, outdated=outdated, differing=differing):
         units.running(

@@ -5,13 +5,13 @@ are installed in the wanted release, pinned and held. Source: Kubernetes documen
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 
 from pyinfra import host
-from pyinfra.api import FactBase, deploy
+from pyinfra.api import FactBase, Host, deploy
 from pyinfra.api.command import StringCommand
 from pyinfra.operations import server
 from typing_extensions import override
@@ -19,11 +19,11 @@ from typing_extensions import override
 from kubeadm_deploys.documents import apt_key
 from kubeadm_deploys.model import artifacts
 from kubeadm_deploys.model.options import ClusterOptions
-from kubeadm_deploys.operations import packages, units
-from kubeadm_deploys.operations.managed_files import write_files
+from kubeadm_deploys.operations import packages, text_files, units
+from kubeadm_deploys.operations.managed_files import differing_files, write_files
 from kubeadm_deploys.remote import lines
 from kubeadm_deploys.remote.answers import Reading
-from kubeadm_deploys.remote.reading import read_for_plan
+from kubeadm_deploys.remote.reading import ask, read_for_plan
 from kubeadm_deploys.scripts import script
 
 
@@ -184,6 +184,44 @@ def install_kube_packages(*, options: ClusterOptions) -> None:
         units.running(
             name="Run the kubelet", unit="kubelet.service", check=_KUBELET_IS_WELL if is_node else "true"
         )
+
+
+def upgrade_commands(
+    machine: Host, *, names: Collection[str], options: ClusterOptions
+) -> Iterator[StringCommand]:
+    """Read one machine, and yield the commands that give some of the Kubernetes packages the options' release.
+
+    + names: of packages
+
+    Raises:
+        NotRead: the machine did not answer.
+        OperationValueError: the key of the repository is not the expected one.
+    """
+    wanted = apt_files(options)
+    found = ask(machine, reading(options))
+    if not key_is_right(found=found, options=options):
+        yield packages.key_command(
+            machine,
+            url=wanted_key_url(options),
+            fingerprint=options.kubernetes_apt_key_fingerprint,
+            dest=KEYRING,
+        )
+    if differing := differing_files(wanted=wanted, found=found.files):
+        yield text_files.write_command({path: wanted[path].encode() for path in sorted(differing)})
+    missing = [
+        package
+        for package in wanted_packages(found=found, options=options)
+        if package.partition("=")[0] in names
+    ]
+    if missing:
+        yield packages.install_command(missing)
+    if missing or not found.held.issuperset(HELD_PACKAGES):
+        yield StringCommand(f"apt-mark hold {' '.join(HELD_PACKAGES)}")
+
+
+def restart_command() -> StringCommand:
+    """Return the command that restarts a node's kubelet, and fails if it does not become healthy."""
+    return units.running_command("kubelet.service", check=_KUBELET_IS_WELL)
 
 
 def wanted_key_url(options: ClusterOptions) -> str:
