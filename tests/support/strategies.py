@@ -202,6 +202,9 @@ def _number(right: SearchStrategy[int], *wrong: int) -> Field:
     return Field(right=right, wrong=others | st.sampled_from(wrong))
 
 
+_AGE_KEYS = st.from_regex(r"age1[0-9a-z]{1,9}", fullmatch=True)
+_SSH_KEYS = st.from_regex(r"ssh-(ed25519|rsa) AAAA[A-Za-z0-9+/]{1,9}", fullmatch=True)
+_COMMENTS = st.sampled_from(["", " operator@host", " an operator's key $2"])
 TOO_LONG = "a" * 64
 IPV6_TEXT = ("fd00::1", "fe80::1%eth0", "::ffff:10.0.0.1")
 NO_NAME = ("-a", "a-", "A", "a_b", "a..b", ".a", "a.", f"{TOO_LONG}.b", "a." * 130 + "a")
@@ -407,14 +410,14 @@ FIELDS: dict[str, Field] = {
         NAMES | ADDRESSES | IPV6, *NO_NAME, "fe80::1%eth0", "a:6443", optional=True
     ),
     "ready_timeout": _number(_SECONDS, 0, -1, 3601, 10**4000),
-    "backup_recipients": list_field(
-        text_field(
-            st.from_regex(
-                r"age1[0-9a-z]{1,9}|ssh-(ed25519|rsa) AAAA[A-Za-z0-9+/]{1,9}( operator@host)?", fullmatch=True
-            ),
-            *("age1", "AGE-SECRET-KEY-1", "ssh-dss AAAA", "age1A"),
-        ),
-        most=3,
+    "backup_recipients": Field(
+        right=list_field(
+            text_field(st.builds("{}{}".format, _SSH_KEYS, _COMMENTS) | _AGE_KEYS), most=3
+        ).right,
+        # A comment may be any text, so nothing spoils it.
+        wrong=list_field(
+            text_field(_SSH_KEYS | _AGE_KEYS, "age1", "AGE-SECRET-KEY-1", "ssh-dss AAAA", "age1A"), most=3
+        ).wrong,
     ),
     "cloud_init_timeout": _number(_SECONDS, 0, -1, 3601, 10**4000),
     "nameservers": Field(
