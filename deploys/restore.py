@@ -42,6 +42,7 @@ from kubeadm_deploys import (
     topology_from_inventory,
     wait_for_cloud_init,
     wait_until_ready,
+    write_control_plane_files,
 )
 
 data = host_data(host)
@@ -85,6 +86,7 @@ remove_other_api_endpoints(options=options, topology=topology)
 register_workers(topology=topology)
 install_cni(options=options, topology=topology)
 barrier(name="Every worker is registered")
+write_control_plane_files(options=options, topology=topology)
 join_nodes(options=options, topology=topology)
 barrier(name="Every node has joined")
 delete_join_credentials(topology=topology)

@@ -239,5 +239,7 @@ def test_a_backup_whose_secrets_a_new_api_server_could_not_read_is_recognised() 
 
 def test_the_settings_of_a_backup_are_those_of_the_cluster() -> None:
     assert settings_of(BACKUP).kubernetes_version == "1.37.2"
+    during = json.dumps(cluster_settings.objects(record={"upgrade": '{"kubernetes": "1.37.2"}'}))
+    assert settings_of(backup({"config-maps.json": during})).record.upgrade is None
     with pytest.raises(ValueError, match="no configuration of kubeadm"):
         settings_of(backup({"config-maps.json": '{"items": []}'}))

@@ -6,11 +6,13 @@ the backup; data that was restored is never replaced by another run; and no two 
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from tests.simulation.history import Command, Event, Fault
 from tests.simulation.scenarios import Ended, Hosts, Player, before_operations, machines
+from tests.simulation.test_scenarios_reconfiguration import AUDIT
 
 Step = tuple[Command, ...] | Event
 
@@ -53,6 +55,20 @@ def test_a_restore_makes_the_whole_cluster_and_leaves_nothing_to_do(player: Play
     # Workers, and a control plane that has everything, keep their pods.
     assert not [change for change in cleaned if change.startswith(("worker", "cp-1"))]
     assert "clean" not in {change.partition(": ")[2] for change in cleaned}
+
+
+def test_control_planes_that_join_a_restored_one_get_the_files_that_arguments_name(player: Player) -> None:
+    lost = steps(replaced("cp-2", "cp-3"))
+    _, plain = player.play(THREE, *lost, RESTORE)
+    audited = tuple(replace(command, arguments=(*command.arguments, *AUDIT)) for command in RESTORE)
+    cluster = (Command(deploy="cluster.py", arguments=AUDIT),)
+    _, _, restore, end = player.play(THREE, cluster, *lost, audited, cluster)
+    assert restore.exit_code == 0, restore.output
+    assert Counter(restore.changes) - Counter(plain.changes) == {
+        "cp-2: write-files": 1,
+        "cp-3: write-files": 1,
+    }
+    assert (end.exit_code, end.changes) == (0, []), end.output
 
 
 RESTORES_OWN = (

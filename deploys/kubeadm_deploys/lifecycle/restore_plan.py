@@ -6,7 +6,7 @@ exists from before the first change until the restored API serves, so that the n
 
 import base64
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kubeadm_deploys.cluster.api_leader import ApiLeader, fingerprint
 from kubeadm_deploys.cluster.membership import ETCD_DATA
@@ -95,6 +95,8 @@ class Restore:
 def settings_of(backup: Backup) -> ClusterSettingsState:
     """Return what the cluster in a backup was created with.
 
+    An upgrade that had not ended when the backup was made is left out: ``upgrade.py`` finishes it after the restore.
+
     Raises:
         ValueError: the backup does not say.
     """
@@ -102,7 +104,7 @@ def settings_of(backup: Backup) -> ClusterSettingsState:
     settings = ClusterSettings().process([f"objects {objects}"])
     if settings is None:
         raise ValueError("it has no configuration of kubeadm")
-    return settings
+    return replace(settings, record=settings.record.with_upgrade(None))
 
 
 def lacking(backup: Backup) -> list[str]:
