@@ -2,7 +2,7 @@
 
 Usage: pyinfra INVENTORY deploys/cluster.py [--data OPTION=VALUE ...]
 The options are the fields of kubeadm_deploys.ClusterOptions; docs/options.md lists them. --data discard_edits=true
-allows that a run drops changes that stand only in a static pod's manifest or a kubelet's file.
+lets a run overwrite edits that exist only in a static pod's manifest or in a kubelet's configuration file.
 """
 
 from pyinfra import host, inventory

@@ -1,4 +1,4 @@
-"""Check whether the inventory's machines can become the cluster, or are it; print every finding with its fix.
+"""Check whether the machines of the inventory can form the cluster, or already do; print every finding with its fix.
 
 Usage: pyinfra -y INVENTORY deploys/preflight.py [--data OPTION=VALUE ...]
 It changes nothing. It exits with 1 if cluster.py, which runs the same checks first, would refuse to start.

@@ -1,7 +1,7 @@
 """Report the status of a cluster: nodes, control planes, certificates, differences from the options.
 
 Usage: pyinfra -y INVENTORY deploys/status.py [--data output=json]
-It changes nothing. It exits with 1 if something needs a person, like a node that is not Ready or a certificate
+It changes nothing. It exits with 1 if something needs attention, like a node that is not Ready or a certificate
 that expires soon. With output=json, standard output is one JSON document.
 """
 

@@ -3,7 +3,8 @@
 Usage: pyinfra INVENTORY deploys/upgrade.py [--data kubernetes_version=X.Y.Z] [--data folder=DIR]
        [--data drain_timeout=300] [--data settle_timeout=300] [--data backup=false] [--data plain=true]
        [--data discard_edits=true]
-Releases that are not set are this package's defaults. With --dry it prints the plan and changes nothing. A
+A release that is not set is this package's default, or the cluster's own if that is newer; Calico is never
+upgraded. With --dry it prints the plan and changes nothing. A
 backup is written into the folder first, encrypted as deploys/backup.py does. After a failure, run it again.
 """
 

@@ -1,4 +1,4 @@
-"""Report the status of a cluster: nodes, control planes, certificates, and what needs a person."""
+"""Report the status of a cluster: nodes, control planes, certificates, and what needs attention."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -34,7 +34,7 @@ def report_status(*, options: ClusterOptions, topology: Topology, output: str = 
 
     Raises:
         InputError: the output is unknown.
-        DeployError: something needs a person.
+        DeployError: something needs attention.
     """
     if output not in OUTPUTS:
         raise InputError([f"output: {shown(output)} is not known; choose {' or '.join(OUTPUTS)}"])

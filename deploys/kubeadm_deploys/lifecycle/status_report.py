@@ -70,7 +70,7 @@ class ClusterStatus:
     """The status of a cluster.
 
     ``differences`` are sentences about options that differ from the cluster, ``newer`` one about newer releases
-    that this package knows, empty without any. ``attention`` are sentences about what needs a person.
+    that this package knows, empty without any. ``attention`` are sentences about what needs attention.
     """
 
     cluster: str
@@ -103,7 +103,7 @@ def cluster_status(
     differences: Sequence[str] = (),
     newer: str = "",
 ) -> ClusterStatus:
-    """Return the status; ``problems`` are further sentences about what needs a person."""
+    """Return the status; ``problems`` are further sentences about what needs attention."""
     nodes = {node.name: node for node in readings.nodes or ()}
     strays = nodes.keys() - {node.name for node in topology.nodes}
     return ClusterStatus(
