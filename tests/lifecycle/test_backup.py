@@ -24,7 +24,7 @@ from kubeadm_deploys.model.options import ClusterOptions
 from kubeadm_deploys.remote import streams
 from kubeadm_deploys.remote.connections import NoAnswer
 from tests.support.machines import TOPOLOGY, A, B, C
-from tests.support.pyinfra_hosts import fake_hosts
+from tests.support.pyinfra_hosts import fake_hosts, using
 
 DB = b"snapshot"
 
@@ -67,7 +67,7 @@ def asked(
     monkeypatch.setattr(backup, "ask", lambda machine, fact, seconds: revision)
     with fake_hosts({name: {} for name in answers}) as state:
         host = next(iter(state.inventory))
-        with ctx_host.use(host):
+        with using(ctx_host, host):
             backup._from_any_member(host, nodes(*answers), write)
     (only,) = took
     return only

@@ -13,7 +13,7 @@ from pyinfra.context import ctx_config, ctx_inventory, ctx_state
 
 from kubeadm_deploys.remote.connections import NoAnswer
 from kubeadm_deploys.remote.streams import Sink, Source, read_from, write_to
-from tests.support.pyinfra_hosts import fake_hosts
+from tests.support.pyinfra_hosts import fake_hosts, using
 from tests.support.ssh_machine import SshMachine, ssh_machine
 
 
@@ -28,7 +28,7 @@ def host(request: pytest.FixtureRequest, machine: SshMachine) -> Iterator[Host]:
     names = [("machine", machine.data)] if request.param == "ssh" else [("@local", {})]
     inventory = Inventory((names, {}))
     state = State(inventory, Config())
-    with ctx_state.use(state), ctx_inventory.use(inventory), ctx_config.use(state.config):
+    with using(ctx_state, state), using(ctx_inventory, inventory), using(ctx_config, state.config):
         connect_all(state)
         yield next(iter(inventory))
 
@@ -74,7 +74,7 @@ def test_a_lost_connection_is_no_answer() -> None:
     with ssh_machine() as machine:
         inventory = Inventory(([("machine", machine.data)], {}))
         state = State(inventory, Config())
-        with ctx_state.use(state), ctx_inventory.use(inventory), ctx_config.use(state.config):
+        with using(ctx_state, state), using(ctx_inventory, inventory), using(ctx_config, state.config):
             connect_all(state)
 
             def consume(source: Source) -> None:

@@ -24,6 +24,7 @@ from kubeadm_deploys.run.locking import LockLost, RunLock
 from kubeadm_deploys.run.run_lock import Holder
 from tests.support.lock_files import ANN, BOB, document, release, take
 from tests.support.lock_nodes import CLUSTER, NODES, A, B, C, Time, members
+from tests.support.pyinfra_hosts import using
 
 
 class Run:
@@ -307,7 +308,7 @@ def test_commands_are_not_fenced_before_the_lock_is_taken(world: World) -> None:
 def test_running_operations_send_no_commands_after_the_release(world: World) -> None:
     lock = begin(ANN)
     lock.release()
-    with ctx_host.use(world.machines[A.host]):
+    with using(ctx_host, world.machines[A.host]):
         assert not sent(lock, world.machines[B.host])
     # pyinfra removes its temporary files without a current host.
     assert sent(lock, world.machines[B.host])

@@ -28,6 +28,7 @@ from kubeadm_deploys.facts.kubeadm_node import KubeadmNode
 from kubeadm_deploys.remote.connections import guard_connections
 from kubeadm_deploys.remote.reading import NotRead, ask
 from tests.support.fake_answers import framed
+from tests.support.pyinfra_hosts import using
 
 ANSWER = "\n".join(framed("KubeadmNode", ["machine-id abc", "have:kubelet.conf"])) + "\n"
 KEY = paramiko.RSAKey.generate(2048)
@@ -120,7 +121,7 @@ def main() -> None:
     connect_all(state)
     guard_connections(state)
     host = inventory.get_host("127.0.0.1")
-    with ctx_state.use(state), ctx_inventory.use(inventory), ctx_config.use(state.config):
+    with using(ctx_state, state), using(ctx_inventory, inventory), using(ctx_config, state.config):
         _report(host, "up")
         for doing, back in (("hangs", "up after it hung"), ("breaks off", "up after it broke off")):
             Machine.doing = doing
