@@ -173,6 +173,16 @@ def test_the_seeds_own_record_counts() -> None:
     assert RestoreRecord.of_line("cut") is None
 
 
+def test_a_restore_that_ended_without_a_machine_is_not_gone_on_with() -> None:
+    one, two = TOPOLOGY.control_planes
+    for seed in ("cp-1", "cp-2"):
+        left = replace(OTHER, seed=seed)
+        found = {"cp-1": WHOLE, "cp-2": replace(WHOLE, restoring=left.line)}
+        assert record_in(TOPOLOGY, found, healthy=[one]) is None
+        assert record_in(TOPOLOGY, found, healthy=[two]) == left
+        assert record_in(TOPOLOGY, found, healthy=[]) == left
+
+
 def test_each_restore_makes_another_etcd_cluster() -> None:
     assert OTHER.token != replace(OTHER, began="20261129T200001Z").token
 

@@ -285,3 +285,20 @@ def test_an_old_member_that_comes_back_alone_joins_anew(player: Player) -> None:
     assert restored.exit_code == 0, restored.output
     assert joined.exit_code == 0, joined.output
     assert "cp-2: clean and keep etcd" in joined.changes
+
+
+def test_a_control_plane_that_comes_back_after_the_restore_does_not_roll_the_cluster_back(
+    player: Player,
+) -> None:
+    killed = Fault(run=1, machine="cp-1", what="stop-static-pods", kind="killed after")
+    limited = ("--limit=@fake/cp-3", "--data=confirm=kubernetes", "--data=force=true")
+    clean = (Command(deploy="reset.py", arguments=limited),)
+    lost, back = left_out("cp-3"), put_back("cp-3")
+    *_, restored, refused, again, cleaned, joined = player.play(
+        *(THREE, *steps((), OVERRIDE, *lost, OVERRIDE, WRITTEN, *back, CLUSTER, RESTORE, clean, CLUSTER)),
+        faults=[killed],
+    )
+    assert restored.exit_code == 0, restored.output
+    before_operations(refused, "cp-3: a restore from a backup has begun", "deploys/reset.py --limit")
+    before_operations(again, "the cluster works (cp-1, cp-2)", "--data force=true")
+    assert (cleaned.exit_code, joined.exit_code) == (0, 0), cleaned.output + joined.output

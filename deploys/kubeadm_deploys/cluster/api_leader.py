@@ -21,7 +21,7 @@ SILENT_FIX = "find out why with 'journalctl --unit kubelet' and 'crictl ps --all
 RESTORE_FIX = (
     "finish it with the same backup: deploys/restore.py --data backup=FILE --data confirm=CLUSTER_NAME"
 )
-"""The fix when a restore from a backup has not ended."""
+"""The fix when a restore from a backup has not ended, and no control plane outside it serves the cluster."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,9 +135,28 @@ def unfinished_restore(nodes: Collection[Node], found: Found) -> str:
     return f"{', '.join(restoring)}: a restore from a backup has begun and has not ended"
 
 
+def restore_fix(nodes: Collection[Node], found: Found) -> str:
+    """Return what to do about a restore that has not ended on some control planes.
+
+    Others that serve the cluster have been restored without these, or were not stopped: restoring again would give
+    up what they have stored since.
+    """
+    restoring = [node.name for node in nodes if _state(found, node).restoring]
+    others = [
+        node.name for node in nodes if _state(found, node).api == "ok" and not _state(found, node).restoring
+    ]
+    if not others:
+        return RESTORE_FIX
+    return (
+        f"the cluster works on {', '.join(others)}; to keep it as it is there, clean {', '.join(restoring)}, which deletes "
+        "the data there: deploys/reset.py --limit HOST --data confirm=CLUSTER_NAME --data force=true; to give it up for "
+        "the backup: deploys/restore.py with --data force=true"
+    )
+
+
 def _unusable(nodes: tuple[Node, ...], members: list[Node], found: Found) -> str:
     if unfinished := unfinished_restore(nodes, found):
-        return f"{unfinished}; no changes were made; {RESTORE_FIX}"
+        return f"{unfinished}; no changes were made; {restore_fix(nodes, found)}"
     return different_clusters(members, found)
 
 

@@ -9,13 +9,13 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from kubeadm_deploys.cluster.api_leader import (
-    RESTORE_FIX,
     UNREACHABLE_FIX,
     ApiLeader,
     Found,
     different_clusters,
     fingerprint,
     has_cluster,
+    restore_fix,
     unfinished_restore,
 )
 from kubeadm_deploys.cluster.quorum import QUORUM_FIX, unlisted_members
@@ -54,7 +54,8 @@ def membership_findings(
     """
     of_cluster = partial(Finding, check="control-planes", host="")
     if unfinished := unfinished_restore(topology.control_planes, found):
-        yield of_cluster(severity=Severity.ERROR, found=unfinished, fix=RESTORE_FIX)
+        fix = restore_fix(topology.control_planes, found)
+        yield of_cluster(severity=Severity.ERROR, found=unfinished, fix=fix)
         return
     if not api_leader.exists and api_leader.problem:
         problem = api_leader.problem.removesuffix(f"; {UNREACHABLE_FIX}")

@@ -155,7 +155,7 @@ def _find(
     found = in_parallel(lambda machine: read(machine, KubeadmNode), hosts)
     machines = in_parallel(lambda machine: read(machine, Machine), hosts)
     api_leader = ask_planned_leader(state, topology)
-    begun = record_in(topology, found)
+    begun = record_in(topology, found, healthy=api_leader.healthy)
     refuse_all(
         list(
             restore_problems(

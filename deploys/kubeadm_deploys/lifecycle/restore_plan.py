@@ -114,15 +114,22 @@ def lacking(backup: Backup) -> list[str]:
     return [name for name in wanted if name not in backup.parts]
 
 
-def record_in(topology: Topology, found: Mapping[str, KubeadmNodeState]) -> RestoreRecord | None:
-    """Return the record of a restore that has begun, None without one: the seed's own if it has one."""
+def record_in(
+    topology: Topology, found: Mapping[str, KubeadmNodeState], *, healthy: Collection[Node] = ()
+) -> RestoreRecord | None:
+    """Return the record of the restore with which this run goes on, None without one: the seed's own if it has one.
+
+    If a ``healthy`` control plane does not have it, there is nothing to go on with: the restore ended without the
+    machine that has the record, or had not stopped the cluster yet.
+    """
     records = {
         node.name: record
         for node in topology.control_planes
         if node.host in found and (record := RestoreRecord.of_line(found[node.host].restoring))
     }
     own = [record for name, record in records.items() if record.seed == name]
-    return next(iter([*own, *records.values()]), None)
+    record = next(iter([*own, *records.values()]), None)
+    return record if all(records.get(node.name) == record for node in healthy) else None
 
 
 def choose_seed(
