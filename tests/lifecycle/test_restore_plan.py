@@ -23,6 +23,7 @@ from kubeadm_deploys.lifecycle.restore_plan import (
     lost_nodes,
     record_in,
     restore_problems,
+    revision_bump,
     settings_of,
     unlisted_problem,
     unreadable_secrets,
@@ -185,6 +186,14 @@ def test_a_restore_that_ended_without_a_machine_is_not_gone_on_with() -> None:
 
 def test_each_restore_makes_another_etcd_cluster() -> None:
     assert OTHER.token != replace(OTHER, began="20261129T200001Z").token
+
+
+def test_revisions_never_go_back_from_one_restore_to_the_next() -> None:
+    first = 500_000 + revision_bump(500_000, now=1_795_000_000)
+    # Written for an hour, and then restored from the same backup.
+    written = first + 3600 * 900
+    assert 500_000 + revision_bump(500_000, now=1_795_003_600) > written
+    assert revision_bump(10**13, now=1_795_003_600) == 10**9
 
 
 @pytest.mark.parametrize("name", MANIFESTS)

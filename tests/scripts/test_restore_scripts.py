@@ -66,7 +66,7 @@ class Machine:
         saved = self.etcd / "saved/time"
         return self.run(
             *("unpack-snapshot", self.restore, self.work, saved),
-            *("image", "cp-1", "https://10.0.0.1:2380", "token"),
+            *("image", "cp-1", "https://10.0.0.1:2380", "token", 12345),
             kill=kill,
         )
 
@@ -88,6 +88,7 @@ def machine(tmp_path: Path) -> Machine:
 def test_the_snapshot_becomes_the_data_and_the_old_one_is_kept(machine: Machine) -> None:
     assert machine.unpack() == 0
     assert machine.data() == ["new", "old"]
+    assert "--bump-revision 12345 --mark-compacted" in (machine.fake / "calls").read_text()
     assert not machine.work.exists() and (machine.restore / "unpacked").exists()
 
 

@@ -503,7 +503,7 @@ class Scripts:
 
     def do_unpack_snapshot(self, machine: Machine, part: Part, stdin: str) -> Steps:
         """lifecycle/restore_steps.py"""
-        folder, work, _, _, name, peer, _ = part.words
+        folder, work, _, _, name, peer, _, _ = part.words
         ready = f"{work}/ready"
         if f"{folder}/unpacked" in machine.files and ready not in machine.files:
             machine.remove(work)

@@ -37,7 +37,7 @@ from kubeadm_deploys.facts.kubeadm_node import (
     NodeState,
     node_state,
 )
-from kubeadm_deploys.lifecycle.restore_plan import Restore, is_whole, lost_nodes
+from kubeadm_deploys.lifecycle.restore_plan import Restore, is_whole, lost_nodes, revision_bump
 from kubeadm_deploys.model.nodes import API_PORT, Node, Topology
 from kubeadm_deploys.model.options import ClusterOptions
 from kubeadm_deploys.operations import shared_pki
@@ -187,6 +187,7 @@ def _restore_data(state: State, host: Host, restore: Restore, key: BackupKey) ->
     unpack = script(
         "unpack-snapshot",
         *(RESTORE_FOLDER, _WORK, saved, image, restore.seed.name, peer, restore.record.token),
+        str(revision_bump(restore.backup.manifest.revision, now=int(time.time()))),
     )
     return run(unpack)
 
