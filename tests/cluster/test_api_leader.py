@@ -250,3 +250,10 @@ def test_members_without_data_lose_the_quorum(
 
 def test_without_known_members_no_quorum_is_lost() -> None:
     assert quorum_lost(members=(), reached=(), with_data=()) == ""
+
+
+def test_a_restored_control_plane_whose_api_restarts_is_told_from_the_old_ones() -> None:
+    old = dataclasses.replace(MEMBER, etcd_cluster="1")
+    restored = dataclasses.replace(DOWN, etcd_cluster="2")
+    assert "serve 2 different etcd clusters" in api_leader(old, old, restored).problem
+    assert api_leader(old, old, dataclasses.replace(restored, etcd_cluster="")).problem == ""

@@ -244,3 +244,12 @@ def test_only_the_last_backup_of_a_killed_upgrade_is_restored(root: Path) -> Non
     for manifest in set(MANIFESTS) - {"kube-apiserver"}:
         write(root, f"etc/kubernetes/manifests/{manifest}.yaml")
     assert found(root).backups == {"kube-apiserver": str(path)}
+
+
+@pytest.mark.parametrize(("leader", "seen"), [(', "leader": "81"', "12"), (', "leader":"0"', ""), ("", "")])
+def test_an_etcd_without_a_leader_serves_no_cluster(root: Path, leader: str, seen: str) -> None:
+    for path in ("manifests/etcd.yaml", "pki/etcd/server.key"):
+        write(root, f"etc/kubernetes/{path}")
+    status = f'{{"header":{{"cluster_id":"12","member_id":"3"}}{leader}, "errors":["etcdserver: no leader"]}}'
+    write(root, "bin/curl", f"#!/bin/sh\nprintf '%s' '{status}'\n").chmod(0o755)
+    assert found(root).etcd_cluster == seen

@@ -68,7 +68,8 @@ class Readings:
             lines += [f"restoring {files[f'{RESTORE_FOLDER}/record']}"]
         lines += [f"aside:{name}" for name in MANIFESTS if f"{RESTORE_FOLDER}/manifests/{name}.yaml" in files]
         lines += ["unpacked"] if f"{RESTORE_FOLDER}/unpacked" in files else []
-        if machine.etcd and self.world.runs_etcd(machine):
+        cluster = self.world.clusters[machine.etcd.cluster] if machine.etcd else None
+        if machine.etcd and cluster and self.world.runs_etcd(machine) and self.world.has_quorum(cluster):
             lines += [f"etcd-cluster {machine.etcd.cluster}"]
         names = ("kubelet.conf", "bootstrap-kubelet.conf", "admin.conf", "super-admin.conf")
         for name in (*names, "pki/ca.key", "pki/etcd/ca.crt"):

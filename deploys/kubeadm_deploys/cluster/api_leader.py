@@ -187,11 +187,14 @@ def different_clusters(members: list[Node], found: Found) -> str:
 
 
 def _different_etcd(members: list[Node], found: Found) -> str:
-    """Return that API servers of one CA serve different etcd clusters, empty if they do not."""
+    """Return that control planes of one CA serve different etcd clusters, empty if they do not.
+
+    Whether their API servers answer does not matter: one that has just been restored may be restarting.
+    """
     by_id: dict[str, list[str]] = {}
     for node in members:
         state = _state(found, node)
-        if state.api == "ok" and state.etcd_cluster:
+        if state.etcd_cluster:
             by_id.setdefault(state.etcd_cluster, []).append(node.name)
     if len(by_id) < 2:
         return ""

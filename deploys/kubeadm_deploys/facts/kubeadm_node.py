@@ -71,7 +71,7 @@ class KubeadmNodeState:
     ``restoring`` is the record of a restore from a backup that has not ended, empty without one.
     ``set_aside`` are the static pods whose manifests it set aside, and ``unpacked`` is whether the data of the
     backup is in place, or about to be. ``etcd_cluster`` is the ID of the etcd cluster that this machine's
-    etcd serves, empty if it does not answer.
+    etcd serves, empty if it does not answer or has no leader.
     """
 
     files: frozenset[str] = frozenset()

@@ -43,11 +43,11 @@ if [ -f pki/ca.crt ]; then echo "ca $(base64 -w 0 pki/ca.crt)"; fi
 client=/var/lib/kubelet/pki/kubelet-client-current.pem
 if [ -f $client ]; then echo "client $(sed -n '/BEGIN CERT/,/END CERT/p; /END CERT/q' $client | base64 -w 0)"; fi
 # Members that were restored from a backup and those of before have different cluster IDs. etcd answers this without
-# a majority.
+# a majority, too, but then it has no leader, and serves nothing.
 if [ -e manifests/etcd.yaml ] && [ -e pki/etcd/server.key ]; then
   seen=$(curl --silent --noproxy '*' --max-time 3 --cacert pki/etcd/ca.crt --cert pki/etcd/server.crt \
     --key pki/etcd/server.key --data '{}' https://127.0.0.1:2379/v3/maintenance/status 2> /dev/null |
-    sed -n 's/.*"cluster_id": *"\([0-9]*\)".*/\1/p')
+    grep '"leader": *"[1-9]' | sed -n 's/.*"cluster_id": *"\([0-9]*\)".*/\1/p')
   if [ -n "$seen" ]; then echo "etcd-cluster $seen"; fi
 fi
 # The API's health needs no credentials, and includes etcd. Each failed check is a line with [-].
