@@ -125,6 +125,10 @@ WORKS = ApiLeader(leader="cp-1", exists=True, healthy=(TOPOLOGY.control_planes[0
             "cp-2: has Kubernetes 1.36.5, but the backup was made with 1.37.2",
         ),
         (
+            {"machines": {"cp-2": replace(MACHINE, api_server="1.38.0")}},
+            "cp-2: has an API server of Kubernetes 1.38.0, but the backup was made with 1.37.2",
+        ),
+        (
             {"machines": {"w-1": MachineState(kubelet="1.38.0-1.1")}},
             "w-1: has a kubelet of Kubernetes 1.38.0",
         ),
@@ -146,6 +150,7 @@ def test_what_is_refused(changes: dict[str, Any], words: str) -> None:
         {"record": OTHER, "restart": True},
         {"found": {"cp-2": BLANK}, "machines": {"cp-2": MachineState(kubelet="1.36.5-1.1")}},
         {"machines": {"w-1": MachineState(kubelet="1.36.5-1.1")}},
+        {"machines": {"cp-2": replace(MACHINE, api_server="1.37.2")}},
     ],
 )
 def test_what_is_not_refused(changes: dict[str, Any]) -> None:

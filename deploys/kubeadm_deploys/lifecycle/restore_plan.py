@@ -242,6 +242,13 @@ def _machine_problems(
             f"{node.host}: has Kubernetes {kubelet}, but the backup was made with {release}; restore onto new "
             "machines, or clean this one first: deploys/reset.py --limit HOST --data confirm=CLUSTER_NAME --data force=true"
         )
+    elif control_plane and machine.api_server not in ("", release):
+        # An upgrade replaces the static pods of all control planes before the first kubelet.
+        yield (
+            f"{node.host}: has an API server of Kubernetes {machine.api_server}, but the backup was made with {release}; restore "
+            "onto new machines, or clean this one first: deploys/reset.py --limit HOST --data confirm=CLUSTER_NAME --data "
+            "force=true"
+        )
     elif not control_plane and _minor(kubelet) > _minor(release):
         yield (
             f"{node.host}: has a kubelet of Kubernetes {kubelet}, which is newer than the backup's API server "
