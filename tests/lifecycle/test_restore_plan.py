@@ -15,18 +15,20 @@ from kubeadm_deploys.facts.cluster_members import ClusterMembersState, Registere
 from kubeadm_deploys.facts.etcd import EtcdMember
 from kubeadm_deploys.facts.kubeadm_node import MANIFESTS, KubeadmNodeState
 from kubeadm_deploys.facts.machine import Disk, MachineState
+from kubeadm_deploys.lifecycle.restore_checks import (
+    disk_problem,
+    restore_problems,
+    unlisted_problem,
+    unreadable_secrets,
+)
 from kubeadm_deploys.lifecycle.restore_plan import (
     RestoreRecord,
     choose_seed,
-    disk_problem,
     is_whole,
     lost_nodes,
     record_in,
-    restore_problems,
     revision_bump,
     settings_of,
-    unlisted_problem,
-    unreadable_secrets,
 )
 from kubeadm_deploys.model.nodes import Node, Topology
 from kubeadm_deploys.model.options import ClusterOptions

@@ -22,18 +22,20 @@ from kubeadm_deploys.facts.etcd import EtcdHealth, EtcdMembers
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState
 from kubeadm_deploys.facts.machine import Machine, MachineState
 from kubeadm_deploys.lifecycle import restore_steps
+from kubeadm_deploys.lifecycle.restore_checks import (
+    disk_problem,
+    restore_problems,
+    unlisted_problem,
+    unreadable_secrets,
+)
 from kubeadm_deploys.lifecycle.restore_plan import (
     Restore,
     RestoreRecord,
     choose_seed,
     differing_nodes,
-    disk_problem,
     is_whole,
     record_in,
-    restore_problems,
     settings_of,
-    unlisted_problem,
-    unreadable_secrets,
 )
 from kubeadm_deploys.model.errors import InputError
 from kubeadm_deploys.model.findings import errors_of, unskipped
