@@ -17,6 +17,7 @@ from kubeadm_deploys.facts.kubeadm_node import MANIFESTS, KubeadmNodeState
 from kubeadm_deploys.facts.machine import Disk, MachineState
 from kubeadm_deploys.lifecycle.restore_checks import (
     disk_problem,
+    release_problems,
     restore_problems,
     unlisted_problem,
     unreadable_secrets,
@@ -130,10 +131,6 @@ WORKS = ApiLeader(leader="cp-1", exists=True, healthy=(TOPOLOGY.control_planes[0
             {"machines": {"cp-2": replace(MACHINE, api_server="1.38.0")}},
             "cp-2: has an API server of Kubernetes 1.38.0, but the backup was made with 1.37.2",
         ),
-        (
-            {"machines": {"w-1": MachineState(kubelet="1.38.0-1.1")}},
-            "w-1: has a kubelet of Kubernetes 1.38.0",
-        ),
         ({"api_leader": WORKS}, "the cluster works (cp-1)"),
         ({"record": OTHER}, "a restore from another backup began"),
         ({"backup": replace(BACKUP, parts={})}, "lacks pki/ca.crt"),
@@ -151,7 +148,6 @@ def test_what_is_refused(changes: dict[str, Any], words: str) -> None:
         {"api_leader": WORKS, "record": replace(OTHER, backup=BACKUP.sha256)},
         {"record": OTHER, "restart": True},
         {"found": {"cp-2": BLANK}, "machines": {"cp-2": MachineState(kubelet="1.36.5-1.1")}},
-        {"machines": {"w-1": MachineState(kubelet="1.36.5-1.1")}},
         {"machines": {"cp-2": replace(MACHINE, api_server="1.37.2")}},
     ],
 )
@@ -162,6 +158,32 @@ def test_what_is_not_refused(changes: dict[str, Any]) -> None:
 def test_all_reasons_are_given_at_once() -> None:
     machines = {"cp-1": MachineState(kubelet="1.36.5-1.1"), "cp-2": MachineState(kubelet="1.36.5-1.1")}
     assert len(problems(machines=machines, api_leader=WORKS)) == 3
+
+
+@pytest.mark.parametrize("kubelet", ["1.38.0-1.1", "1.36.5-1.1", "1.37.1-1.1"])
+def test_releases_of_nodes_are_not_replaced_under_their_pods(kubelet: str) -> None:
+    def problems(**changes: Any) -> list[str]:
+        found = {"cp-1": WHOLE, "cp-2": BLANK, "w-1": WORKER} | changes.get("found", {})
+        machines = dict.fromkeys(found, MACHINE) | changes.get("machines", {})
+        same = {"containerd": "2.3.4", "runc": "1.4.3", "cni-plugins": "1.9.1"}
+        releases = dict.fromkeys(found, same) | changes.get("releases", {})
+        options = ClusterOptions(
+            kubernetes_version="1.37.2",
+            containerd_version="2.3.4",
+            runc_version="1.4.3",
+            cni_plugins_version="1.9.1",
+        )
+        return list(
+            release_problems(TOPOLOGY, found=found, machines=machines, releases=releases, options=options)
+        )
+
+    assert problems() == []
+    (containerd,) = problems(releases={"cp-1": {"containerd": "2.2.3"}, "cp-2": {"runc": "1.3.0"}})
+    assert containerd.startswith("cp-1: has containerd 2.2.3 (the restore would install 2.3.4), ")
+    other = {"w-1": MachineState(kubelet=kubelet)}
+    (worker,) = problems(machines=other)
+    assert worker.startswith(f"w-1: has kubelet {kubelet[:6]} (the restore would install 1.37.2), ")
+    assert problems(machines=other, found={"w-1": BLANK}) == []
 
 
 def test_the_seed_is_the_recorded_one_else_the_first_that_is_whole() -> None:

@@ -295,10 +295,24 @@ def test_a_control_plane_that_comes_back_after_the_restore_does_not_roll_the_clu
     clean = (Command(deploy="reset.py", arguments=limited),)
     lost, back = left_out("cp-3"), put_back("cp-3")
     *_, restored, refused, again, cleaned, joined = player.play(
-        *(THREE, *steps((), OVERRIDE, *lost, OVERRIDE, WRITTEN, *back, CLUSTER, RESTORE, clean, CLUSTER)),
+        THREE,
+        *steps((), OVERRIDE, *lost, OVERRIDE, WRITTEN, *back, CLUSTER, RESTORE, clean, CLUSTER),
         faults=[killed],
     )
     assert restored.exit_code == 0, restored.output
     before_operations(refused, "cp-3: a restore from a backup has begun", "deploys/reset.py --limit")
     before_operations(again, "the cluster works (cp-1, cp-2)", "--data force=true")
     assert (cleaned.exit_code, joined.exit_code) == (0, 0), cleaned.output + joined.output
+
+
+def test_releases_of_nodes_that_the_backup_does_not_have_are_not_replaced(player: Player) -> None:
+    older = Event(what="recorded 2.2.3", machine="cp-1")
+    _, done = player.play(ONE, older, *steps((), OVERRIDE))
+    before_operations(
+        done,
+        "cp-1: has containerd 2.3.4 (the restore would install 2.2.3)",
+        "worker-1: has containerd 2.3.4 (",
+        "deploys/reset.py --limit",
+    )
+    _, done = player.play(machines("member"), older, *steps(replaced("cp-1"), RESTORE))
+    assert done.exit_code == 0, done.output

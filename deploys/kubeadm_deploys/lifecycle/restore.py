@@ -19,11 +19,12 @@ from kubeadm_deploys.documents.backup_encryption import BackupError, BackupKey
 from kubeadm_deploys.documents.backup_file import Backup, read_backup
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.etcd import EtcdHealth, EtcdMembers
-from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState
+from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState, NodeState, node_state
 from kubeadm_deploys.facts.machine import Machine, MachineState
 from kubeadm_deploys.lifecycle import restore_steps
 from kubeadm_deploys.lifecycle.restore_checks import (
     disk_problem,
+    release_problems,
     restore_problems,
     unlisted_problem,
     unreadable_secrets,
@@ -49,6 +50,8 @@ from kubeadm_deploys.preflight.machine_checks import machine_findings
 from kubeadm_deploys.remote.reading import NotRead, ask, in_parallel, read
 from kubeadm_deploys.remote.run_parts import Decisions, part
 from kubeadm_deploys.run.locking import check_under_lock
+from kubeadm_deploys.sections.container_runtime import installed_releases
+from kubeadm_deploys.sections.container_runtime import reading as container_runtime_reading
 
 
 def plan_restore(
@@ -181,9 +184,16 @@ def _find(
         raise DeployError(
             f"backup: {backup.path}: {error}; no changes were made; use another backup"
         ) from None
-    following = follow(options, settings=settings, machines={})
+    releases = in_parallel(
+        lambda machine: installed_releases(read(machine, container_runtime_reading(options))), hosts
+    )
+    nodes = {name: has for name, has in releases.items() if node_state(found[name]) is not NodeState.ABSENT}
+    following = follow(options, settings=settings, machines=nodes)
     seed = choose_seed(topology, found=found, record=begun)
     problems = [finding.sentence for finding in errors_of(following.findings)]
+    problems += release_problems(
+        topology, found=found, machines=machines, releases=releases, options=following.options
+    )
     problems += _machine_errors(
         following.options, topology=topology, found=found, machines=machines, backup=backup
     )

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 
 from kubeadm_deploys.cluster.api_leader import ApiLeader, fingerprint
+from kubeadm_deploys.cluster.live_options import option_releases
 from kubeadm_deploys.cluster.membership import ETCD_DATA
 from kubeadm_deploys.documents.backup_file import SNAPSHOT, Backup
 from kubeadm_deploys.facts.etcd import EtcdMember
@@ -17,6 +18,9 @@ from kubeadm_deploys.facts.machine import MachineState
 from kubeadm_deploys.lifecycle.restore_plan import RestoreRecord, lacking
 from kubeadm_deploys.model.nodes import Node, Topology
 from kubeadm_deploys.model.options import ClusterOptions
+
+RESET = "deploys/reset.py --limit HOST --data confirm=CLUSTER_NAME --data force=true"
+"""The command that cleans a single machine, for messages."""
 
 _SPARE = 256 << 20
 """Bytes that stay free on the disk of etcd: a full disk would stop it."""
@@ -116,15 +120,6 @@ def _machine_problems(
             "onto new machines, or clean this one first: deploys/reset.py --limit HOST --data confirm=CLUSTER_NAME --data "
             "force=true"
         )
-    elif not control_plane and _minor(kubelet) > _minor(release):
-        yield (
-            f"{node.host}: has a kubelet of Kubernetes {kubelet}, which is newer than the backup's API server "
-            f"({release}); clean it first: deploys/reset.py --limit HOST --data confirm=CLUSTER_NAME --data force=true"
-        )
-
-
-def _minor(release: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in release.split(".")[:2])
 
 
 def _state_problems(
@@ -142,6 +137,40 @@ def _state_problems(
             f"that was written since {backup.manifest.made}; to do it, add --data force=true; if this backup has just been "
             "restored, deploys/cluster.py joins the nodes that are missing"
         )
+
+
+def release_problems(
+    topology: Topology,
+    *,
+    found: Mapping[str, KubeadmNodeState],
+    machines: Mapping[str, MachineState],
+    releases: Mapping[str, Mapping[str, str]],
+    options: ClusterOptions,
+) -> Iterator[str]:
+    """Yield which nodes have releases that a restore would replace, on all of them at once and under running pods.
+
+    ``releases`` are those of the container runtime that were found, by component and host, ``options`` have those
+    of the backup. A new release of the cluster's is brought to its nodes one by one, by an upgrade.
+    """
+    for node in topology.nodes:
+        if node.host not in found or node_state(found[node.host]) is NodeState.ABSENT:
+            continue
+        wanted = option_releases(options)
+        has = dict(releases[node.host])
+        # That of control planes is compared with the backup first.
+        if node in topology.workers and (kubelet := machines[node.host].kubelet.partition("-")[0]):
+            wanted |= {"kubelet": str(options.kubernetes_version)}
+            has |= {"kubelet": kubelet}
+        differing = [
+            f"{name} {release} (the restore would install {wanted[name]})"
+            for name, release in has.items()
+            if release != wanted[name]
+        ]
+        if differing:
+            yield (
+                f"{node.host}: has {', '.join(differing)}, which would change under running pods; use a backup that was made "
+                f"with these releases, or clean this machine first, which ends its pods and deletes its data: {RESET}"
+            )
 
 
 def disk_problem(seed: Node, *, machine: MachineState, found: KubeadmNodeState, backup: Backup) -> str:
