@@ -449,7 +449,7 @@ class Readings:
         return ["ok"]
 
     def backup_settings(self, machine: Machine, part: Part) -> Lines:
-        """facts/backup_settings.py; arguments of static pods are not simulated."""
+        """facts/backup_settings.py; of the static pods' arguments, only those with files are simulated."""
         objects = self.world.kubectl(machine).objects
         listed = cluster_settings.objects(
             cluster=objects["kubeadm-config"],
@@ -457,14 +457,15 @@ class Readings:
             kube_proxy=objects["kube-proxy"] if isinstance(objects["kube-proxy"], dict) else None,
             record=objects.get("kubeadm-deploys"),
         )
-        pods = {
-            name: _base64(f"spec: {{containers: [{{image: registry.k8s.io/{name}:1}}]}}")
-            for name in MANIFESTS
-        }
+        pods = {name: _base64(json.dumps(_pod(machine, name))) for name in MANIFESTS}
         return [
             f"objects {_base64(json.dumps(listed))}",
             *(f"manifest:{name} {pods[name]}" for name in MANIFESTS if machine.has_manifest(name)),
         ]
+
+    def named_files(self, machine: Machine, part: Part) -> Lines:
+        """lifecycle/backup.py"""
+        return [f"file:{path} {_base64(machine.files[path])}" for path in part.words if path in machine.files]
 
     def kustomization_differs(self, machine: Machine, part: Part) -> Lines:
         """facts/kustomization.py"""
@@ -522,6 +523,20 @@ def _sums(machine: Machine, paths: Iterable[str]) -> Lines:
 def _authority(config: str) -> str:
     """Return the CA certificate of a kubeconfig in the file's encoding."""
     return _base64(config[config.index("-----BEGIN") :].strip() + "\n")
+
+
+def _pod(machine: Machine, name: str) -> object:
+    """Return a static pod's manifest with the arguments that name files, whose folders are mounted."""
+    arguments = re.findall(r"--[a-z-]*file=/[^\s\"]+", machine.files.get(manifest(name), ""))
+    folders = {argument.partition("=")[2].rpartition("/")[0] for argument in arguments}
+    mounts = [{"name": folder, "mountPath": folder} for folder in folders]
+    image = f"registry.k8s.io/{name}:1"
+    return {
+        "spec": {
+            "volumes": [{"name": folder, "hostPath": {"path": folder}} for folder in folders],
+            "containers": [{"image": image, "command": [name, *arguments], "volumeMounts": mounts}],
+        }
+    }
 
 
 def _base64(text: str) -> str:

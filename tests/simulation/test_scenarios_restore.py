@@ -59,16 +59,29 @@ def test_a_restore_makes_the_whole_cluster_and_leaves_nothing_to_do(player: Play
 
 def test_control_planes_that_join_a_restored_one_get_the_files_that_arguments_name(player: Player) -> None:
     lost = steps(replaced("cp-2", "cp-3"))
-    _, plain = player.play(THREE, *lost, RESTORE)
+    _, _, plain = player.play(THREE, CLUSTER, *lost, RESTORE)
     audited = tuple(replace(command, arguments=(*command.arguments, *AUDIT)) for command in RESTORE)
     cluster = (Command(deploy="cluster.py", arguments=AUDIT),)
     _, _, restore, end = player.play(THREE, cluster, *lost, audited, cluster)
     assert restore.exit_code == 0, restore.output
     assert Counter(restore.changes) - Counter(plain.changes) == {
+        "cp-1: keep-files": 1,
+        "cp-1: write-files": 1,
         "cp-2: write-files": 1,
         "cp-3: write-files": 1,
     }
     assert (end.exit_code, end.changes) == (0, []), end.output
+
+
+def test_control_planes_get_the_files_that_the_options_no_longer_have(player: Player) -> None:
+    lost = steps(replaced("cp-2", "cp-3"))
+    cluster = (Command(deploy="cluster.py", arguments=AUDIT),)
+    _, _, restore = player.play(THREE, cluster, *lost, RESTORE)
+    assert restore.exit_code == 0, restore.output
+    written = Counter(change for change in restore.changes if "write-files" in change)
+    _, _, plain = player.play(THREE, CLUSTER, *lost, RESTORE)
+    without = Counter(change for change in plain.changes if "write-files" in change)
+    assert written - without == {f"{name}: write-files": 1 for name in ("cp-1", "cp-2", "cp-3")}
 
 
 RESTORES_OWN = (

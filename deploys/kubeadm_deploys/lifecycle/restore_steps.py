@@ -6,7 +6,7 @@ stops at the first that fails.
 
 import json
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from functools import partial
 from typing import Any
 
@@ -44,11 +44,13 @@ from kubeadm_deploys.operations import shared_pki
 from kubeadm_deploys.operations.failure import calling, failed, fails_clearly
 from kubeadm_deploys.operations.text_files import write_command
 from kubeadm_deploys.remote import direct, streams
+from kubeadm_deploys.remote.answers import Reading
 from kubeadm_deploys.remote.connections import NoAnswer
 from kubeadm_deploys.remote.reading import NotRead, ask, in_parallel, read
 from kubeadm_deploys.remote.run_parts import part
 from kubeadm_deploys.scripts import script
 from kubeadm_deploys.sections.api_endpoint import resolve_commands
+from kubeadm_deploys.sections.control_plane_files import ControlPlaneFiles
 
 _WORK = f"{SAVED_ETCD}/restoring"
 """Where the snapshot and what is made of it are, on the disk of etcd's data."""
@@ -174,10 +176,7 @@ def _restore_data(state: State, host: Host, restore: Restore, key: BackupKey) ->
             if not run(shared_pki.write_command(restore.shared_pki)):
                 return False
         if restore.files and not (
-            run(script("keep-files", f"{saved}/files", *restore.files))
-            and run(
-                write_command(restore.files, private=[path for path, text in restore.files.items() if text])
-            )
+            run(script("keep-files", f"{saved}/files", *restore.files)) and run(_write(restore.files))
         ):
             return False
         if not _send_snapshot(host, machine, restore, key):
@@ -271,7 +270,25 @@ def _cleaned(host: Host, restore: Restore, machine: Host) -> bool:
             return False
         if "etcd" in found.files:
             host.log(f"{machine.name}: its old etcd data is kept in {SAVED_ETCD}/{restore.record.began}")
+    # The arguments in the backup may name more files than the options, which are written before the join.
+    files = {
+        path: content
+        for path, content in restore.files.items()
+        if path not in restore.options.control_plane_files
+    }
+    if files and not _write_missing(host, machine, files):
+        return False
     return _run(host, machine, script("end-restore", RESTORE_FOLDER, _WORK))
+
+
+def _write_missing(host: Host, machine: Host, files: Mapping[str, bytes]) -> bool:
+    found = ask(machine, Reading.of(ControlPlaneFiles, paths=tuple(files))).files
+    missing = {path: content for path, content in files.items() if path not in found}
+    return not missing or _run(host, machine, _write(missing))
+
+
+def _write(files: Mapping[str, bytes]) -> StringCommand:
+    return write_command(files, private=[path for path, content in files.items() if content])
 
 
 def _delete_lost_nodes(host: Host, machine: Host, restore: Restore, topology: Topology) -> bool:
