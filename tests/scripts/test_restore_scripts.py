@@ -142,6 +142,19 @@ def test_nothing_starts_without_data(machine: Machine) -> None:
     assert (machine.kubernetes / "manifests/etcd.yaml").exists()
 
 
+def test_manifests_that_kubeadm_made_anew_stay(machine: Machine) -> None:
+    aside, new = machine.restore / "manifests", machine.kubernetes / "manifests"
+    aside.mkdir()
+    for name in ("etcd", "kube-apiserver"):
+        (aside / f"{name}.yaml").write_text("of before")
+    (new / "etcd.yaml").write_text("of the init")
+    assert machine.run("start-static-pods", aside, "etcd", "kube-apiserver") == 0
+    assert [(new / f"{name}.yaml").read_text() for name in ("etcd", "kube-apiserver")] == [
+        "of the init",
+        "of before",
+    ]
+
+
 def test_static_pods_are_stopped_until_none_runs(machine: Machine) -> None:
     (machine.kubernetes / "manifests/etcd.yaml").write_text("etcd")
     machine.program("sleep", "exit 0")

@@ -533,7 +533,7 @@ class Scripts:
         if machine.etcd is None:
             raise Failed("there is no etcd data in /var/lib/etcd; nothing was started")
         for name in names:
-            if f"{folder}/{name}.yaml" in machine.files:
+            if f"{folder}/{name}.yaml" in machine.files and manifest(name) not in machine.files:
                 machine.files[manifest(name)] = machine.files.pop(f"{folder}/{name}.yaml")
                 yield f"moved {name}"
         if "kubelet" not in machine.active:
