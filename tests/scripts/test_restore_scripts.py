@@ -190,3 +190,15 @@ def test_files_that_are_replaced_are_kept_once(machine: Machine) -> None:
     path.write_text("of the backup")
     assert machine.run("keep-files", kept, path) == 0
     assert Path(f"{kept}{path}").read_text() == "before"
+
+
+def test_a_copy_that_was_cut_off_is_made_again(machine: Machine) -> None:
+    path, kept = machine.folder / "policy.yaml", machine.folder / "kept"
+    path.write_text("before")
+    machine.program("cp", 'printf bef > "$3"; kill -9 $PPID')
+    assert machine.run("keep-files", kept, path) == -9
+    (machine.fake / "cp").unlink()
+    assert machine.run("keep-files", kept, path) == 0
+    assert [(file.name, file.read_text()) for file in Path(f"{kept}{path}").parent.iterdir()] == [
+        ("policy.yaml", "before")
+    ]
