@@ -155,6 +155,12 @@ def test_what_is_not_refused(changes: dict[str, Any]) -> None:
     assert problems(**changes) == []
 
 
+def test_who_is_to_clean_a_machine_is_told_that_its_data_is_deleted() -> None:
+    for machine in (MachineState(kubelet="1.36.5-1.1"), replace(MACHINE, api_server="1.38.0")):
+        (problem,) = problems(machines={"cp-2": machine})
+        assert "deletes its data; before, copy /var/lib/etcd elsewhere" in problem
+
+
 def test_all_reasons_are_given_at_once() -> None:
     machines = {"cp-1": MachineState(kubelet="1.36.5-1.1"), "cp-2": MachineState(kubelet="1.36.5-1.1")}
     assert len(problems(machines=machines, api_leader=WORKS)) == 3

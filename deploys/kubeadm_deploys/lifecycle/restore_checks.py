@@ -19,8 +19,11 @@ from kubeadm_deploys.lifecycle.restore_plan import RestoreRecord, lacking
 from kubeadm_deploys.model.nodes import Node, Topology
 from kubeadm_deploys.model.options import ClusterOptions
 
-RESET = "deploys/reset.py --limit HOST --data confirm=CLUSTER_NAME --data force=true"
-"""The command that cleans a single machine, for messages."""
+CLEAN_FIRST = (
+    "clean this machine first, which ends its pods and deletes its data; before, copy /var/lib/etcd elsewhere if it may "
+    "be the last copy: deploys/reset.py --limit HOST --data confirm=CLUSTER_NAME --data force=true"
+)
+"""The fix for a machine that has other releases than the backup."""
 
 _SPARE = 256 << 20
 """Bytes that stay free on the disk of etcd: a full disk would stop it."""
@@ -111,14 +114,13 @@ def _machine_problems(
     if control_plane and kubelet != release:
         yield (
             f"{node.host}: has Kubernetes {kubelet}, but the backup was made with {release}; restore onto new "
-            "machines, or clean this one first: deploys/reset.py --limit HOST --data confirm=CLUSTER_NAME --data force=true"
+            f"machines, or {CLEAN_FIRST}"
         )
     elif control_plane and machine.api_server not in ("", release):
         # An upgrade replaces the static pods of all control planes before the first kubelet.
         yield (
             f"{node.host}: has an API server of Kubernetes {machine.api_server}, but the backup was made with {release}; restore "
-            "onto new machines, or clean this one first: deploys/reset.py --limit HOST --data confirm=CLUSTER_NAME --data "
-            "force=true"
+            f"onto new machines, or {CLEAN_FIRST}"
         )
 
 
@@ -169,7 +171,7 @@ def release_problems(
         if differing:
             yield (
                 f"{node.host}: has {', '.join(differing)}, which would change under running pods; use a backup that was made "
-                f"with these releases, or clean this machine first, which ends its pods and deletes its data: {RESET}"
+                f"with these releases, or {CLEAN_FIRST}"
             )
 
 
