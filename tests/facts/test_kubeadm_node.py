@@ -192,7 +192,7 @@ def test_existing_manifests_are_not_replaced_by_backups(root: Path) -> None:
     assert restore_commands(found(root)) == []
 
 
-def test_nothing_is_restored_while_kubeadm_runs_or_without_a_cluster() -> None:
+def test_no_manifest_is_put_back_while_kubeadm_runs_or_a_restore_does_or_without_a_cluster() -> None:
     lacks = dataclasses.replace(
         MEMBER,
         files=MEMBER.files - {"manifests/etcd.yaml"},
@@ -200,6 +200,7 @@ def test_nothing_is_restored_while_kubeadm_runs_or_without_a_cluster() -> None:
     )
     assert restore_commands(lacks)
     assert restore_commands(dataclasses.replace(lacks, kubeadm_runs=True)) == []
+    assert restore_commands(dataclasses.replace(lacks, restoring="a record")) == []
     # A reset has left backups.
     left = KubeadmNodeState(backups=dict.fromkeys(MANIFESTS, "/etc/kubernetes/tmp/x"))
     assert not left.has_cluster

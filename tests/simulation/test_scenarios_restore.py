@@ -179,7 +179,7 @@ def test_what_was_written_after_a_half_done_restore_is_kept(player: Player) -> N
     assert not [change for change in restore.changes if "receive-snapshot" in change]
 
 
-@pytest.mark.parametrize("deploy", ["cluster.py", "backup.py", "remove_node.py"])
+@pytest.mark.parametrize("deploy", ["cluster.py", "upgrade.py", "backup.py", "remove_node.py"])
 @pytest.mark.parametrize("what", ["begin-restore", "unpack-snapshot", "start-static-pods"])
 def test_other_deploys_refuse_a_half_done_restore(player: Player, deploy: str, what: str) -> None:
     arguments = {"backup.py": ("--data=plain=true",), "remove_node.py": ("--data=node=cp-2",)}.get(deploy, ())

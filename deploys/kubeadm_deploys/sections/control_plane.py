@@ -143,8 +143,11 @@ def manifests_restored(*, topology: Topology) -> Generator[StringCommand, None, 
 
 
 def restore_commands(found: KubeadmNodeState) -> list[StringCommand]:
-    """Return the commands that restore the manifests; none while kubeadm runs, or without a cluster."""
-    if found.kubeadm_runs or not found.has_cluster:
+    """Return the commands that restore the manifests.
+
+    None while kubeadm runs, without a cluster, or where a restore from a backup has stopped the static pods.
+    """
+    if found.kubeadm_runs or found.restoring or not found.has_cluster:
         return []
     commands = [
         StringCommand(
