@@ -94,6 +94,4 @@ label_nodes(topology=topology)
 wait_until_ready(options=options, topology=topology)
 fetch_kubeconfig(options=options, topology=topology)
 
-summarize_run(
-    next_step="run deploys/cluster.py, which changes nothing if the cluster is as the inventory says"
-)
+summarize_run(next_step=restore.next_step)

@@ -24,6 +24,7 @@ from kubeadm_deploys.lifecycle.restore_checks import (
 )
 from kubeadm_deploys.lifecycle.restore_plan import (
     RestoreRecord,
+    after_restore,
     choose_seed,
     is_whole,
     lost_nodes,
@@ -291,9 +292,23 @@ def test_a_backup_whose_secrets_a_new_api_server_could_not_read_is_recognised() 
     assert unreadable_secrets(backup(configured)) == ""
 
 
+DURING = backup(
+    {"config-maps.json": json.dumps(cluster_settings.objects(record={"upgrade": '{"kubernetes": "1.37.2"}'}))}
+)
+"""A backup that was made during an upgrade."""
+
+
+def test_after_a_backup_from_an_upgrade_the_upgrade_is_ended_first() -> None:
+    assert after_restore(BACKUP) == ""
+    assert "deploys/upgrade.py, and then" in after_restore(DURING)
+    (works,) = problems(api_leader=WORKS)
+    assert works.endswith("deploys/cluster.py joins the nodes that are missing")
+    (works,) = problems(api_leader=WORKS, backup=DURING)
+    assert works.endswith(after_restore(DURING))
+
+
 def test_the_settings_of_a_backup_are_those_of_the_cluster() -> None:
     assert settings_of(BACKUP).kubernetes_version == "1.37.2"
-    during = json.dumps(cluster_settings.objects(record={"upgrade": '{"kubernetes": "1.37.2"}'}))
-    assert settings_of(backup({"config-maps.json": during})).record.upgrade is None
+    assert settings_of(DURING).record.upgrade is None
     with pytest.raises(ValueError, match="no configuration of kubeadm"):
         settings_of(backup({"config-maps.json": '{"items": []}'}))

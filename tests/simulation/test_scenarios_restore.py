@@ -329,3 +329,17 @@ def test_releases_of_nodes_that_the_backup_does_not_have_are_not_replaced(player
     )
     _, done = player.play(machines("member"), older, *steps(replaced("cp-1"), RESTORE))
     assert done.exit_code == 0, done.output
+
+
+def test_an_upgrade_during_which_the_backup_was_made_is_ended_next(player: Player) -> None:
+    hosts = machines("member, at 1.36.5", workers=["member, at 1.36.5"])
+    upgrade = (Command(deploy="upgrade.py", arguments=("--data=backup=false",)),)
+    killed = Fault(run=0, machine="cp-1", what="write record", kind="killed after")
+    *_, restore, refused, upgraded, cluster = player.play(
+        hosts, upgrade, BACKUP, OVERRIDE, CLUSTER, upgrade, CLUSTER, faults=[killed]
+    )
+    assert restore.exit_code == 0 and "end it with deploys/upgrade.py" in restore.output, restore.output
+    before_operations(
+        refused, "an upgrade of the cluster to Kubernetes 1.37.2 has begun", "deploys/upgrade.py"
+    )
+    assert (upgraded.exit_code, cluster.exit_code) == (0, 0), upgraded.output + cluster.output

@@ -15,7 +15,7 @@ from kubeadm_deploys.facts.kubeadm_node import (
     node_state,
 )
 from kubeadm_deploys.facts.machine import MachineState
-from kubeadm_deploys.lifecycle.restore_plan import RestoreRecord, lacking
+from kubeadm_deploys.lifecycle.restore_plan import RestoreRecord, after_restore, lacking
 from kubeadm_deploys.model.nodes import Node, Topology
 from kubeadm_deploys.model.options import ClusterOptions
 
@@ -137,7 +137,7 @@ def _state_problems(
         yield (
             f"the cluster works ({', '.join(node.name for node in api_leader.healthy)}); a restore gives up everything "
             f"that was written since {backup.manifest.made}; to do it, add --data force=true; if this backup has just been "
-            "restored, deploys/cluster.py joins the nodes that are missing"
+            f"restored: {after_restore(backup) or 'deploys/cluster.py joins the nodes that are missing'}"
         )
 
 

@@ -59,6 +59,13 @@ class Restore:
     record: RestoreRecord
 
     @property
+    def next_step(self) -> str:
+        """What to do when the restore has ended."""
+        return after_restore(self.backup) or (
+            "run deploys/cluster.py, which changes nothing if the cluster is as the inventory says"
+        )
+
+    @property
     def ca_certificate(self) -> str:
         """The cluster's CA certificate."""
         return self.backup.parts["pki/ca.crt"].decode()
@@ -89,11 +96,30 @@ def settings_of(backup: Backup) -> ClusterSettingsState:
     Raises:
         ValueError: the backup does not say.
     """
-    objects = base64.b64encode(backup.parts["config-maps.json"]).decode()
-    settings = ClusterSettings().process([f"objects {objects}"])
+    settings = _settings(backup)
     if settings is None:
         raise ValueError("it has no configuration of kubeadm")
     return replace(settings, record=settings.record.with_upgrade(None))
+
+
+def after_restore(backup: Backup) -> str:
+    """Return what to do after a restore from a backup that was made during an upgrade, empty for another one.
+
+    The restored cluster knows of the upgrade. ``cluster.py`` refuses until it has ended, and it needs every node of
+    the inventory.
+    """
+    settings = _settings(backup)
+    if settings is None or settings.record.upgrade is None:
+        return ""
+    return (
+        "the backup was made during an upgrade; end it with deploys/upgrade.py, and then run deploys/cluster.py; take a "
+        "machine that is not a node out of the inventory until the upgrade has ended"
+    )
+
+
+def _settings(backup: Backup) -> ClusterSettingsState | None:
+    objects = base64.b64encode(backup.parts["config-maps.json"]).decode()
+    return ClusterSettings().process([f"objects {objects}"])
 
 
 def lacking(backup: Backup) -> list[str]:
