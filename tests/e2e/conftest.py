@@ -206,7 +206,7 @@ FIRST = (
     *("test_high_availability", "test_recovery_foreign", "test_sections", "test_cni_none"),
     *("test_high_availability_growth", "small", "test_recovery", "test_hetzner", "test_upgrade"),
     *("test_restore", "test_guards", "test_reconfiguration", "test_recovery_faults"),
-    *("test_official_hosts", "test_lab_hetzner", "test_proxy", "test_recovery_vm"),
+    *("test_official_hosts", "test_recovery_vm"),
 )
 """Modules and packages in starting order: those that need most room next to those that need none."""
 

@@ -1,4 +1,7 @@
-"""The double's data centre in docker behaves like Hetzner's, seen from inside and outside its servers."""
+"""The double's data centre in docker behaves like Hetzner's, seen from inside and outside its servers.
+
+It is part of `make chaos`: it tests the double, not the package, whose cluster on it is in `test_hetzner.py`.
+"""
 
 import http.server
 import json
@@ -22,6 +25,8 @@ from tests.lab.docker import docker
 from tests.lab.hetzner import docker_images
 from tests.lab.hetzner.backend import Machine
 from tests.lab.hetzner.docker_backend import OWNER_LABEL, DockerBackend, remove_leftovers
+
+pytestmark = pytest.mark.chaos
 
 NETWORK = 900
 FIRST, SECOND, PLAIN = 901, 902, 903

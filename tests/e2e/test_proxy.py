@@ -1,4 +1,7 @@
-"""A cluster on hosts whose only way out is a proxy that wants a user and a password."""
+"""A cluster on hosts whose only way out is a proxy that wants a user and a password.
+
+It is part of `make chaos`: it needs its own cluster, and what it looks at is also tested without one.
+"""
 
 import json
 from collections.abc import Iterator
@@ -10,6 +13,8 @@ from tests.e2e.conftest import ROOT, Cluster, docker_hosts
 from tests.lab import layout, mirror
 from tests.lab.host import DATA_LABEL
 from tests.lab.proxy import MIRROR_NAME, forward_proxy
+
+pytestmark = pytest.mark.chaos
 
 PASSWORD = "correct-horse-7411"
 NOBODY = "10.213.0.9"
