@@ -121,13 +121,13 @@ def test_a_field_that_stays_although_the_options_lost_it_is_a_warning() -> None:
 
 def test_the_record_keeps_what_was_set() -> None:
     configuration = RecordedConfiguration(
-        names=frozenset({"b", "a"}), pending={"x": 1}, kubelet_names=frozenset({"maxPods"})
+        names=frozenset({"b", "a"}), pending=({"x": 1}, {"y": 2}), kubelet_names=frozenset({"maxPods"})
     )
     written = ClusterRecord(data=record()).with_configuration(configuration)
     assert written.configuration == configuration
     assert written.releases == ClusterRecord(data=record()).releases
-    ended = written.with_configuration(dataclasses.replace(configuration, pending=None))
-    assert ended.configuration == dataclasses.replace(configuration, pending=None)
+    ended = written.with_configuration(dataclasses.replace(configuration, pending=()))
+    assert ended.configuration == dataclasses.replace(configuration, pending=())
     damaged = ClusterRecord(data={"configuration": '{"names": 5}'})
     assert (damaged.configuration, damaged.damaged) == (None, ("configuration",))
 
@@ -186,9 +186,11 @@ def test_only_what_changes_is_swapped_and_an_edit_that_would_be_lost_is_listed()
     assert turn_of(NODE, elsewhere, paths=()).edits == ()
 
 
-def test_what_an_unfinished_run_has_put_in_is_no_edit() -> None:
+@pytest.mark.parametrize("of", ["2", "3"], ids=["the first run", "the second run"])
+def test_what_unfinished_runs_have_put_in_is_no_edit(of: str) -> None:
     pending = manifest("kube-apiserver", "--v=9")
-    after = texts() | {"current:kube-apiserver": pending, "2:kube-apiserver": pending}
+    rendered = {f"{number}:kube-apiserver": manifest("kube-apiserver", "--v=8") for number in "23"}
+    after = texts() | rendered | {"current:kube-apiserver": pending, f"{of}:kube-apiserver": pending}
     turn = turn_of(NODE, after, paths=())
     assert ([swap.name for swap in turn.swaps], turn.edits) == (["kube-apiserver"], ())
 

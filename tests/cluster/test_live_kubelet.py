@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from kubeadm_deploys.cluster.live_kubelet import changed, edits, findings, names_of, with_values
+from kubeadm_deploys.documents.cluster_record import RecordedConfiguration
 from kubeadm_deploys.model.options import ClusterOptions
+from kubeadm_deploys.sections.kubelet_reconfiguration import wanted_of
 from tests.support.cluster_settings import KUBELET, answer, record, settings_of
 from tests.support.document_options import options_with
 
@@ -49,9 +51,23 @@ def test_changes_are_made_and_taken_back_without_a_trace() -> None:
 
 def test_a_value_that_only_a_nodes_file_has_is_an_edit() -> None:
     values = {"maxPods": 50}
-    assert edits({**KUBELET, "maxPods": 60}, values, KUBELET, None) == ["maxPods is 60"]
+    assert edits({**KUBELET, "maxPods": 60}, values, KUBELET) == ["maxPods is 60"]
     for current in (None, 50, 40):
         assert edits({**KUBELET, "maxPods": current}, values, KUBELET, {"maxPods": 40}) == []
+
+
+def test_what_several_failed_runs_may_have_changed_is_taken_back() -> None:
+    first, second = {**KUBELET, "maxPods": 50}, {**KUBELET, "podPidsLimit": 100}
+    wanted = wanted_of(
+        ClusterOptions(),
+        found=KUBELET,
+        cluster={},
+        recorded=RecordedConfiguration(
+            kubelet_names=frozenset({"maxPods", "podPidsLimit"}), kubelet_pending=(first, second)
+        ),
+    )
+    assert wanted.values == {"maxPods": None, "podPidsLimit": None}
+    assert wanted.configuration == KUBELET
 
 
 def test_policies_that_need_a_drained_node_are_refused() -> None:

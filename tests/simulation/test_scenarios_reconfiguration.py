@@ -103,6 +103,32 @@ def test_what_does_not_start_is_put_back_and_the_others_are_not_touched(player: 
     unchanged(end)
 
 
+@pytest.mark.parametrize("back", [False, True], ids=["corrected", "taken back"])
+def test_two_failed_changes_are_corrected_or_taken_back(player: Player, back: bool) -> None:
+    fault = Fault(run=0, machine="cp-2", what="swap-static-pod", kind="fails")
+    crashes = data(extra("profiling=false", "crashes=1"))
+    then = () if back else data(extra("v=3"))
+    first, second, done, again = player.play(
+        WELL_OF_THREE, cluster(*PROFILING), cluster(*crashes), cluster(*then), cluster(*then), faults=[fault]
+    )
+    assert (first.exit_code, second.exit_code) == (1, 1), second.output
+    assert "cp-1: kube-apiserver was not changed" in second.output, second.output
+    assert done.exit_code == 0, done.output
+    assert len(swaps(done)) == (1 if back else 3), done.output
+    unchanged(again)
+
+
+def test_two_failed_changes_of_kubelets_are_taken_back(player: Player) -> None:
+    fault = Fault(run=0, machine="worker-1", what="swap-kubelet-configuration", kind="fails")
+    pids = ('--data=kubelet_configuration={"podPidsLimit": 100, "maxPods": -5}',)
+    first, second, done, again = player.play(
+        WELL, cluster(*pods(50)), cluster(*pids), cluster(), cluster(), faults=[fault]
+    )
+    assert (first.exit_code, second.exit_code) == (1, 1), second.output
+    assert done.exit_code == 0 and restarts(done) == ["cp-1"], done.output
+    unchanged(again)
+
+
 def test_a_run_with_limit_names_the_difference_and_leaves_it(player: Player) -> None:
     done, again = player.play(WELL_OF_THREE, cluster(*PROFILING, "--limit=@fake/cp-1"), cluster(*PROFILING))
     assert done.exit_code == 0 and done.decisive == [], done.output

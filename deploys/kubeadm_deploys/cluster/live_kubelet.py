@@ -88,19 +88,13 @@ def with_values(found: Mapping[str, Any], values: Mapping[str, object]) -> dict[
     return new
 
 
-def edits(
-    current: Mapping[str, Any], values: Mapping[str, object], *known: Mapping[str, Any] | None
-) -> list[str]:
+def edits(current: Mapping[str, Any], values: Mapping[str, object], *known: Mapping[str, Any]) -> list[str]:
     """Return the fields about to be changed whose value in a node's file is neither wanted nor a ``known`` one."""
     return [
         f"{name} is {shown(value_of(current, name))}"
         for name, value in values.items()
         if not _either_way(name, value, value_of(current, name))
-        and not any(
-            _either_way(name, value_of(each, name), value_of(current, name))
-            for each in known
-            if each is not None
-        )
+        and not any(_either_way(name, value_of(each, name), value_of(current, name)) for each in known)
     ]
 
 

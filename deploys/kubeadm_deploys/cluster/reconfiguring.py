@@ -34,6 +34,16 @@ def in_unit(name: str, *arguments: str, stdin: str) -> StringCommand:
     )
 
 
+def begun(
+    pending: tuple[Mapping[str, Any], ...], configuration: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], ...]:
+    """Return the pending configurations of the record when a run begins to give nodes another one.
+
+    Those of earlier runs that failed stay: nodes may still have them.
+    """
+    return pending if configuration in pending else (*pending, configuration)
+
+
 def leader_of(state: State, topology: Topology) -> Host:
     """Return the host through which a run reaches the cluster."""
     return inventory.get_host(ask_leader(state, topology).leader)

@@ -48,8 +48,8 @@ class Turn:
 def turn_of(node: Node, texts: Mapping[str, str], *, paths: Collection[str]) -> Turn:
     """Return what changes on a control plane, from its manifests and those that kubeadm rendered, by the script's keys.
 
-    ``paths`` are the files of the options that differ there. A manifest that equals neither the old nor the pending
-    rendering has edits, which would be lost.
+    ``paths`` are the files of the options that differ there. A manifest that equals neither the old nor the new nor a
+    pending rendering has edits, which would be lost.
 
     Raises:
         Stopped: a manifest cannot be read.
@@ -59,12 +59,16 @@ def turn_of(node: Node, texts: Mapping[str, str], *, paths: Collection[str]) -> 
         manifests = {key: yaml.safe_load(text) for key, text in texts.items()}
         for name in HEALTH:
             current, old, new = (manifests[f"{which}:{name}"] for which in ("current", "0", "1"))
-            pending = manifests.get(f"2:{name}")
+            pending = [
+                manifest
+                for key, manifest in manifests.items()
+                if key.endswith(f":{name}") and key.partition(":")[0] not in ("current", "0", "1")
+            ]
             read_by_it = tuple(path for path in paths if _mounts(new, path))
             # A pod whose configuration stays keeps its edits, too.
-            if not read_by_it and (current == new or (new == old and current != pending)):
+            if not read_by_it and (current == new or (new == old and current not in pending)):
                 continue
-            if current not in (old, new, pending):
+            if current not in (old, new, *pending):
                 found = live_configuration.edits(current, old)
                 edits.append(f"{name} of {node.name} ({some(found)})")
             arguments = tuple(live_configuration.arguments_of(new))

@@ -22,14 +22,15 @@ T = TypeVar("T")
 class RecordedConfiguration:
     """The ``names`` of the fields that came from the options (see ``live_configuration.names_of``).
 
-    ``pending`` is the ClusterConfiguration that a run began to give the control planes, None if it has ended.
-    ``kubelet_names`` and ``kubelet_pending`` are the same of the kubelets' configuration.
+    ``pending`` are the ClusterConfigurations that runs began to give the control planes, until one of the runs ends: a
+    control plane may have any of them. ``kubelet_names`` and ``kubelet_pending`` are the same of the kubelets'
+    configuration.
     """
 
     names: frozenset[str] = frozenset()
-    pending: Mapping[str, Any] | None = None
+    pending: tuple[Mapping[str, Any], ...] = ()
     kubelet_names: frozenset[str] = frozenset()
-    kubelet_pending: Mapping[str, Any] | None = None
+    kubelet_pending: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,9 +132,9 @@ def _configuration(value: object) -> RecordedConfiguration:
     found = _mapping(value)
     return RecordedConfiguration(
         names=_names(found.get("names")),
-        pending=_pending(found.get("pending")),
+        pending=_pending(found.get("pending") or []),
         kubelet_names=_names(found.get("kubelet_names", [])),
-        kubelet_pending=_pending(found.get("kubelet_pending")),
+        kubelet_pending=_pending(found.get("kubelet_pending") or []),
     )
 
 
@@ -143,8 +144,10 @@ def _names(value: object) -> frozenset[str]:
     return frozenset(value)
 
 
-def _pending(value: object) -> dict[str, object] | None:
-    return None if value is None else _mapping(value)
+def _pending(value: object) -> tuple[Mapping[str, object], ...]:
+    if not isinstance(value, list):
+        raise ValueError("is not a list")
+    return tuple(_mapping(each) for each in value)
 
 
 def _mapping(value: object) -> dict[str, object]:

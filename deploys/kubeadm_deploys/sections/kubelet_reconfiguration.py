@@ -18,7 +18,15 @@ from kubeadm_deploys.cluster import live_kubelet
 from kubeadm_deploys.cluster.kubeadm import kubeadm
 from kubeadm_deploys.cluster.leader import acts_for_cluster, ask_leader
 from kubeadm_deploys.cluster.members import ask_members, ask_settings
-from kubeadm_deploys.cluster.reconfiguring import Stopped, in_unit, leader_of, record, refuse_unlisted, upload
+from kubeadm_deploys.cluster.reconfiguring import (
+    Stopped,
+    begun,
+    in_unit,
+    leader_of,
+    record,
+    refuse_unlisted,
+    upload,
+)
 from kubeadm_deploys.documents.cluster_record import RecordedConfiguration
 from kubeadm_deploys.documents.kubeadm_documents import reconfiguration_document
 from kubeadm_deploys.documents.templates import yaml_text
@@ -57,17 +65,19 @@ def wanted_of(
     cluster: Mapping[str, Any],
     recorded: RecordedConfiguration,
 ) -> Wanted:
-    """Compare the options with the cluster. What an unfinished run may have changed is given its value, too."""
+    """Compare the options with the cluster. What unfinished runs may have changed is given its value, too."""
     wanted = options.kubelet_configuration
     values = live_kubelet.changed(found, wanted=wanted, claimed=recorded.kubelet_names)
     configuration = live_kubelet.with_values(found, values)
-    pending = recorded.kubelet_pending or found
-    doubtful = live_kubelet.names_of(pending) | live_kubelet.names_of(found)
+    doubtful = {
+        name
+        for pending in recorded.kubelet_pending
+        for name in live_kubelet.names_of(pending) | live_kubelet.names_of(found)
+        if live_kubelet.value_of(pending, name) != live_kubelet.value_of(found, name)
+    }
     return Wanted(
         values={
-            name: live_kubelet.value_of(configuration, name)
-            for name in sorted(doubtful | values.keys())
-            if name in values or live_kubelet.value_of(pending, name) != live_kubelet.value_of(found, name)
+            name: live_kubelet.value_of(configuration, name) for name in sorted(doubtful | values.keys())
         },
         configuration=configuration,
         found=found,
@@ -103,7 +113,7 @@ def kubelets_reconfigured(
         cluster=settings.configuration,
         recorded=settings.record.configuration or RecordedConfiguration(),
     )
-    if not wanted.values and wanted.recorded.kubelet_pending is None:
+    if not wanted.values and not wanted.recorded.kubelet_pending:
         if wanted.names == wanted.recorded.kubelet_names:
             host.noop("the kubelets have the configuration of the options")
         else:
@@ -140,7 +150,9 @@ def _reconfigure(
             state,
             host,
             topology,
-            lambda old: replace(old, kubelet_names=names, kubelet_pending=wanted.configuration),
+            lambda old: replace(
+                old, kubelet_names=names, kubelet_pending=begun(old.kubelet_pending, wanted.configuration)
+            ),
         ):
             return False
         members = ask_members(state, topology, refresh=True)
@@ -163,7 +175,7 @@ def _reconfigure(
 
 
 def _record_names(state: State, host: Host, topology: Topology, names: frozenset[str]) -> bool:
-    return record(state, host, topology, lambda old: replace(old, kubelet_names=names, kubelet_pending=None))
+    return record(state, host, topology, lambda old: replace(old, kubelet_names=names, kubelet_pending=()))
 
 
 def _validate(leader: Host, topology: Topology, wanted: Wanted) -> None:
@@ -199,7 +211,7 @@ def _refuse_edits(
         f"{edit} on {node.name}"
         for node in nodes
         for edit in live_kubelet.edits(
-            found[node.host], wanted.values, wanted.found, wanted.recorded.kubelet_pending
+            found[node.host], wanted.values, wanted.found, *wanted.recorded.kubelet_pending
         )
     ]
     if edits and not discard_edits:

@@ -20,7 +20,15 @@ from pyinfra.api.command import FunctionCommand, StringCommand
 from kubeadm_deploys.cluster import live_configuration, quorum
 from kubeadm_deploys.cluster.leader import acts_for_cluster, ask_control_planes, ask_leader
 from kubeadm_deploys.cluster.members import ask_settings
-from kubeadm_deploys.cluster.reconfiguring import Stopped, in_unit, leader_of, record, refuse_unlisted, upload
+from kubeadm_deploys.cluster.reconfiguring import (
+    Stopped,
+    begun,
+    in_unit,
+    leader_of,
+    record,
+    refuse_unlisted,
+    upload,
+)
 from kubeadm_deploys.cluster.static_pods import HEALTH, MANIFESTS, Turn, turn_of
 from kubeadm_deploys.documents.cluster_record import RecordedConfiguration
 from kubeadm_deploys.documents.kubeadm_documents import needed_sans, reconfiguration_document
@@ -80,14 +88,14 @@ def wanted_of(
         needed=needed_sans(options=options, topology=topology),
         claimed=recorded.names,
     )
-    sans = [live_configuration.sans_of(each) for each in (found, configuration, recorded.pending or found)]
+    sans, *others = [live_configuration.sans_of(each) for each in (found, configuration, *recorded.pending)]
     return Wanted(
         configuration=configuration,
         names=live_configuration.names_of(wanted) | live_configuration.san_names(options.certificate_sans),
         found=found,
         recorded=recorded,
-        changed=tuple(sorted({*differing, *back, *(["certificate_sans"] if sans[0] != sans[1] else [])})),
-        renews=sans[0] != sans[1] or sans[0] != sans[2],
+        changed=tuple(sorted({*differing, *back, *(["certificate_sans"] if sans != others[0] else [])})),
+        renews=any(sans != each for each in others),
     )
 
 
@@ -114,7 +122,7 @@ def reconfigured(
     members = [node for node in topology.control_planes if _runs(node, topology)]
     files = {node.host: _differing_files(options, node) for node in members if _takes_part(node)}
     changes = [*wanted.changed, *dict.fromkeys(path for paths in files.values() for path in paths)]
-    if not changes and wanted.recorded.pending is None:
+    if not changes and not wanted.recorded.pending:
         if wanted.names == wanted.recorded.names:
             host.noop("the control planes have the configuration of the options")
         else:
@@ -174,7 +182,10 @@ def _reconfigure(
         # First, so that a run that is killed from here on knows what the manifests may have.
         names = wanted.recorded.names | wanted.names
         if not record(
-            state, host, topology, lambda old: replace(old, names=names, pending=wanted.configuration)
+            state,
+            host,
+            topology,
+            lambda old: replace(old, names=names, pending=begun(old.pending, wanted.configuration)),
         ):
             return False
         for node in nodes:
@@ -192,7 +203,7 @@ def _reconfigure(
 
 
 def _record_names(state: State, host: Host, topology: Topology, names: frozenset[str]) -> bool:
-    return record(state, host, topology, lambda old: replace(old, names=names, pending=None))
+    return record(state, host, topology, lambda old: replace(old, names=names, pending=()))
 
 
 def _await_gate(state: State, topology: Topology, nodes: Sequence[Node]) -> None:
@@ -229,9 +240,7 @@ def _turn(machine: Host, node: Node, wanted: Wanted, paths: Collection[str]) -> 
     Raises:
         Stopped: kubeadm does not accept the configuration, or a manifest cannot be read.
     """
-    configurations = [wanted.found, wanted.configuration]
-    if wanted.recorded.pending is not None:
-        configurations.append(wanted.recorded.pending)
+    configurations = [wanted.found, wanted.configuration, *wanted.recorded.pending]
     documents = [reconfiguration_document(node, each) for each in configurations]
     encoded = "".join(f"{base64.b64encode(each.encode()).decode()}\n" for each in documents)
     rendered, output = direct.run(machine, script("render-static-pods", MANIFESTS, *HEALTH, stdin=encoded))
