@@ -38,6 +38,8 @@ _DECISIVE = frozenset(
 """Changes that decide over nodes, by the first word of their label."""
 
 
+_IN_KUBEADMS_UNIT = ("kubeadm", "renew-api-certificate", "swap-kubelet-configuration", "swap-static-pod")
+
 _SOMEWHERE = ("cut", "cut and lost", "reboot", "death", FAILS_ONE)
 """Faults that may happen at any step of a change, or to any one of several readings."""
 
@@ -310,7 +312,7 @@ class Course:
         if part.reading:
             return self.readings.answer(machine, part)
         seconds = SECONDS.get(part.name, 0.3)
-        if part.name in ("kubeadm", "swap-static-pod", "swap-kubelet-configuration"):
+        if part.name in _IN_KUBEADMS_UNIT:
             machine.kubeadm_until = self.now + seconds
         changes = part.name not in CHANGES_NOTHING
         intent = self.intents.get(run, Intent())

@@ -294,7 +294,10 @@ class Scripts:
 
     def do_renew_api_certificate(self, machine: Machine, part: Part, stdin: str) -> Steps:
         """sections/reconfiguration.py"""
-        names = kubeadm.documents(stdin)["ClusterConfiguration"]["apiServer"]["certSANs"]
+        content, end = stdin.splitlines()
+        assert end == "end", stdin
+        documents = kubeadm.documents(base64.b64decode(content).decode())
+        names = documents["ClusterConfiguration"]["apiServer"]["certSANs"]
         machine.files[f"{PKI}/apiserver.crt"] = " ".join(names)
         yield "renewed"
 

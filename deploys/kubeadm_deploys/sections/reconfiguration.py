@@ -276,7 +276,8 @@ def _try_arguments(turn: Turn) -> None:
 def _renew(node: Node, configuration: Mapping[str, Any], done: list[str]) -> None:
     document = reconfiguration_document(node, {**configuration, "certificatesDir": _NEW_PKI})
     machine = inventory.get_host(node.host)
-    renewed, output = direct.run(machine, script("renew-api-certificate", _NEW_PKI, stdin=document))
+    stdin = f"{base64.b64encode(document.encode()).decode()}\nend\n"
+    renewed, output = direct.run(machine, in_unit("renew-api-certificate", _NEW_PKI, stdin=stdin))
     if not renewed:
         raise Stopped(f"{node.name}: the API server's certificate was not made anew: {output.stderr}")
     done.append(f"the API server's certificate of {node.name}")
