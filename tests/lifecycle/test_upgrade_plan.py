@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kubeadm_deploys.documents.cluster_record import ClusterRecord
+from kubeadm_deploys.documents.cluster_record import ClusterRecord, RecordedConfiguration
 from kubeadm_deploys.documents.templates import sha256
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState, RegisteredNode
 from kubeadm_deploys.facts.cluster_settings import ClusterSettingsState
@@ -302,6 +302,28 @@ def test_a_node_that_is_not_ready_is_refused_unless_its_upgrade_has_begun() -> N
     assert any("worker-1: is not Ready" in reason for reason in refused(SMALL, found))
     begun = {**found.machines, W1.host: new(False)}
     assert refused(SMALL, replace(found, machines=begun)) == []
+
+
+@pytest.mark.parametrize(
+    ("pending", "what"),
+    [
+        (RecordedConfiguration(pending=({"apiServer": {}},)), "control planes"),
+        (RecordedConfiguration(kubelet_pending=({"maxPods": 50},)), "kubelets"),
+    ],
+)
+def test_a_change_of_the_configuration_that_has_not_ended_is_refused_instead_of_its_edits(
+    pending: RecordedConfiguration, what: str
+) -> None:
+    edited = machine(plane=True, upgrade=replace(machine(plane=True).upgrade, edits=("x.yaml has - --v=3",)))
+    found = readings(SMALL, machines={CP: edited})
+    record = ClusterRecord().with_configuration(pending)
+    changing = replace(found, settings=replace(found.settings, record=record))
+    (reason,) = refused(SMALL, changing)
+    assert f"configuration of the {what} has begun and not ended" in reason and "cluster.py" in reason
+    # Then cluster.py does nothing.
+    upgrading = record.with_upgrade({"kubernetes": NEW})
+    (reason,) = refused(SMALL, replace(found, settings=replace(found.settings, record=upgrading)))
+    assert "kubeadm would undo" in reason
 
 
 def test_nodes_that_are_not_in_the_inventory_are_refused() -> None:

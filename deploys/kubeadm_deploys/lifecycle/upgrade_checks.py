@@ -95,7 +95,10 @@ def refusals(
         *_kubernetes(topology, target=target, found=found),
         *_components(topology, options=options, target=target, found=found),
         *_machines(topology, target=target, found=found),
-        *(() if discard_edits else _edits(topology, target=target, found=found)),
+        *(
+            _unfinished_change(found)
+            or (() if discard_edits else _edits(topology, target=target, found=found))
+        ),
     ]
 
 
@@ -236,6 +239,19 @@ def _machines(topology: Topology, *, target: ClusterOptions, found: Readings) ->
                 f"{node.name}: has cgroup v1, with which a kubelet of 1.{wanted} does not start; boot it with cgroup "
                 "v2, or set failCgroupV1 to false in the ConfigMap kubelet-config of kube-system"
             )
+
+
+def _unfinished_change(found: Readings) -> list[str]:
+    """Return that nodes may have different configurations, unless an upgrade has begun: then cluster.py does nothing."""
+    record = found.settings.record
+    recorded = record.configuration
+    if record.upgrade is not None or not recorded or not (recorded.pending or recorded.kubelet_pending):
+        return []
+    what = "control planes" if recorded.pending else "kubelets"
+    return [
+        f"a change of the configuration of the {what} has begun and not ended; finish it, or take it back, with "
+        "deploys/cluster.py and the cluster's releases"
+    ]
 
 
 def _edits(topology: Topology, *, target: ClusterOptions, found: Readings) -> Iterator[str]:
