@@ -198,6 +198,17 @@ def test_joining_is_refused_while_an_upgrade_is_unfinished_and_removal_works(pla
     assert "cp-1: delete node" in removal.changes
 
 
+@pytest.mark.parametrize("at", [2, 4], ids=["etcd's manifest is away", "the API server's manifest is away"])
+def test_cluster_py_changes_nothing_while_no_api_answers_in_the_middle_of_an_upgrade(
+    player: Player, at: int
+) -> None:
+    fault = Fault(run=0, machine="cp-1", what=f"kubeadm upgrade apply v{NEW}", kind="reboot", at=at)
+    steps = (upgrade(), (Command(deploy="cluster.py", after=40),), upgrade(after=200))
+    _, early, done = player.play(TWO_WORKERS, *steps, faults=[fault])
+    before_operations(early, "no API server answers", "deploys/upgrade.py")
+    assert done.exit_code == 0, done.output
+
+
 def test_cluster_py_names_the_command_where_it_refuses_another_release(player: Player) -> None:
     (done,) = player.play(
         ONE, (Command(deploy="cluster.py", arguments=(f"--data=kubernetes_version={NEW}",)),)

@@ -214,7 +214,7 @@ CHECKS = {
         skippable=False,
     ),
     "kubernetes-version": Check(
-        error="`kubernetes_version` is set and differs from the cluster's; an API server has another minor than the cluster; a kubelet is newer than the API servers, or more than three minors older; an upgrade has begun and not ended",
+        error="`kubernetes_version` is set and differs from the cluster's; an API server has another minor than the cluster; a kubelet is newer than the API servers, or more than three minors older; an upgrade has begun and not ended; no API server answers, and a kubelet or kubeadm has another release than the manifests",
         fix="set `kubernetes_version` to the cluster's, or leave it out; upgrade, or finish an upgrade, with `deploys/upgrade.py`",
         warning_on_members=False,
         skippable=False,
