@@ -188,6 +188,18 @@ def test_the_backup_is_written_before_the_first_change(player: Player) -> None:
 KILLED = Fault(run=0, machine="cp-1", what=f"kubeadm upgrade apply v{NEW}", kind="killed after")
 
 
+def test_a_machine_that_is_replaced_during_an_upgrade_joins_after_it(player: Player) -> None:
+    removing = (Command(deploy="remove_node.py", arguments=("--data=node=worker-2", "--data=force=true")),)
+    _, refusal, removal, done = player.play(
+        *(TWO_WORKERS, upgrade(), Event(what="replaced", machine="worker-2")),
+        *(upgrade(after=200), removing, Event(what="forgotten", machine="worker-2"), upgrade()),
+        faults=[KILLED],
+    )
+    words = "worker-2: is not a node of the cluster; take it out of the inventory until the upgrade has ended"
+    before_operations(refusal, words, "deploys/remove_node.py")
+    assert (removal.exit_code, done.exit_code) == (0, 0), removal.output + done.output
+
+
 def test_joining_is_refused_while_an_upgrade_is_unfinished_and_removal_works(player: Player) -> None:
     removing = (Command(deploy="remove_node.py", arguments=("--data=node=worker-2",)),)
     steps = (upgrade(), (Command(deploy="cluster.py", after=200),), removing)

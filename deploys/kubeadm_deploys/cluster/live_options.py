@@ -149,7 +149,9 @@ def unfinished_upgrade(settings: ClusterSettingsState) -> Iterator[Finding]:
             host="",
             severity=Severity.ERROR,
             found=f"an upgrade of the cluster to Kubernetes {release} has begun and not ended",
-            fix=f"finish it with '{UPGRADE}'",
+            fix=(
+                f"finish it with '{UPGRADE}'; until then, take machines that have not joined out of the inventory"
+            ),
         )
 
 

@@ -103,6 +103,15 @@ def refusals(
 
 
 def _members(topology: Topology, found: Readings) -> Iterator[str]:
+    # During an upgrade cluster.py joins nothing.
+    fix = (
+        "before the upgrade, join it with deploys/cluster.py and the cluster's releases, or take it out of the inventory"
+        if found.settings.record.upgrade is None
+        else (
+            "take it out of the inventory until the upgrade has ended, and join it then; remove a lost node with "
+            "deploys/remove_node.py"
+        )
+    )
     for node in topology.nodes:
         state = membership_state(
             found.machines[node.host].kubeadm,
@@ -116,10 +125,7 @@ def _members(topology: Topology, found: Readings) -> Iterator[str]:
                 NodeState.PARTIAL: "its join did not finish",
                 NodeState.FOREIGN: "belongs to another cluster",
             }.get(state, "is not a node of the cluster")
-            yield (
-                f"{node.name}: {what}; before the upgrade, join it with deploys/cluster.py and the cluster's "
-                "releases, or take it out of the inventory"
-            )
+            yield f"{node.name}: {what}; {fix}"
     for name in unlisted_members(topology, found=found.members):
         yield f"{name}: is a control plane that is not in the inventory; add it, or remove it with deploys/remove_node.py"
     known = {node.name for node in topology.nodes} | {member.name for member in found.members.etcd}
