@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -237,6 +238,15 @@ def test_backups_of_a_finished_upgrade_are_not_restored(root: Path) -> None:
     for manifest in set(MANIFESTS) - {"etcd"}:
         write(root, f"etc/kubernetes/manifests/{manifest}.yaml")
     assert found(root).backups == {}
+
+
+def test_a_folder_that_an_earlier_swap_has_left_does_not_hide_kubeadms_backup(root: Path) -> None:
+    swapped = backup(root, "kube-scheduler", made="kubeadm-deploys").parent
+    os.utime(swapped, (1, 1))
+    path = backup(root, "kube-apiserver")
+    for manifest in set(MANIFESTS) - {"kube-apiserver"}:
+        write(root, f"etc/kubernetes/manifests/{manifest}.yaml")
+    assert found(root).backups == {"kube-apiserver": str(path)}
 
 
 def test_only_the_last_backup_of_a_killed_upgrade_is_restored(root: Path) -> None:

@@ -91,9 +91,8 @@ class Readings:
         return lines
 
     def _backup(self, machine: Machine) -> Lines:
-        folders = sorted(
-            {path.rpartition("/")[0] for path in machine.files if "/kubeadm-backup-manifests" in path}
-        )
+        # The newest is the last one.
+        folders = [path.rpartition("/")[0] for path in machine.files if "/kubeadm-backup-manifests" in path]
         last = [name for name in MANIFESTS if folders and f"{folders[-1]}/{name}.yaml" in machine.files][-1:]
         return [f"backup:{name} {folders[-1]}/{name}.yaml" for name in last if not machine.has_manifest(name)]
 

@@ -25,8 +25,8 @@ done
 # kubeadm upgrade moves each manifest there before it puts the new one in, in this order: it was killed in
 # between if the last manifest in its newest folder is missing here. Older folders are of upgrades that have
 # ended.
-# shellcheck disable=SC2012 # kubeadm names these folders by their time.
-newest=$(ls -d tmp/kubeadm-backup-manifests*/ 2> /dev/null | tail -n 1)
+# shellcheck disable=SC2012 # The names have no strange characters; swap-static-pod's folder has no time in its name.
+newest=$(ls -dt tmp/kubeadm-backup-manifests*/ 2> /dev/null | head -n 1)
 last=
 for manifest in "$@"; do
   if [ -n "$newest" ] && [ -s "$newest$manifest.yaml" ]; then last=$manifest; fi
