@@ -1,5 +1,8 @@
 """What changes in the configuration of a live cluster's kubelets, what is taken back, and what is refused."""
 
+import base64
+import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -7,6 +10,8 @@ import pytest
 from kubeadm_deploys.cluster.live_kubelet import changed, edits, findings, names_of, with_values
 from kubeadm_deploys.documents.cluster_record import RecordedConfiguration
 from kubeadm_deploys.model.options import ClusterOptions
+from kubeadm_deploys.remote import direct
+from kubeadm_deploys.sections import kubelet_reconfiguration
 from kubeadm_deploys.sections.kubelet_reconfiguration import wanted_of
 from tests.support.cluster_settings import KUBELET, answer, record, settings_of
 from tests.support.document_options import options_with
@@ -68,6 +73,21 @@ def test_what_several_failed_runs_may_have_changed_is_taken_back() -> None:
     )
     assert wanted.values == {"maxPods": None, "podPidsLimit": None}
     assert wanted.configuration == KUBELET
+
+
+def test_a_change_that_an_earlier_run_has_left_running_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    configuration = base64.b64encode(json.dumps(KUBELET).encode()).decode()
+
+    def run(machine: object, command: object) -> tuple[bool, object]:
+        done.append("read")
+        return True, SimpleNamespace(stdout_lines=[f"configuration {configuration}"], stderr="")
+
+    monkeypatch.setattr(kubelet_reconfiguration, "wait_for_kubeadm", lambda machine: done.append("waited"))
+    monkeypatch.setattr(direct, "run", run)
+    machine: Any = SimpleNamespace(name="worker-1")
+    assert kubelet_reconfiguration._read(machine) == (KUBELET, False)
+    assert done == ["waited", "read"]
 
 
 def test_policies_that_need_a_drained_node_are_refused() -> None:

@@ -16,7 +16,7 @@ from pyinfra.api.command import FunctionCommand
 
 from kubeadm_deploys.cluster import live_kubelet
 from kubeadm_deploys.cluster.kubeadm import kubeadm
-from kubeadm_deploys.cluster.leader import acts_for_cluster, ask_leader
+from kubeadm_deploys.cluster.leader import acts_for_cluster, ask_leader, wait_for_kubeadm
 from kubeadm_deploys.cluster.members import ask_members, ask_settings
 from kubeadm_deploys.cluster.reconfiguring import (
     Stopped,
@@ -188,7 +188,11 @@ def _validate(leader: Host, topology: Topology, wanted: Wanted) -> None:
 
 
 def _read(machine: Host) -> tuple[dict[str, Any], bool]:
-    """Return the kubelet's configuration on a machine, and whether its kubelet has to be restarted for it."""
+    """Return the kubelet's configuration on a machine, and whether its kubelet has to be restarted for it.
+
+    A change that an earlier run has begun there, and that survived that run, may still go on.
+    """
+    wait_for_kubeadm(machine)
     done, output = direct.run(machine, script("read-kubelet-configuration"))
     values = lines.parse(output.stdout_lines)
     try:
