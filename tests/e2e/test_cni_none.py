@@ -1,4 +1,7 @@
-"""A cluster with ``cni`` none: nodes join, and everything is Ready once a user installs a pod network."""
+"""A cluster with ``cni`` none: nodes join, and everything is Ready once a user installs a pod network.
+
+It is part of `make chaos`: it needs its own cluster, for an option that few use.
+"""
 
 import json
 from collections.abc import Iterator
@@ -7,6 +10,8 @@ import pytest
 
 from tests.e2e.conftest import Cluster, docker_hosts
 from tests.e2e.recovery import CORE
+
+pytestmark = pytest.mark.chaos
 
 MANIFEST = "/root/calico-vxlan.yaml"
 
