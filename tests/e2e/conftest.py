@@ -203,9 +203,9 @@ def run_command(
 
 
 FIRST = (
-    *("test_high_availability", "test_recovery_foreign", "test_sections"),
+    *("test_high_availability", "test_recovery_foreign", "test_sections", "test_restore"),
     *("test_high_availability_growth", "small", "test_recovery", "test_hetzner", "test_upgrade"),
-    *("test_restore", "test_guards", "test_reconfiguration", "test_recovery_faults"),
+    *("test_guards", "test_reconfiguration", "test_recovery_faults"),
     *("test_official_hosts", "test_recovery_vm"),
 )
 """Modules and packages in starting order: those that need most room next to those that need none."""
