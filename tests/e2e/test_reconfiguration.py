@@ -25,9 +25,6 @@ AT_FIRST = as_arguments(
     }
 )
 
-_LONGEST_GAP = 10
-"""Seconds in which a client may get no write through, with one control plane."""
-
 
 @pytest.fixture(scope="module")
 def cluster(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
@@ -92,7 +89,6 @@ def test_an_audit_log_is_turned_on_while_requests_go_on(
     )
     assert (seen.unanswered, seen.lost) == (0, set())
     assert seen.answered > 50
-    assert seen.longest_gap <= _LONGEST_GAP
 
 
 def test_the_next_run_changes_nothing_and_asks_no_more_often(cluster: Cluster) -> None:
