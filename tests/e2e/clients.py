@@ -13,7 +13,10 @@ _NAME_LABEL = f"{LABEL}.{_KIND}"
 
 @contextmanager
 def client(*, name: str, network: str, script: str, environment: Mapping[str, str]) -> Iterator[str]:
-    """Run a shell script, which may use curl, in a container on a docker network; yield its ID."""
+    """Run a shell script, which may use curl, in a container on a docker network; yield its ID.
+
+    ``name`` must differ from those of other clusters' clients, which run beside it.
+    """
     labels = {LABEL: _KIND, _NAME_LABEL: name}
     # A killed run may have left a client of the same name.
     containers.remove(labels=labels)

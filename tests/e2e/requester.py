@@ -96,6 +96,6 @@ def requester(cluster: Cluster, *, through: str) -> Iterator[Requester]:
     address = next(host.address for host in cluster.hosts if host.name == through)
     environment = {"URL": f"http://{address}:{port}/hostname"}
     with client(
-        name="requester", network=layout.NETWORK, script=_SCRIPT, environment=environment
+        name=f"{cluster.name}-requester", network=layout.NETWORK, script=_SCRIPT, environment=environment
     ) as container:
         yield Requester(lines=lambda: docker("logs", container).splitlines())

@@ -81,7 +81,10 @@ def outside(cluster: Cluster, *, name: str, network: str, address: str) -> Itera
     endpoint = urlsplit(environment["URL"])
     resolve = f"--resolve {endpoint.hostname}:{endpoint.port}:{address}"
     with client(
-        name=name, network=network, script=_SCRIPT, environment={**environment, "RESOLVE": resolve}
+        name=f"{cluster.name}-{name}",
+        network=network,
+        script=_SCRIPT,
+        environment={**environment, "RESOLVE": resolve},
     ) as container:
         yield Writer(name=name, lines=lambda: docker("logs", container).splitlines())
 
