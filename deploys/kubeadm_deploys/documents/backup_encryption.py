@@ -220,6 +220,7 @@ def _thread(work: Callable[[BinaryIO], None], *, mode: str) -> Iterator[BinaryIO
         with open(ours, "wb" if mode == "rb" else "rb") as end:
             yield end
     except Exception:
+        # If the work failed, this end has only seen its consequence: a closed pipe, or an early end.
         if failure := running.get():
             raise failure from None
         raise

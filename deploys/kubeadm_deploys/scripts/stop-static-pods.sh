@@ -23,6 +23,7 @@ while containers=$(running) && [ -n "$containers" ]; do
     echo "pods of the control plane still run 90 s after their manifests were moved to $folder; check 'systemctl status kubelet'" >&2
     exit 1
   fi
+  # A container that has ended meanwhile is an error. The loop asks what still runs, and the deadline reports it.
   # shellcheck disable=SC2086 # IDs, one a word.
   runtime stop --timeout 5 $containers > /dev/null 2>&1 || true
   sleep 1

@@ -15,15 +15,16 @@ if [ -e "$folder/unpacked" ] && [ ! -e "$work/ready" ]; then
 fi
 pods() { ctr --namespace k8s.io "$@"; }
 if [ ! -e "$work/ready" ]; then
+  # What a killed run has left may still write there. Usually there is nothing, which is an error; if it cannot be
+  # deleted, the container below is refused, because its name is taken.
+  pods tasks delete --force kubeadm-deploys-restore > /dev/null 2>&1 || true
+  pods containers delete kubeadm-deploys-restore > /dev/null 2>&1 || true
   rm -rf "$work/unpacking"
   mkdir "$work/unpacking"
   if [ -z "$(pods images list --quiet "name==$image")" ]; then
     containerd_seconds=600
     runtime pull "$image" > /dev/null || { echo "the image $image cannot be pulled" >&2; exit 1; }
   fi
-  # Left by a killed run.
-  pods tasks delete --force kubeadm-deploys-restore > /dev/null 2>&1 || true
-  pods containers delete kubeadm-deploys-restore > /dev/null 2>&1 || true
   pods run --rm --mount "type=bind,src=$work,dst=/restore,options=rbind:rw" "$image" kubeadm-deploys-restore \
     etcdutl snapshot restore /restore/etcd.db --data-dir /restore/unpacking/data --name "$name" \
     --initial-cluster "$name=$peer" --initial-advertise-peer-urls "$peer" --initial-cluster-token "$token" \
