@@ -77,20 +77,13 @@ def write_to(host: Host, command: StringCommand, produce: Callable[[Sink], objec
 
 
 def _hand_over(host: Host, command: Command, produce: Callable[[Sink], object]) -> Answer:
-    try:
-        with _started_to_read(host, _unix_command(host, command)) as process:
-            # Then it has ended before it read everything, and says why.
-            with suppress(BrokenPipeError):
-                produce(_PatientSink(process))
-            with _patience():
-                status, errors = process.end()
-    except ConnectError as error:
-        raise NoAnswer(f"cannot be reached: {error}", sent=False) from None
-    except (EOFError, SSHException) as error:
-        raise NoAnswer(f"the connection was lost ({str(error) or type(error).__name__})") from None
-    if status != 0 and not connections.is_connected(host):
-        raise NoAnswer("the connection was lost")
-    return status == 0, CommandOutput([OutputLine("stderr", line) for line in errors.splitlines()])
+    with _lost_connection_is_no_answer(), _started_to_read(host, _unix_command(host, command)) as process:
+        # Then it has ended before it read everything, and says why.
+        with suppress(BrokenPipeError):
+            produce(_PatientSink(process))
+        with _patience():
+            ended = process.end()
+    return _answer(host, *ended)
 
 
 def _unix_command(host: Host, command: Command) -> str:
@@ -102,14 +95,23 @@ def _unix_command(host: Host, command: Command) -> str:
 
 
 def _deliver(host: Host, command: Command, consume: Callable[[Source], object]) -> Answer:
+    with _lost_connection_is_no_answer(), _started(host, _unix_command(host, command)) as process:
+        consume(_Patient(process))
+        ended = process.end()
+    return _answer(host, *ended)
+
+
+@contextmanager
+def _lost_connection_is_no_answer() -> Iterator[None]:
     try:
-        with _started(host, _unix_command(host, command)) as process:
-            consume(_Patient(process))
-            status, errors = process.end()
+        yield
     except ConnectError as error:
         raise NoAnswer(f"cannot be reached: {error}", sent=False) from None
     except (EOFError, SSHException) as error:
         raise NoAnswer(f"the connection was lost ({str(error) or type(error).__name__})") from None
+
+
+def _answer(host: Host, status: int, errors: str) -> Answer:
     if status != 0 and not connections.is_connected(host):
         raise NoAnswer("the connection was lost")
     return status == 0, CommandOutput([OutputLine("stderr", line) for line in errors.splitlines()])
