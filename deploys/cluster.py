@@ -2,7 +2,8 @@
 
 Usage: pyinfra INVENTORY deploys/cluster.py [--data OPTION=VALUE ...]
 The options are the fields of kubeadm_deploys.ClusterOptions; docs/options.md lists them. --data discard_edits=true
-lets a run overwrite edits that exist only in a static pod's manifest or in a kubelet's configuration file.
+lets a run overwrite edits that exist only in a static pod's manifest, in a kubelet's configuration file or in
+kube-proxy's ConfigMap.
 """
 
 from pyinfra import host, inventory
@@ -33,6 +34,7 @@ from kubeadm_deploys import (
     place_from_data,
     read_machines,
     reconfigure_control_planes,
+    reconfigure_kube_proxy,
     reconfigure_kubelets,
     record_releases,
     remove_other_api_endpoints,
@@ -77,6 +79,7 @@ write_control_plane_files(options=options, topology=topology)
 create_control_plane(options=options, topology=topology)
 reconfigure_control_planes(options=options, topology=topology, discard_edits=discard_edits)
 reconfigure_kubelets(options=options, topology=topology, discard_edits=discard_edits)
+reconfigure_kube_proxy(options=options, topology=topology, discard_edits=discard_edits)
 install_cni(options=options, topology=topology)
 record_releases(options=options, topology=topology)
 install_cloud_controller(options=options, topology=topology, place=place)

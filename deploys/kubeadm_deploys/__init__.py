@@ -46,6 +46,7 @@ from kubeadm_deploys.sections.control_plane_files import write_control_plane_fil
 from kubeadm_deploys.sections.images import start_pulling_images
 from kubeadm_deploys.sections.joining import delete_join_credentials, join_nodes
 from kubeadm_deploys.sections.kube_packages import install_kube_packages
+from kubeadm_deploys.sections.kube_proxy_reconfiguration import reconfigure_kube_proxy
 from kubeadm_deploys.sections.kubelet_dns import configure_kubelet_dns
 from kubeadm_deploys.sections.kubelet_reconfiguration import reconfigure_kubelets
 from kubeadm_deploys.sections.machine_proxies import configure_proxies
@@ -92,6 +93,7 @@ __all__ = [
     "plan_restore",
     "read_machines",
     "reconfigure_control_planes",
+    "reconfigure_kube_proxy",
     "reconfigure_kubelets",
     "record_releases",
     "refuse_unconfirmed",

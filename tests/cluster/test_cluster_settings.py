@@ -47,6 +47,7 @@ def test_settings_are_read_from_kubeadms_config_maps_and_ours() -> None:
         configuration=CLUSTER,
         kubelet=KUBELET,
         kube_proxy=KUBE_PROXY,
+        kube_proxy_text=yaml.safe_dump(KUBE_PROXY),
         cni="calico",
         cni_version="3.31.0",
         encapsulation="VXLAN",

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from kubeadm_deploys.cluster.live_kubelet import changed, edits, findings, names_of, with_values
+from kubeadm_deploys.cluster.document_fields import changed, edits, names_of, with_values
+from kubeadm_deploys.cluster.live_kubelet import findings
 from kubeadm_deploys.documents.cluster_record import RecordedConfiguration
 from kubeadm_deploys.model.options import ClusterOptions
 from kubeadm_deploys.remote import direct

@@ -15,6 +15,7 @@ from tests.support.document_options import as_arguments, options_with
 
 RECONFIGURE = "Reconfiguration | Reconfigure the control planes"
 RECONFIGURE_KUBELETS = "Kubelet reconfiguration | Reconfigure the kubelets"
+RECONFIGURE_KUBE_PROXY = "Kube-proxy reconfiguration | Reconfigure kube-proxy"
 AUDIT = as_arguments(options_with("audit-policy-file"))
 
 
@@ -179,9 +180,50 @@ def test_a_kubelet_that_does_not_come_up_gets_its_configuration_back(cluster: Cl
     ]
 
 
+def proxied(cluster: Cluster, **fields: object) -> tuple[str, ...]:
+    """Return fields for kube-proxy, with what the lab's hosts need."""
+    lab = dict(cluster.hosts[0].data.get("kube_proxy_configuration", {}))
+    return as_arguments({"kube_proxy_configuration": {**lab, **fields}})
+
+
+def kube_proxies(cluster: Cluster) -> list[str]:
+    """Return the UIDs of kube-proxy's pods."""
+    get = ("get", "pods", "--namespace=kube-system", "--selector=k8s-app=kube-proxy")
+    return sorted(cluster.kubectl(*get, "--output=jsonpath={.items[*].metadata.uid}").split())
+
+
+METRICS = "127.0.0.1:11249"
+
+
+def test_kube_proxy_changes_while_requests_go_on(cluster: Cluster) -> None:
+    before = kube_proxies(cluster)
+    wanted = (*AUDIT, *reserved(cluster), *proxied(cluster, metricsBindAddress=METRICS))
+    with asked(cluster, server="https://127.0.0.1:6443", of=cluster.control_plane) as seen:
+        run = cluster.converge(*wanted)
+    assert RECONFIGURE_KUBE_PROXY in run.changed
+    assert (seen.unanswered, seen.failed_writes, seen.lost) == (0, 0, set())
+    for host in cluster.hosts:
+        assert cluster.shell(host.name, f"curl --silent --fail http://{METRICS}/healthz") == "ok"
+    assert not set(before) & set(kube_proxies(cluster))
+    assert cluster.converge(*wanted).changed == []
+
+
+def test_a_kube_proxy_that_does_not_run_gets_its_configuration_back(cluster: Cluster) -> None:
+    get = ("get", "configmap", "kube-proxy", "--namespace=kube-system", "--output=jsonpath={.data}")
+    stored, before = cluster.kubectl(*get), kube_proxies(cluster)
+    wanted = proxied(cluster, metricsBindAddress=METRICS, mode="no-such-mode")
+    run = cluster.pyinfra("-y", *AUDIT, *reserved(cluster), *wanted)
+    assert run.exit_code == 1, run.output
+    assert "said last" in run.output and "no-such-mode" in run.output
+    assert "the old configuration was put back, and kube-proxy runs on every node again" in run.output
+    assert cluster.kubectl(*get) == stored
+    # Only the first pod was replaced.
+    assert len(set(before) & set(kube_proxies(cluster))) == len(before) - 1
+
+
 def test_it_is_taken_back(cluster: Cluster) -> None:
     run = cluster.converge()
-    assert {RECONFIGURE, RECONFIGURE_KUBELETS} <= set(run.changed)
+    assert {RECONFIGURE, RECONFIGURE_KUBELETS, RECONFIGURE_KUBE_PROXY} <= set(run.changed)
     # The first question empties the log.
     audited(cluster)
     assert not audited(cluster)

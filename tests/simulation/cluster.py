@@ -16,6 +16,10 @@ CONTROL_PLANE_MARKS = {
 }
 
 
+KUBE_PROXY_PODS = "kube-proxy pods"
+"""Among a cluster's objects: the configuration with which kube-proxy's pods run, if it was ever changed."""
+
+
 @dataclass(kw_only=True)
 class Member:
     """An etcd member; ``name`` is empty until its etcd has started once, and a ``learner`` has no vote."""

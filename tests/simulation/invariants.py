@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from kubeadm_deploys.facts.kubeadm_node import MANIFESTS
-from tests.simulation.cluster import Cluster
+from tests.simulation.cluster import KUBE_PROXY_PODS, Cluster
 from tests.simulation.commands import Part
 from tests.simulation.machine import BOOTSTRAP_CONF, KUBELET_CONF, Machine, manifest
 from tests.simulation.world import Change, World, ca_number
@@ -401,6 +401,8 @@ def _missing(world: World, inventory: Collection[str]) -> Iterator[str]:
             yield f"etcd's member {member.name or member.ip} has no vote"
     if cluster.tokens:
         yield "a join token is still valid"
+    if cluster.objects.get(KUBE_PROXY_PODS, configuration := cluster.objects["kube-proxy"]) != configuration:
+        yield "kube-proxy's pods do not have the configuration of its ConfigMap"
 
 
 def obstacles(world: World, inventory: Collection[str], *, kubeconfig: str) -> Iterator[str]:

@@ -12,6 +12,7 @@ from kubeadm_deploys.documents.backup_file import SNAPSHOT
 from kubeadm_deploys.documents.cluster_record import ClusterRecord
 from tests.simulation import invariants
 from tests.simulation.beginning import begin, machine_of, prepare
+from tests.simulation.cluster import KUBE_PROXY_PODS
 from tests.simulation.course import Course, Faults, Rolled, Written
 from tests.simulation.door import Deploy, Done, run_deploys
 from tests.simulation.history import Command, Event, Fault, History
@@ -172,6 +173,11 @@ class _Player:
             cluster = world.kubectl(machine)
             world.write(cluster)
             cluster.acknowledged += 1
+        elif event.what == "kube-proxy edited":
+            cluster = world.kubectl(machine)
+            cluster.objects["kube-proxy"] = {**cluster.objects["kube-proxy"], "mode": "ipvs"}
+            cluster.objects[KUBE_PROXY_PODS] = cluster.objects["kube-proxy"]
+            world.write(cluster)
         elif event.what == "cordoned":
             for cluster in world.own_clusters():
                 if event.machine in cluster.nodes:

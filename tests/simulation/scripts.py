@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from copy import deepcopy
 from urllib.parse import urlsplit
 
+import yaml
+
 from kubeadm_deploys.endpoints import local_proxy
 from kubeadm_deploys.model import artifacts
 from kubeadm_deploys.operations import shared_pki
 from kubeadm_deploys.sections import container_runtime
 from tests.simulation import kubeadm, kubeadm_upgrade
-from tests.simulation.cluster import Cluster, NodeObject
+from tests.simulation.cluster import KUBE_PROXY_PODS, Cluster, NodeObject
 from tests.simulation.commands import Part
 from tests.simulation.machine import BOOTSTRAP_CONF, FETCHED, KUBELET_CONFIG, LOCK, PKI, Machine, manifest
 from tests.simulation.readings import kustomization
@@ -41,6 +43,7 @@ SECONDS = {
     "drain": 15.0,
     "swap-static-pod": 8.0,
     "swap-kubelet-configuration": 4.0,
+    "roll-kube-proxy": 15.0,
 }
 """Durations of slow commands."""
 
@@ -238,7 +241,8 @@ class Scripts:
                 addons="--skip-phases=addon" not in rest,
             )
         elif (verb, *rest) == ("config", "validate"):
-            if unknown := [key for key in documents["KubeletConfiguration"] if key.startswith("unknown")]:
+            component = documents.get("KubeletConfiguration") or documents["KubeProxyConfiguration"]
+            if unknown := [key for key in component if key.startswith("unknown")]:
                 raise Failed(f'strict decoding error: unknown field "{unknown[0]}"')
             yield "valid"
         elif verb == "join":
@@ -326,6 +330,27 @@ class Scripts:
         raise Failed(
             "the kubelet did not come up; it said last: invalid maxPods; the old configuration was put back"
         )
+
+    def do_roll_kube_proxy(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """sections/kube_proxy_reconfiguration.py"""
+        *lines, end = stdin.splitlines()
+        assert end == "end", stdin
+        old, back, patch = (base64.b64decode(line).decode() for line in lines)
+        cluster = self.world.kubectl(machine)
+        if yaml.safe_load(old) != cluster.objects["kube-proxy"]:
+            raise Failed("its ConfigMap was changed meanwhile; nothing was changed")
+        before = cluster.objects.setdefault(KUBE_PROXY_PODS, yaml.safe_load(old))
+        for text, step in ((patch, "written"), (back, "put back")):
+            configuration = yaml.safe_load(json.loads(text)["data"]["config.conf"])
+            self.world.write(cluster)
+            cluster.objects["kube-proxy"] = configuration
+            yield step
+            cluster.objects[KUBE_PROXY_PODS] = configuration if step == "written" else before
+            yield "replaced"
+            if configuration.get("mode") != "crashes":
+                break
+        if step == "put back":
+            raise Failed("kube-proxy on worker-1 said last: unknown mode; the old configuration was put back")
 
     def do_restore_manifest(self, machine: Machine, part: Part, stdin: str) -> Steps:
         """sections/control_plane.py"""

@@ -320,9 +320,6 @@ def _without_effect(options: ClusterOptions, settings: ClusterSettingsState) -> 
                 continue
             option = _DERIVED.get(path, "kubelet_configuration")
             yield option, f"{path} of its kubelets is {actual}, not {value}"
-    if settings.kube_proxy is not None:
-        for path, value, actual in differences(options.kube_proxy_configuration, settings.kube_proxy):
-            yield "kube_proxy_configuration", f"{path} of its kube-proxies is {actual}, not {value}"
 
 
 def changed_meanwhile(planned: ClusterSettingsState | None, now: ClusterSettingsState | None) -> str:

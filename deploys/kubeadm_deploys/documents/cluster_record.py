@@ -24,13 +24,16 @@ class RecordedConfiguration:
 
     ``pending`` are the ClusterConfigurations that runs began to give the control planes, until one of the runs ends: a
     control plane may have any of them. ``kubelet_names`` and ``kubelet_pending`` are the same of the kubelets'
-    configuration.
+    configuration. ``kube_proxy`` are the values that came from the options by their field's path, and
+    ``kube_proxy_pending`` the configurations that the ConfigMap kube-proxy may have.
     """
 
     names: frozenset[str] = frozenset()
     pending: tuple[Mapping[str, Any], ...] = ()
     kubelet_names: frozenset[str] = frozenset()
     kubelet_pending: tuple[Mapping[str, Any], ...] = ()
+    kube_proxy: Mapping[str, Any] = field(default_factory=dict)
+    kube_proxy_pending: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +97,8 @@ class ClusterRecord:
             "pending": configuration.pending,
             "kubelet_names": sorted(configuration.kubelet_names),
             "kubelet_pending": configuration.kubelet_pending,
+            "kube_proxy": dict(configuration.kube_proxy),
+            "kube_proxy_pending": configuration.kube_proxy_pending,
         }
         return replace(self, data={**self.data, "configuration": json.dumps(fields, sort_keys=True)})
 
@@ -135,6 +140,8 @@ def _configuration(value: object) -> RecordedConfiguration:
         pending=_pending(found.get("pending") or []),
         kubelet_names=_names(found.get("kubelet_names", [])),
         kubelet_pending=_pending(found.get("kubelet_pending") or []),
+        kube_proxy=_mapping(found.get("kube_proxy") or {}),
+        kube_proxy_pending=_pending(found.get("kube_proxy_pending") or []),
     )
 
 

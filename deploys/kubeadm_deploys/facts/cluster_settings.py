@@ -29,7 +29,8 @@ class ClusterSettingsState:
     """What a cluster was created with.
 
     ``control_plane_endpoint`` is a name or address with its port, and may be empty. ``configuration`` is the
-    ClusterConfiguration that kubeadm stores, ``kubelet`` and ``kube_proxy`` are the configurations of these.
+    ClusterConfiguration that kubeadm stores, ``kubelet`` and ``kube_proxy`` are the configurations of these, and
+    ``kube_proxy_text`` is the latter as its ConfigMap has it.
     ``cni``, ``cni_version`` and ``encapsulation`` describe the pod network and are empty if there is none or it is
     unknown. ``pod_mtu`` is the MTU of Calico's pod interfaces in bytes, 0 if it is unknown or chosen by Calico.
 
@@ -48,6 +49,7 @@ class ClusterSettingsState:
     configuration: Mapping[str, Any] | None = None
     kubelet: Mapping[str, Any] | None = None
     kube_proxy: Mapping[str, Any] | None = None
+    kube_proxy_text: str = ""
     cni: str = ""
     cni_version: str = ""
     encapsulation: str = ""
@@ -84,6 +86,7 @@ def _of_objects(encoded: str, *, encapsulation: str) -> ClusterSettingsState | N
         return None
     cluster = _cluster(found["kubeadm-config"]["data"]["ClusterConfiguration"])
     networking = cluster["networking"]
+    kube_proxy = found["kube-proxy"]["data"]["config.conf"] if "kube-proxy" in found else ""
     return ClusterSettingsState(
         cluster_name=cluster["clusterName"],
         control_plane_endpoint=cluster.get("controlPlaneEndpoint", ""),
@@ -94,7 +97,9 @@ def _of_objects(encoded: str, *, encapsulation: str) -> ClusterSettingsState | N
         certificate_sans=tuple((cluster.get("apiServer") or {}).get("certSANs") or ()),
         configuration=cluster,
         kubelet=dict(yaml.safe_load(found["kubelet-config"]["data"]["kubelet"])),
-        kube_proxy=_kube_proxy(found.get("kube-proxy")),
+        # kubeadm may have been told to skip kube-proxy.
+        kube_proxy=dict(yaml.safe_load(kube_proxy)) if kube_proxy else None,
+        kube_proxy_text=kube_proxy,
         cni="calico" if "calico-node" in found else "",
         cni_version=_calico_version(found.get("calico-node")),
         encapsulation=encapsulation,
@@ -120,11 +125,6 @@ def _of_files(values: dict[str, str], *, encapsulation: str) -> ClusterSettingsS
         pod_mtu=int(found.get("podMtu") or 0),
         silent=values["silent"] or "no answer in time",
     )
-
-
-def _kube_proxy(config_map: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return kube-proxy's configuration, None if kubeadm was told to skip kube-proxy."""
-    return dict(yaml.safe_load(config_map["data"]["config.conf"])) if config_map else None
 
 
 class _Loader(yaml.SafeLoader):

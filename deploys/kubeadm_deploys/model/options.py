@@ -196,8 +196,8 @@ class ClusterOptions(Input):
     kubelet_configuration: typed.KubeletConfiguration = _option(
         {}, "Fields to add to the kubelets' KubeletConfiguration."
     )
-    kube_proxy_configuration: typed.Document = _option(
-        {}, "Fields to add to the KubeProxyConfiguration of `kubeadm init`."
+    kube_proxy_configuration: typed.KubeProxyConfiguration = _option(
+        {}, "Fields to add to the kube-proxies' KubeProxyConfiguration."
     )
     cluster_configuration: typed.ClusterConfiguration = _option(
         {},

@@ -55,6 +55,25 @@ def _kubelet_configuration(value: object) -> Mapping[str, Any]:
     return found
 
 
+_FIXED_IN_KUBE_PROXY = {
+    ("clusterCIDR",): "is the option pod_subnet",
+    ("hostnameOverride",): "is the node's name, with which kubeadm starts kube-proxy",
+    ("clientConnection", "kubeconfig"): "is where kubeadm mounts it",
+}
+"""Fields of the KubeProxyConfiguration that users must not set, and why."""
+
+
+def _kube_proxy_configuration(value: object) -> Mapping[str, Any]:
+    found = checks.document(value)
+    for path, reason in _FIXED_IN_KUBE_PROXY.items():
+        part: object = found
+        for key in path:
+            part = part.get(key) if isinstance(part, Mapping) else None
+        if part is not None:
+            raise ValueError(f"has {'.'.join(path)}, which {reason}; leave it out")
+    return found
+
+
 def _cluster_configuration(value: object) -> Mapping[str, Any]:
     return cluster_configuration.check(checks.document(value))
 
@@ -127,8 +146,8 @@ Mtu = Annotated[int, PlainValidator(checks.mtu)]
 Seconds = Annotated[int, PlainValidator(checks.seconds)]
 
 KubeletConfiguration = Annotated[Mapping[str, Any], PlainValidator(_kubelet_configuration)]
+KubeProxyConfiguration = Annotated[Mapping[str, Any], PlainValidator(_kube_proxy_configuration)]
 ClusterConfiguration = Annotated[Mapping[str, Any], PlainValidator(_cluster_configuration)]
-Document = Annotated[Mapping[str, Any], PlainValidator(checks.document)]
 Checksums = Annotated[Mapping[str, str], PlainValidator(checks.checksums)]
 
 NoneIsAWord = BeforeValidator(_none_is_a_word)

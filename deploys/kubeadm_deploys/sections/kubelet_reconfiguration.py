@@ -14,7 +14,7 @@ from pyinfra import host, inventory, logger
 from pyinfra.api import Host, State, deploy, operation
 from pyinfra.api.command import FunctionCommand
 
-from kubeadm_deploys.cluster import live_kubelet
+from kubeadm_deploys.cluster import document_fields
 from kubeadm_deploys.cluster.kubeadm import kubeadm
 from kubeadm_deploys.cluster.leader import acts_for_cluster, ask_leader, wait_for_kubeadm
 from kubeadm_deploys.cluster.members import ask_members, ask_settings
@@ -67,22 +67,22 @@ def wanted_of(
 ) -> Wanted:
     """Compare the options with the cluster. What unfinished runs may have changed is given its value, too."""
     wanted = options.kubelet_configuration
-    values = live_kubelet.changed(found, wanted=wanted, claimed=recorded.kubelet_names)
-    configuration = live_kubelet.with_values(found, values)
+    values = document_fields.changed(found, wanted=wanted, claimed=recorded.kubelet_names)
+    configuration = document_fields.with_values(found, values)
     doubtful = {
         name
         for pending in recorded.kubelet_pending
-        for name in live_kubelet.names_of(pending) | live_kubelet.names_of(found)
-        if live_kubelet.value_of(pending, name) != live_kubelet.value_of(found, name)
+        for name in document_fields.names_of(pending) | document_fields.names_of(found)
+        if document_fields.value_of(pending, name) != document_fields.value_of(found, name)
     }
     return Wanted(
         values={
-            name: live_kubelet.value_of(configuration, name) for name in sorted(doubtful | values.keys())
+            name: document_fields.value_of(configuration, name) for name in sorted(doubtful | values.keys())
         },
         configuration=configuration,
         found=found,
         cluster=cluster,
-        names=live_kubelet.names_of(wanted),
+        names=document_fields.names_of(wanted),
         recorded=recorded,
     )
 
@@ -158,7 +158,7 @@ def _reconfigure(
         members = ask_members(state, topology, refresh=True)
         for node in nodes:
             current, stale = found[node.host]
-            target = live_kubelet.with_values(current, wanted.values)
+            target = document_fields.with_values(current, wanted.values)
             if target == current and not stale:
                 continue
             _restart_with(node, target)
@@ -214,7 +214,7 @@ def _refuse_edits(
     edits = [
         f"{edit} on {node.name}"
         for node in nodes
-        for edit in live_kubelet.edits(
+        for edit in document_fields.edits(
             found[node.host], wanted.values, wanted.found, *wanted.recorded.kubelet_pending
         )
     ]

@@ -1,0 +1,115 @@
+#!/bin/sh
+# $1 the seconds that the next pod may take, $2 "whole" if all pods have to run before anything is changed. stdin has in
+# base64, a line each: the old configuration, the patch of the ConfigMap that puts it back, the patch with the new
+# configuration; then a line "end".
+#
+# The pods read the ConfigMap when they start. An annotation of the DaemonSet's pods has the sha256 of the patch: another
+# one makes Kubernetes replace the pods one by one, and with the one from before, pods that are left stay as they are.
+. library/kubectl.sh
+set -u
+umask 077
+seconds=$1 whole=$2
+annotation=kubeadm-deploys/kube-proxy
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+# A shell that a signal ends does not run its EXIT trap.
+trap 'exit 1' HUP INT PIPE TERM
+complete=
+read -r old && read -r back && read -r patch && read -r complete
+if [ "$complete" != end ]; then echo "the new configuration did not arrive; nothing was changed"; exit 1; fi
+printf %s "$old" | base64 --decode > "$work/old" && printf %s "$back" | base64 --decode > "$work/back.json" &&
+  printf %s "$patch" | base64 --decode > "$work/new.json" || exit 1
+
+system() { api --namespace kube-system "$@"; }
+now() { date +%s; }
+
+# An API server that is away for a moment refuses some requests.
+again() {
+  tries=1
+  until "$@"; do
+    if [ $tries -ge 5 ]; then return 1; fi
+    tries=$((tries + 1))
+    sleep 3
+  done
+}
+
+# A pod is available when it has run for some seconds: a wrong configuration ends kube-proxy at once, but its pod is ready
+# before that.
+mark() {
+  again system patch daemonset kube-proxy --type merge --patch \
+    "{\"spec\":{\"minReadySeconds\":5,\"template\":{\"metadata\":{\"annotations\":{\"$annotation\":$1}}}}}" > /dev/null
+}
+
+counts() {
+  system get daemonset kube-proxy --output "jsonpath={.metadata.generation}|{.status.observedGeneration}|\
+{.status.desiredNumberScheduled}|{.status.updatedNumberScheduled}|{.status.numberAvailable}"
+}
+
+# Name, node, readiness and restarts of each pod.
+pods() {
+  system get pods --selector k8s-app=kube-proxy --output 'jsonpath={range .items[*]}{.metadata.name} {.spec.nodeName} '\
+'{.status.conditions[?(@.type=="Ready")].status} {.status.containerStatuses[0].restartCount}{"\n"}{end}'
+}
+
+# Fails if a pod that is not in $work/before has ended twice.
+new_pods_stay() {
+  pods > "$work/now" || return 0
+  while read -r name _ _ restarts; do
+    if [ "${restarts:-0}" -ge 2 ] && ! grep --quiet "^$name " "$work/before"; then return 1; fi
+  done < "$work/now"
+}
+
+# Waits until every pod is new and available; fails if nothing changes for too long.
+rolled_out() {
+  last='' since=$(now)
+  while :; do
+    found=$(counts) || found=$last
+    if [ "$found" != "$last" ]; then last=$found since=$(now); fi
+    if echo "$found" | awk -F '|' '{exit !($1 != "" && $1 == $2 && $3 == $4 + 0 && $3 == $5 + 0)}'; then return 0; fi
+    if [ $(($(now) - since)) -ge "$seconds" ]; then return 1; fi
+    new_pods_stay || return 1
+    sleep 1
+  done
+}
+
+say_what_fails() {
+  pods | while read -r name node ready _; do
+    if [ "$ready" = True ]; then continue; fi
+    echo "kube-proxy on $node ($name) said last:"
+    system logs "$name" --tail 6 2>&1 | cut -c 1-300
+    break
+  done
+}
+
+found=$(system get configmap kube-proxy --output 'jsonpath={.data.config\.conf}') || exit 1
+if [ "$found" != "$(cat "$work/old")" ]; then
+  echo "its ConfigMap was changed meanwhile; nothing was changed, run this again"
+  exit 1
+fi
+if [ "$whole" = whole ] && ! counts | awk -F '|' '{exit !($3 == $5 + 0)}'; then
+  say_what_fails
+  echo "kube-proxy does not run on every node; nothing was changed"
+  exit 1
+fi
+pods > "$work/before" || exit 1
+template=$(system get daemonset kube-proxy --output "jsonpath={.spec.template.metadata.annotations.$annotation}") || exit 1
+
+if again system patch configmap kube-proxy --type merge --patch-file "$work/new.json" > /dev/null &&
+  mark "\"$(sha256sum < "$work/new.json" | cut -c 1-63)\"" && rolled_out; then
+  exit 0
+fi
+say_what_fails
+# Without an annotation, the pods that are left have none either.
+if [ -n "$template" ]; then template="\"$template\""; else template=null; fi
+# What an earlier run has put in may be the only configuration that is left.
+if [ "$back" = "$patch" ]; then
+  echo "kube-proxy does not run on every node"
+  exit 1
+fi
+if again system patch configmap kube-proxy --type merge --patch-file "$work/back.json" > /dev/null &&
+  mark "$template" && rolled_out; then
+  echo "the old configuration was put back, and kube-proxy runs on every node again"
+else
+  echo "the old configuration was put back, but kube-proxy does not run on every node: kubectl --namespace kube-system get pods"
+fi
+exit 1

@@ -1,0 +1,168 @@
+"""The script that exchanges kube-proxy's configuration and pods, with a fake kubectl in front of a fake DaemonSet."""
+
+import base64
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubeadm_deploys.scripts import text
+
+# Pods are replaced with each request, one by one; what a pod read at its start is its configuration. One with "crashes"
+# in it ends again and again, and so does every pod on the node in "broken". "killed after" ends the script.
+_KUBECTL = """#!@python
+import json, os, signal, sys
+path = os.environ["FAKE"] + "/state.json"
+state = json.load(open(path))
+words = sys.argv[1:]
+verb = next(word for word in words if word in ("get", "patch", "logs"))
+kind = words[words.index(verb) + 1]
+
+def save():
+    json.dump(state, open(path, "w"))
+
+def crashes(pod):
+    return "crashes" in pod["configuration"] or pod["node"] == state["broken"]
+
+def print_pods():
+    for pod in state["pods"]:
+        ready = "False" if crashes(pod) else "True"
+        print(pod["name"], pod["node"], ready, 3 if crashes(pod) else 0)
+
+if verb == "patch":
+    state["patches"].append(kind)
+    if kind == "configmap":
+        state["configuration"] = json.load(open(words[words.index("--patch-file") + 1]))["data"]["config.conf"]
+    else:
+        spec = json.loads(words[words.index("--patch") + 1])["spec"]
+        assert spec["minReadySeconds"] > 0
+        (state["annotation"],) = spec["template"]["metadata"]["annotations"].values()
+    save()
+    if state["killed after"] == len(state["patches"]):
+        os.kill(os.getppid(), signal.SIGKILL)
+elif verb == "get" and kind == "configmap":
+    print(state["configuration"])
+elif verb == "get" and kind == "pods":
+    print_pods()
+elif verb == "get" and "metadata.generation" in words[-1]:
+    old = [pod for pod in state["pods"] if pod["annotation"] != state["annotation"]]
+    down = [pod for pod in state["pods"] if crashes(pod)]
+    # One pod is replaced at a time; one that does not run goes first.
+    first = [pod for pod in down if pod in old] or ([] if down else old)
+    for pod in first[:1]:
+        pod["name"] += "+"
+        pod |= {"annotation": state["annotation"], "configuration": state["configuration"]}
+        state["replaced"].append(pod["node"])
+    save()
+    new = sum(pod["annotation"] == state["annotation"] for pod in state["pods"])
+    available = sum(not crashes(pod) for pod in state["pods"])
+    print(f"1|1|{len(state['pods'])}|{new or ''}|{available or ''}")
+elif verb == "get" and kind == "daemonset":
+    print(state["annotation"] or "", end="")
+else:
+    print("unknown mode")
+"""
+OLD, NEW, WRONG = "mode: iptables\n", "mode: nftables\n", "mode: crashes\n"
+
+
+class Proxies:
+    """A ConfigMap and a DaemonSet with a pod on each of three nodes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "kubectl").write_text(_KUBECTL.replace("@python", sys.executable))
+        (folder / "kubectl").chmod(0o755)
+        (folder / "sleep").write_text("#!/bin/sh\n")
+        (folder / "sleep").chmod(0o755)
+        names = ("node-1", "node-2", "node-3")
+        pods = [
+            {"name": f"p-{name}", "node": name, "annotation": None, "configuration": OLD} for name in names
+        ]
+        self.state: dict[str, Any] = {"configuration": OLD, "annotation": None, "pods": pods, "broken": ""}
+        self.write(**{"killed after": 0, "patches": [], "replaced": []})
+
+    def write(self, **changes: Any) -> None:
+        self.state |= changes
+        (self.folder / "state.json").write_text(json.dumps(self.state))
+
+    def roll(self, old: str, new: str, *, whole: str = "whole", end: str = "end\n") -> tuple[int, str]:
+        patches = [json.dumps({"data": {"config.conf": each}}) for each in (old, new)]
+        lines = [base64.b64encode(each.encode()).decode() for each in (old, *patches)]
+        done = subprocess.run(
+            ["sh", "-c", text("roll-kube-proxy"), "roll-kube-proxy", "5", whole],
+            env={"PATH": f"{self.folder}:/usr/bin:/bin", "FAKE": str(self.folder)},
+            input="\n".join(lines) + f"\n{end}",
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        self.state = json.loads((self.folder / "state.json").read_text())
+        return done.returncode, done.stdout + done.stderr
+
+    @property
+    def runs(self) -> set[str]:
+        """The configurations with which the pods run."""
+        return {pod["configuration"] for pod in self.state["pods"]}
+
+
+@pytest.fixture
+def proxies(tmp_path: Path) -> Proxies:
+    return Proxies(tmp_path)
+
+
+def test_every_pod_gets_the_new_configuration_once(proxies: Proxies) -> None:
+    assert proxies.roll(OLD, NEW) == (0, "")
+    assert (proxies.state["configuration"], proxies.runs) == (NEW, {NEW})
+    assert proxies.state["replaced"] == ["node-1", "node-2", "node-3"]
+    # What is done already is not done again.
+    proxies.write(replaced=[])
+    assert proxies.roll(NEW, NEW) == (0, "") and proxies.state["replaced"] == []
+
+
+def test_the_first_pod_that_does_not_run_ends_it_and_the_others_are_not_touched(proxies: Proxies) -> None:
+    code, said = proxies.roll(OLD, WRONG)
+    assert code == 1 and "node-1" in said and "unknown mode" in said, said
+    assert "old configuration was put back, and kube-proxy runs on every node again" in said
+    assert (proxies.state["configuration"], proxies.state["annotation"], proxies.runs) == (OLD, None, {OLD})
+    assert set(proxies.state["replaced"]) == {"node-1"}
+
+
+@pytest.mark.parametrize("patches", [1, 2])
+def test_a_change_that_is_killed_can_go_on_or_be_taken_back(proxies: Proxies, patches: int) -> None:
+    for wanted in (NEW, OLD):
+        found = proxies.state["configuration"]
+        proxies.write(**{"killed after": patches, "patches": []})
+        proxies.roll(found, NEW if wanted == OLD else OLD + "# other\n", whole="going on")
+        proxies.write(**{"killed after": 0})
+        assert proxies.roll(proxies.state["configuration"], wanted, whole="going on")[0] == 0
+        assert (proxies.state["configuration"], proxies.runs) == (wanted, {wanted})
+
+
+def test_a_pod_that_does_not_run_before_stops_the_change(proxies: Proxies) -> None:
+    proxies.write(broken="node-2")
+    code, said = proxies.roll(OLD, NEW)
+    assert code == 1 and "node-2" in said and "nothing was changed" in said
+    assert proxies.state["patches"] == []
+
+
+def test_what_an_earlier_run_broke_is_corrected(proxies: Proxies) -> None:
+    proxies.write(**{"killed after": 2})
+    proxies.roll(OLD, WRONG)
+    proxies.write(**{"killed after": 0})
+    proxies.state["pods"][0] |= {"configuration": WRONG, "annotation": proxies.state["annotation"]}
+    proxies.write()
+    assert proxies.roll(WRONG, NEW, whole="going on") == (0, "")
+    assert proxies.runs == {NEW}
+
+
+def test_a_configuration_that_was_changed_meanwhile_stays(proxies: Proxies) -> None:
+    code, said = proxies.roll("mode: ipvs\n", NEW)
+    assert code == 1 and "changed meanwhile" in said and proxies.state["patches"] == []
+
+
+def test_input_that_did_not_arrive_changes_nothing(proxies: Proxies) -> None:
+    assert proxies.roll(OLD, NEW, end="")[0] == 1
+    assert proxies.state["patches"] == []
