@@ -3,7 +3,8 @@
 Usage: pyinfra INVENTORY deploys/cluster.py [--data OPTION=VALUE ...]
 The options are the fields of kubeadm_deploys.ClusterOptions; docs/options.md lists them. --data discard_edits=true
 lets a run overwrite edits that exist only in a static pod's manifest, in a kubelet's configuration file or in
-kube-proxy's ConfigMap.
+kube-proxy's ConfigMap; --data allow_drain=true lets it drain one node after the other, each for at most
+--data drain_timeout=300 seconds, for fields of kubelet_configuration that a kubelet takes only on a drained node.
 """
 
 from pyinfra import host, inventory
@@ -41,6 +42,7 @@ from kubeadm_deploys import (
     report_on_failure,
     resolve_api_endpoint,
     run_preflight,
+    seconds,
     start_pulling_images,
     summarize_run,
     topology_from_inventory,
@@ -49,10 +51,11 @@ from kubeadm_deploys import (
     write_control_plane_files,
 )
 
-options = options_from_data(host_data(host), also=("discard_edits",))
-discard_edits = flag("discard_edits", host_data(host).get("discard_edits", False))
+data = host_data(host)
+options = options_from_data(data, also=("allow_drain", "discard_edits", "drain_timeout"))
+discard_edits = flag("discard_edits", data.get("discard_edits", False))
 topology = topology_from_inventory(inventory, options=options)
-place = place_from_data(host_data(host), options=options)
+place = place_from_data(data, options=options)
 
 report_on_failure(options=options, topology=topology)
 acquire_run_lock(topology=topology)
@@ -78,7 +81,13 @@ remove_other_api_endpoints(options=options, topology=topology)
 write_control_plane_files(options=options, topology=topology)
 create_control_plane(options=options, topology=topology)
 reconfigure_control_planes(options=options, topology=topology, discard_edits=discard_edits)
-reconfigure_kubelets(options=options, topology=topology, discard_edits=discard_edits)
+reconfigure_kubelets(
+    options=options,
+    topology=topology,
+    discard_edits=discard_edits,
+    allow_drain=flag("allow_drain", data.get("allow_drain", False)),
+    drain_timeout=seconds("drain_timeout", data.get("drain_timeout", 300)),
+)
 reconfigure_kube_proxy(options=options, topology=topology, discard_edits=discard_edits)
 install_cni(options=options, topology=topology)
 record_releases(options=options, topology=topology)

@@ -10,6 +10,7 @@ import pytest
 from kubeadm_deploys.cluster.document_fields import changed, edits, names_of, with_values
 from kubeadm_deploys.cluster.live_kubelet import findings
 from kubeadm_deploys.documents.cluster_record import RecordedConfiguration
+from kubeadm_deploys.model.findings import Severity
 from kubeadm_deploys.model.options import ClusterOptions
 from kubeadm_deploys.remote import direct
 from kubeadm_deploys.sections import kubelet_reconfiguration
@@ -91,10 +92,11 @@ def test_a_change_that_an_earlier_run_has_left_running_is_waited_for(monkeypatch
     assert done == ["waited", "read"]
 
 
-def test_policies_that_need_a_drained_node_are_refused() -> None:
+def test_policies_that_need_a_drained_node_are_a_warning() -> None:
     options = ClusterOptions(kubelet_configuration={"cpuManagerPolicy": "static", "maxPods": 50})
     (finding,) = findings(options, SETTINGS)
-    assert "cpuManagerPolicy" in finding.found and "drained node" in finding.found
+    assert finding.severity is Severity.WARNING and "allow_drain=true" in finding.fix
+    assert "cpuManagerPolicy differs" in finding.found and "maxPods" not in finding.found
     has = settings_of(answer(kubelet={**KUBELET, "cpuManagerPolicy": "static"}, record=record()))
     assert list(findings(options, has)) == []
 

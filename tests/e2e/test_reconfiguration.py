@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from kubeadm_deploys.verification.options import AGNHOST_IMAGE
 from tests.e2e.api_and_workload import asked
 from tests.e2e.conftest import Cluster, docker_hosts
 from tests.support.document_options import as_arguments, options_with
@@ -156,6 +157,45 @@ def test_the_kubelets_change_one_by_one_and_no_container_restarts(cluster: Clust
         )
     assert containers(cluster) == before
     assert cluster.converge(*AUDIT, *reserved(cluster)).changed == []
+
+
+def cpu_policy(cluster: Cluster, node: str) -> str:
+    """Return the policy in the state of a node's CPU manager."""
+    state = json.loads(cluster.shell(node, "cat /var/lib/kubelet/cpu_manager_state"))
+    return str(state["policyName"])
+
+
+def cordoned(cluster: Cluster) -> str:
+    """Return which nodes take no pods, and which this package has claimed."""
+    columns = "{.spec.unschedulable}{.metadata.annotations.kubeadm-deploys/cordoned-by}"
+    return cluster.kubectl("get", "nodes", f"--output=jsonpath={{range .items[*]}}{columns}{{end}}")
+
+
+def test_a_cpu_manager_policy_changes_on_drained_nodes_if_that_is_allowed(cluster: Cluster) -> None:
+    settled(cluster)
+    wanted = (*AUDIT, *reserved(cluster, cpuManagerPolicy="static"))
+    left = cluster.converge(*wanted)
+    assert left.changed == [] and "cpuManagerPolicy" in left.output and "allow_drain=true" in left.output
+    cluster.kubectl("create", "deployment", "drained", f"--image={AGNHOST_IMAGE}")
+    # The requested pod is nobody's, so that the worker, the second node, cannot be drained.
+    refused = cluster.pyinfra("-y", *wanted, "--data=allow_drain=true")
+    assert refused.exit_code == 1, refused.output
+    assert f"{cluster.worker}: was not drained" in refused.output and "asked" in refused.output
+    assert cordoned(cluster) == ""
+    cluster.kubectl("delete", "namespace", "asked")
+    run = cluster.converge(*wanted, "--data=allow_drain=true")
+    assert run.changed == [RECONFIGURE_KUBELETS]
+    assert [cpu_policy(cluster, host.name) for host in cluster.hosts] == ["static", "static"]
+    assert cordoned(cluster) == ""
+    assert cluster.converge(*wanted).changed == []
+    # Taken back; the pod comes again each time.
+    assert cluster.converge(*AUDIT, *reserved(cluster), "--data=allow_drain=true").changed == [
+        RECONFIGURE_KUBELETS
+    ]
+    assert [cpu_policy(cluster, host.name) for host in cluster.hosts] == ["none", "none"]
+    assert cordoned(cluster) == ""
+    cluster.kubectl("wait", "--for=condition=Available", "deployment/drained", "--timeout=120s")
+    cluster.kubectl("delete", "deployment", "drained")
 
 
 def test_the_api_server_serves_a_certificate_with_another_name_without_a_restart(cluster: Cluster) -> None:

@@ -3,6 +3,7 @@
 import pytest
 from pyinfra.api.exceptions import DeployError
 
+from kubeadm_deploys.cluster.draining import refusals
 from kubeadm_deploys.cluster.quorum import quorum_refusal, removal_order
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState, RegisteredNode
 from kubeadm_deploys.facts.etcd import EtcdMember
@@ -14,7 +15,7 @@ from kubeadm_deploys.lifecycle.removal import (
     is_machine_of,
     machine_refusal,
 )
-from kubeadm_deploys.lifecycle.removal_steps import has_left, refusals
+from kubeadm_deploys.lifecycle.removal_steps import has_left
 from kubeadm_deploys.model.errors import InputError
 from kubeadm_deploys.model.nodes import Node, Topology
 from tests.support.machines import (

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from kubeadm_deploys.facts.kubeadm_node import MANIFESTS
+from kubeadm_deploys.facts.node_status import CORDONED_BY
 from tests.simulation.cluster import KUBE_PROXY_PODS, Cluster
 from tests.simulation.commands import Part
 from tests.simulation.machine import BOOTSTRAP_CONF, KUBELET_CONF, Machine, manifest
@@ -392,6 +393,8 @@ def _missing(world: World, inventory: Collection[str]) -> Iterator[str]:
         machine = world.machines[name]
         if name not in cluster.nodes or not world.is_ready(cluster, name):
             yield f"{name} is not Ready"
+        elif CORDONED_BY in cluster.nodes[name].annotations:
+            yield f"{name} is still claimed"
         if BOOTSTRAP_CONF in machine.files:
             yield f"{name} still has its token"
         if name.startswith("cp-") and world.serves(machine) is not cluster:

@@ -317,6 +317,11 @@ class Scripts:
         assert end == "end", stdin
         old = machine.files[KUBELET_CONFIG]
         new = base64.b64decode(content).decode()
+        policies = {yaml.safe_load(each).get("cpuManagerPolicy") for each in (old, new)}
+        _, *removed = part.words
+        if len(policies) > 1 or removed:
+            cluster = self.world.cluster_of_kubelet(machine)
+            assert removed and cluster and cluster.nodes[machine.name].unschedulable, machine.name
         machine.files[KUBELET_CONFIG], machine.stale_kubelet = new, True
         yield "written"
         if "maxPods: -5" not in new:

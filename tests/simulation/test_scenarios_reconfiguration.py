@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.simulation.history import Command, Event, Fault
-from tests.simulation.scenarios import Ended, Hosts, Player, before_operations, machines
+from tests.simulation.scenarios import Ended, Hosts, Player, fails, machines
 
 NEW = machines("prepared", workers=["prepared"])
 WELL = machines("member", workers=["member"])
@@ -246,9 +246,81 @@ def test_a_field_that_kubeadm_does_not_know_changes_nothing(player: Player) -> N
     assert 'unknown field "unknownField"' in done.output and "nothing was changed" in done.output
 
 
-def test_what_needs_a_drained_node_is_refused(player: Player) -> None:
-    done = player.run(WELL, "cluster.py", '--data=kubelet_configuration={"cpuManagerPolicy": "static"}')
-    before_operations(done, "cpuManagerPolicy", "drained node")
+STATIC = ('--data=kubelet_configuration={"cpuManagerPolicy": "static"}',)
+MAY_DRAIN = "--data=allow_drain=true"
+TURN = ["annotate", "drain", "swap-kubelet-configuration", "uncordon", "annotate"]
+
+
+def turns(done: Ended) -> list[str]:
+    """Return the changes of a run that drain, change and release nodes."""
+    verbs = [change.partition(": ")[2] for change in done.changes]
+    return [verb for verb in verbs if verb in TURN]
+
+
+def test_what_needs_a_drained_node_is_named_and_left(player: Player) -> None:
+    done, again = player.play(WELL, cluster(*STATIC), cluster(*STATIC))
+    assert (done.exit_code, done.decisive) == (0, []), done.output
+    assert "cpuManagerPolicy" in done.output and "allow_drain=true" in done.output
+    unchanged(again)
+
+
+@pytest.mark.parametrize("hosts", [WELL, WELL_OF_THREE], ids=["one", "three"])
+def test_nodes_are_drained_one_by_one_if_that_is_allowed(player: Player, hosts: Hosts) -> None:
+    done, again, back, end = player.play(
+        hosts, cluster(*STATIC, MAY_DRAIN), cluster(*STATIC), cluster(MAY_DRAIN), cluster()
+    )
+    for changed in (done, back):
+        assert changed.exit_code == 0 and turns(changed) == TURN * len(hosts), changed.output
+        assert changed.decisive[-1] == UPLOAD_KUBELET
+    unchanged(again)
+    unchanged(end)
+
+
+def test_other_fields_drain_no_node(player: Player) -> None:
+    done = player.run(WELL, "cluster.py", *pods(50), MAY_DRAIN)
+    assert turns(done) == ["swap-kubelet-configuration"] * 2, done.output
+
+
+def test_a_node_that_somebody_has_cordoned_stays_so(player: Player) -> None:
+    cordoned = Event(what="cordoned", machine="worker-1")
+    (done,) = player.play(WELL, cordoned, cluster(*STATIC, MAY_DRAIN))
+    assert turns(done) == [*TURN, "drain", "swap-kubelet-configuration"], done.output
+
+
+def test_a_node_that_is_not_drained_or_whose_kubelet_fails_takes_pods_again(player: Player) -> None:
+    (done,) = player.play(WELL, cluster(*STATIC, MAY_DRAIN), faults=[fails("drain")])
+    assert (done.exit_code, turns(done)) == (1, ["annotate", "uncordon", "annotate"]), done.output
+    assert "cp-1: was not drained" in done.output
+    (done,) = player.play(WELL, cluster(*pods(-5, cpuManagerPolicy="static"), MAY_DRAIN))
+    assert (done.exit_code, turns(done)) == (1, TURN), done.output
+    assert "invalid maxPods" in done.output
+
+
+@pytest.mark.parametrize("kind", ["cut", "reboot", "killed before", "killed after"])
+@pytest.mark.parametrize("at", range(len(TURN)))
+@pytest.mark.parametrize("back", [False, True], ids=["goes on", "taken back"])
+def test_a_drained_nodes_change_that_is_cut_off_is_finished_or_taken_back(
+    player: Player, at: int, kind: str, back: bool
+) -> None:
+    machine = "worker-1" if TURN[at].startswith("swap") else "cp-1"
+    # The first turn is cp-1's; a script has more steps than one.
+    fault = Fault(run=0, machine=machine, what=TURN[at], kind=kind, nth=at // 4, at=1)
+    then = () if back else STATIC
+    _, done, again = player.play(
+        WELL, cluster(*STATIC, MAY_DRAIN), cluster(*then, MAY_DRAIN), cluster(*then), faults=[fault]
+    )
+    assert done.exit_code == 0, done.output
+    unchanged(again)
+
+
+def test_an_unfinished_change_that_needs_a_drained_node_says_so(player: Player) -> None:
+    fault = Fault(run=0, machine="worker-1", what="swap-kubelet-configuration", kind="killed before")
+    _, done, end = player.play(
+        WELL, cluster(*STATIC, MAY_DRAIN), cluster(), cluster(MAY_DRAIN), faults=[fault]
+    )
+    assert (done.exit_code, turns(done)) == (1, []), done.output
+    assert "allow_drain=true" in done.output and "cp-1" in done.output
+    assert end.exit_code == 0, end.output
 
 
 def test_a_kubelet_that_is_not_part_of_the_run_keeps_its_configuration(player: Player) -> None:

@@ -1,10 +1,11 @@
-"""Find the fields of ``kubelet_configuration`` that a live cluster's kubelets cannot be given in passing. Pure functions."""
+"""Find the fields of ``kubelet_configuration`` that a live cluster's kubelets take only on a drained node. Pure functions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 from kubeadm_deploys.cluster.document_fields import changed
 from kubeadm_deploys.facts.cluster_settings import ClusterSettingsState
+from kubeadm_deploys.model.errors import some
 from kubeadm_deploys.model.findings import Finding, Severity
 from kubeadm_deploys.model.options import ClusterOptions
 
@@ -16,11 +17,18 @@ NEEDS_DRAIN = frozenset(
 )
 """Fields with another value of which a kubelet starts only on a drained node, without its old state file."""
 
+ALLOW_DRAIN = "--data allow_drain=true"
+
 _finding = partial(Finding, check="cluster-options", host="")
 
 
+def needs_drain(names: Iterable[str]) -> list[str]:
+    """Return those of the fields that a kubelet takes only on a drained node."""
+    return [name for name in names if name.partition("/")[0] in NEEDS_DRAIN]
+
+
 def findings(options: ClusterOptions, settings: ClusterSettingsState) -> Iterator[Finding]:
-    """Yield errors about fields that cannot be changed while pods run on the nodes."""
+    """Yield a warning about fields that are changed only if nodes may be drained."""
     if settings.kubelet is None:
         return
     recorded = settings.record.configuration
@@ -29,16 +37,12 @@ def findings(options: ClusterOptions, settings: ClusterSettingsState) -> Iterato
         wanted=options.kubelet_configuration,
         claimed=recorded.kubelet_names if recorded else (),
     )
-    for name in values:
-        if name.partition("/")[0] in NEEDS_DRAIN:
-            yield _finding(
-                severity=Severity.ERROR,
-                found=(
-                    f"kubelet_configuration: {name} differs from the cluster's, and a kubelet takes it only on a "
-                    "drained node, which this package does not do yet"
-                ),
-                fix=(
-                    "set it back, or change it by hand, node by node: drain, stop the kubelet, delete "
-                    "/var/lib/kubelet/cpu_manager_state and memory_manager_state, start it"
-                ),
-            )
+    if names := needs_drain(values):
+        yield _finding(
+            severity=Severity.WARNING,
+            found=(
+                f"kubelet_configuration: {some(names)} differs from the cluster's, and a kubelet takes it only on a "
+                f"drained node; without {ALLOW_DRAIN} all kubelets stay as they are"
+            ),
+            fix=f"run cluster.py with {ALLOW_DRAIN}, which drains one node after the other, or set it back",
+        )

@@ -12,6 +12,7 @@ from pyinfra.api import Host, State, operation
 from pyinfra.api.command import FunctionCommand, StringCommand
 from pyinfra.api.exceptions import PyinfraError
 
+from kubeadm_deploys.cluster.draining import refusals
 from kubeadm_deploys.cluster.quorum import quorum_refusal, removal_order
 from kubeadm_deploys.documents import hosts_file
 from kubeadm_deploys.endpoints import KINDS
@@ -191,12 +192,6 @@ def _drain(state: State, host: Host, through: Host, node: str, timeout: int, rea
             f"again, or cancel with: kubectl uncordon {node}"
         )
     return done
-
-
-def refusals(stderr: str) -> list[str]:
-    """Return what kubectl drain prints about pods that stay, without its repetitions every five seconds."""
-    lines = [line.replace(" (will retry after 5s)", "") for line in stderr.splitlines()]
-    return list(dict.fromkeys(line for line in lines if line.startswith(("error", "There are pending"))))
 
 
 def _run(state: State, host: Host, machine: Host, command: str | StringCommand) -> bool:

@@ -4,28 +4,21 @@ kubeadm is content with a majority of etcd. Here every member and every API serv
 step stops another one.
 """
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gevent import sleep
 from pyinfra import inventory
 from pyinfra.api import Host
-from pyinfra.api.exceptions import DeployError
 
+from kubeadm_deploys.cluster.draining import await_none
 from kubeadm_deploys.cluster.quorum import unready_members
 from kubeadm_deploys.facts.etcd import EtcdHealth, EtcdMember, EtcdMembers
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState
 from kubeadm_deploys.facts.node_status import EtcdStatus, EtcdStatusState, NodeStatuses, NodeStatusState
-from kubeadm_deploys.facts.upgrade_state import WholeWorkloads
 from kubeadm_deploys.lifecycle.upgrade_checks import version
-from kubeadm_deploys.model.errors import some
 from kubeadm_deploys.model.nodes import Topology
 from kubeadm_deploys.remote.answers import Reading
-from kubeadm_deploys.remote.progress import reported
 from kubeadm_deploys.remote.reading import NotRead, ask, ask_all, in_parallel
-
-_PAUSE = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +97,7 @@ def await_whole(topology: Topology, *, leader: Host, seconds: int, but: str = ""
         nodes = ask(leader, NodeStatuses)
         return [f"{node.name} is not Ready" for node in nodes if not node.ready and node.name != but]
 
-    _await(reasons, leader=leader, seconds=seconds, what="control planes and nodes")
+    await_none(reasons, leader=leader, seconds=seconds, what="control planes and nodes")
 
 
 def await_upgraded(
@@ -133,23 +126,8 @@ def await_upgraded(
             ),
         ]
 
-    _await(reasons, leader=leader, seconds=seconds, what=node)
+    await_none(reasons, leader=leader, seconds=seconds, what=node)
     return found[0]
-
-
-def await_workloads(*, leader: Host, before: Mapping[str, bool], seconds: int) -> None:
-    """Wait until every workload that had all its pods ``before`` has them again, or is gone.
-
-    Raises:
-        DeployError: they do not have them within ``seconds``.
-    """
-
-    def reasons() -> list[str]:
-        now = ask(leader, WholeWorkloads)
-        broken = sorted(name for name, whole in before.items() if whole and not now.get(name, True))
-        return [f"{some(broken)} had all pods before this node was drained, and not now"] if broken else []
-
-    _await(reasons, leader=leader, seconds=seconds, what="the pods of workloads")
 
 
 def await_answer(machine: Host, reading: Reading[str], *, wanted: str, seconds: int) -> None:
@@ -163,20 +141,4 @@ def await_answer(machine: Host, reading: Reading[str], *, wanted: str, seconds: 
         answer = ask(machine, reading)
         return [] if answer == wanted else [f"the answer is {answer!r}, not {wanted!r}"]
 
-    _await(reasons, leader=machine, seconds=seconds, what=reading.words)
-
-
-def _await(reasons: Callable[[], list[str]], *, leader: Host, seconds: int, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    with reported(leader, f"waiting for {what}"):
-        while True:
-            try:
-                found = reasons()
-            except NotRead as error:
-                # An API server that has just started refuses some requests.
-                found = [str(error)]
-            if not found:
-                return
-            if time.monotonic() > deadline:
-                raise DeployError(f"waited {seconds} s for {what}: {'; '.join(found)}")
-            sleep(_PAUSE)
+    await_none(reasons, leader=machine, seconds=seconds, what=reading.words)

@@ -3,7 +3,6 @@
 Any failure raises a ``DeployError``: the run stops there, and leaves the other nodes as they are.
 """
 
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -13,20 +12,19 @@ from pyinfra.api import Host, State
 from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import DeployError
 
+from kubeadm_deploys.cluster import draining
+from kubeadm_deploys.cluster.draining import await_workloads
 from kubeadm_deploys.cluster.kubeadm import NO_DOCUMENT, kubeadm
 from kubeadm_deploys.cluster.leader import wait_for_kubeadm
 from kubeadm_deploys.cluster.recording import WRITE
 from kubeadm_deploys.documents.cluster_record import ClusterRecord
-from kubeadm_deploys.facts.cluster_health import KUBECTL, KUBECTL_WAIT
 from kubeadm_deploys.facts.cluster_settings import ClusterSettings
-from kubeadm_deploys.facts.node_status import CORDONED_BY, NodeStatuses, NodeStatusState
+from kubeadm_deploys.facts.node_status import NodeStatuses, NodeStatusState
 from kubeadm_deploys.facts.upgrade_state import KubeletThroughApi, UpgradeState, WholeWorkloads
-from kubeadm_deploys.lifecycle.removal_steps import refusals
 from kubeadm_deploys.lifecycle.upgrade_gates import (
     await_answer,
     await_upgraded,
     await_whole,
-    await_workloads,
 )
 from kubeadm_deploys.lifecycle.upgrade_plan import Kind, OwnOptions, Plan, Step, has_old_static_pods
 from kubeadm_deploys.model.nodes import Topology
@@ -162,39 +160,13 @@ def _upgrade_node(host: Host, upgrading: Upgrading, step: Step) -> None:
 
 def _drain(host: Host, upgrading: Upgrading, status: NodeStatusState) -> bool:
     """Drain a node, and return whether this package has cordoned it. One that somebody else cordoned stays so."""
-    leader, name = upgrading.leader, shlex.quote(status.name)
-    claims = not status.cordoned and not status.claimed
-    if claims:
-        # First, so that a run that is killed after it has cordoned the node leaves no node cordoned for good.
-        _run(
-            leader, f"{KUBECTL} annotate --overwrite node {name} {CORDONED_BY}=upgrade", what="claim the node"
-        )
-    if not status.ready:
-        host.log(f"{status.name} is NotReady; not waiting for its pods")
-        _kubectl(leader, f"{KUBECTL} cordon {name}", what=f"cordon {status.name}")
-        return claims or status.claimed
-    done, output = direct.run(
-        leader,
-        f"{KUBECTL_WAIT} drain {name} --ignore-daemonsets --delete-emptydir-data "
-        f"--timeout={upgrading.drain_timeout}s",
-        seconds=upgrading.drain_timeout + 60,
-    )
-    if done:
-        return claims or status.claimed
-    reasons = "; ".join(refusals(output.stderr)) or output.stderr
-    if claims:
-        _release(upgrading, status.name)
-    raise DeployError(
-        f"{status.name}: was not drained within {upgrading.drain_timeout} s ({reasons}); nothing on it was upgraded"
-        f"{', and it takes pods again' if claims else ''}; deal with these pods, and run again"
+    return draining.drain(
+        upgrading.leader, status, by="upgrade", seconds=upgrading.drain_timeout, say=host.log
     )
 
 
 def _release(upgrading: Upgrading, node: str) -> None:
-    name = shlex.quote(node)
-    _kubectl(upgrading.leader, f"{KUBECTL} uncordon {name}", what=f"uncordon {node}")
-    # Last, so that a run that is killed in between is finished by the next one.
-    _kubectl(upgrading.leader, f"{KUBECTL} annotate node {name} {CORDONED_BY}-", what=f"release {node}")
+    draining.release(upgrading.leader, node)
 
 
 def _kubeadm_upgrade(machine: Host, *arguments: str, options: ClusterOptions) -> None:

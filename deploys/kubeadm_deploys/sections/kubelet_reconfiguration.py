@@ -1,11 +1,12 @@
 """Kubernetes documentation, "Reconfiguring a kubeadm cluster": give a live cluster's kubelets their configuration.
 
-One node after the other gets the changed fields in its kubelet's file, and its kubelet restarts; pods go on. The
-cluster's ConfigMap kubelet-config is changed last, so that it shows alone whether there is anything to do.
+One node after the other gets the changed fields in its kubelet's file, and its kubelet restarts; pods go on. What a
+kubelet takes only without pods, like another CPU manager policy, is done on a drained node, and only if that is allowed.
+The cluster's ConfigMap kubelet-config is changed last, so that it shows alone whether there is anything to do.
 """
 
 import base64
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,8 +14,10 @@ import yaml
 from pyinfra import host, inventory, logger
 from pyinfra.api import Host, State, deploy, operation
 from pyinfra.api.command import FunctionCommand
+from pyinfra.api.exceptions import DeployError
 
-from kubeadm_deploys.cluster import document_fields
+from kubeadm_deploys.cluster import document_fields, live_kubelet
+from kubeadm_deploys.cluster.draining import await_workloads, drain, release
 from kubeadm_deploys.cluster.kubeadm import kubeadm
 from kubeadm_deploys.cluster.leader import acts_for_cluster, ask_leader, wait_for_kubeadm
 from kubeadm_deploys.cluster.members import ask_members, ask_settings
@@ -31,6 +34,8 @@ from kubeadm_deploys.documents.cluster_record import RecordedConfiguration
 from kubeadm_deploys.documents.kubeadm_documents import reconfiguration_document
 from kubeadm_deploys.documents.templates import yaml_text
 from kubeadm_deploys.facts.cluster_health import NodesReady
+from kubeadm_deploys.facts.node_status import NodeStatuses
+from kubeadm_deploys.facts.upgrade_state import WholeWorkloads
 from kubeadm_deploys.model.errors import some
 from kubeadm_deploys.model.nodes import Node, Topology
 from kubeadm_deploys.model.options import ClusterOptions
@@ -42,15 +47,20 @@ from kubeadm_deploys.scripts import script
 _SECONDS = 90
 """How long a kubelet may take to come up, and then its node to be Ready."""
 
+_STATE_FILES = ("/var/lib/kubelet/cpu_manager_state", "/var/lib/kubelet/memory_manager_state")
+"""What a kubelet has assigned to pods with its policies; with other policies it does not start with these files."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
     """What the kubelets are to have: the ``values`` that change by path, and the whole new ``configuration``.
 
-    ``found`` and ``cluster`` are the cluster's present KubeletConfiguration and ClusterConfiguration.
+    ``differing`` are the fields in which the options differ from the cluster; ``values`` also has what unfinished runs
+    may have changed. ``found`` and ``cluster`` are the cluster's present KubeletConfiguration and ClusterConfiguration.
     """
 
     values: Mapping[str, object]
+    differing: frozenset[str]
     configuration: Mapping[str, Any]
     found: Mapping[str, Any]
     cluster: Mapping[str, Any]
@@ -79,6 +89,7 @@ def wanted_of(
         values={
             name: document_fields.value_of(configuration, name) for name in sorted(doubtful | values.keys())
         },
+        differing=frozenset(values),
         configuration=configuration,
         found=found,
         cluster=cluster,
@@ -90,13 +101,20 @@ def wanted_of(
 @operation()
 @fails_clearly
 def kubelets_reconfigured(
-    *, options: ClusterOptions, topology: Topology, discard_edits: bool
+    *,
+    options: ClusterOptions,
+    topology: Topology,
+    discard_edits: bool,
+    allow_drain: bool,
+    drain_timeout: int,
 ) -> Generator[FunctionCommand, None, None]:
     """Give the kubelets of a live cluster the fields of ``kubelet_configuration``, one node after the other.
 
     + options: of the cluster
     + topology: the cluster; its leader acts for all nodes
     + discard_edits: whether values that stand only in a kubelet's file may be lost
+    + allow_drain: whether nodes may be drained for fields that need it
+    + drain_timeout: limit for draining a node, in seconds
     """
     api_leader = ask_leader(host.state, topology)
     if not acts_for_cluster(host, api_leader):
@@ -129,14 +147,28 @@ def kubelets_reconfigured(
         )
         host.noop("some nodes are not part of this run")
         return
+    if (drained_for := live_kubelet.needs_drain(sorted(wanted.differing))) and not allow_drain:
+        logger.warning(
+            f"--> Warning: {changes} differs from the cluster, and stays: a kubelet takes {some(drained_for)} only on a "
+            f"drained node, so run it with {live_kubelet.ALLOW_DRAIN}"
+        )
+        host.noop("nodes must not be drained")
+        return
     if host.state.is_executing:
         logger.info(f"--> Changing the kubelets one after the other: {changes}")
-    yield calling(_reconfigure, topology, nodes, wanted, discard_edits)
+    yield calling(_reconfigure, topology, nodes, wanted, discard_edits, drain_timeout if allow_drain else 0)
 
 
 def _reconfigure(
-    state: State, host: Host, topology: Topology, nodes: list[Node], wanted: Wanted, discard_edits: bool
+    state: State,
+    host: Host,
+    topology: Topology,
+    nodes: list[Node],
+    wanted: Wanted,
+    discard_edits: bool,
+    drain_timeout: int,
 ) -> bool:
+    """Change the kubelets; no node is drained if ``drain_timeout`` is 0."""
     done: list[str] = []
     leader = leader_of(state, topology)
     try:
@@ -144,6 +176,13 @@ def _reconfigure(
         _validate(leader, topology, wanted)
         found = in_parallel(_read, [inventory.get_host(node.host) for node in nodes])
         _refuse_edits(nodes, {name: current for name, (current, _) in found.items()}, wanted, discard_edits)
+        turns = [_turn(node, *found[node.host], wanted) for node in nodes]
+        if (drained := [turn.node.name for turn in turns if turn.drained]) and not drain_timeout:
+            raise Stopped(
+                f"{some(live_kubelet.needs_drain(wanted.values))}, which a run has changed without coming to its end, is "
+                f"taken by a kubelet only on a drained node: run it with {live_kubelet.ALLOW_DRAIN}, which drains "
+                f"{some(drained)}; nothing was changed"
+            )
         # First, so that a run that is killed from here on knows what the files may have.
         names = wanted.recorded.kubelet_names | wanted.names
         if not record(
@@ -155,16 +194,18 @@ def _reconfigure(
             ),
         ):
             return False
+        # Only then an earlier run may have cordoned nodes.
+        drains = bool(live_kubelet.needs_drain(wanted.values))
         members = ask_members(state, topology, refresh=True)
-        for node in nodes:
-            current, stale = found[node.host]
-            target = document_fields.with_values(current, wanted.values)
-            if target == current and not stale:
-                continue
-            _restart_with(node, target)
-            done.append(node.name)
-            if members and members.nodes[node.name].ready:
-                ask(leader, NodesReady, seconds=_SECONDS + 30, nodes=(node.name,), timeout=_SECONDS)
+        for turn in turns:
+            name = turn.node.name
+            ready = members is not None and members.nodes[name].ready
+            if drains:
+                _take_turn_alone(leader, turn, ready=ready, drain_timeout=drain_timeout, say=host.log)
+            elif turn.changes:
+                _take_turn(leader, turn, ready=ready)
+            if turn.changes:
+                done.append(name)
         if wanted.configuration != wanted.found:
             upload(state, topology, "kubelet", wanted.cluster, wanted.configuration)
     except Stopped as problem:
@@ -172,6 +213,68 @@ def _reconfigure(
         host.log(f"{problem}{before}")
         return False
     return _record_names(state, host, topology, wanted.names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """What one node is to have: its kubelet's whole ``configuration``.
+
+    ``changes`` is whether its kubelet restarts, and ``drained`` whether the node is drained for it.
+    """
+
+    node: Node
+    configuration: Mapping[str, Any]
+    changes: bool
+    drained: bool
+
+
+def _turn(node: Node, current: Mapping[str, Any], stale: bool, wanted: Wanted) -> Turn:
+    target = document_fields.with_values(current, wanted.values)
+    differing = {
+        name
+        for name in wanted.values
+        if stale or document_fields.value_of(target, name) != document_fields.value_of(current, name)
+    }
+    return Turn(
+        node=node,
+        configuration=target,
+        changes=stale or target != current,
+        drained=bool(live_kubelet.needs_drain(differing)),
+    )
+
+
+def _take_turn(leader: Host, turn: Turn, *, ready: bool) -> None:
+    _restart_with(turn)
+    if ready:
+        ask(leader, NodesReady, seconds=_SECONDS + 30, nodes=(turn.node.name,), timeout=_SECONDS)
+
+
+def _take_turn_alone(
+    leader: Host, turn: Turn, *, ready: bool, drain_timeout: int, say: Callable[[str], None]
+) -> None:
+    """Change a kubelet on a drained node if it has to be, and let the node take pods again if this package cordoned it.
+
+    Raises:
+        Stopped: pods stay on it, the kubelet does not come up, or workloads did not get their pods back.
+    """
+    name = turn.node.name
+    try:
+        status = next(each for each in ask(leader, NodeStatuses) if each.name == name)
+        workloads = ask(leader, WholeWorkloads) if turn.drained else {}
+        claimed = status.claimed
+        if turn.drained:
+            claimed = drain(leader, status, by="reconfiguration", seconds=drain_timeout, say=say)
+        try:
+            if turn.changes:
+                _take_turn(leader, turn, ready=ready)
+        finally:
+            # Its old kubelet runs again if the new one did not come up.
+            if claimed:
+                release(leader, name)
+        if turn.drained:
+            await_workloads(leader=leader, before=workloads, seconds=drain_timeout)
+    except DeployError as error:
+        raise Stopped(str(error)) from None
 
 
 def _record_names(state: State, host: Host, topology: Topology, names: frozenset[str]) -> bool:
@@ -226,26 +329,45 @@ def _refuse_edits(
         )
 
 
-def _restart_with(node: Node, configuration: Mapping[str, Any]) -> None:
-    content = base64.b64encode(yaml_text(dict(configuration)).encode()).decode()
-    command = in_unit("swap-kubelet-configuration", str(_SECONDS), stdin=f"{content}\nend\n")
-    restarted, output = direct.run(inventory.get_host(node.host), command)
+def _restart_with(turn: Turn) -> None:
+    content = base64.b64encode(yaml_text(dict(turn.configuration)).encode()).decode()
+    command = in_unit(
+        "swap-kubelet-configuration",
+        str(_SECONDS),
+        *(_STATE_FILES if turn.drained else ()),
+        stdin=f"{content}\nend\n",
+    )
+    restarted, output = direct.run(inventory.get_host(turn.node.host), command)
     if not restarted:
         raise Stopped(
-            f"{node.name}: the kubelet's configuration was not changed: {output.stderr}; the cluster's stored "
+            f"{turn.node.name}: the kubelet's configuration was not changed: {output.stderr}; the cluster's stored "
             "configuration is as before; correct kubelet_configuration, or take the change back, and run again"
         )
 
 
 @deploy("Kubelet reconfiguration")
-def reconfigure_kubelets(*, options: ClusterOptions, topology: Topology, discard_edits: bool = False) -> None:
+def reconfigure_kubelets(
+    *,
+    options: ClusterOptions,
+    topology: Topology,
+    discard_edits: bool = False,
+    allow_drain: bool = False,
+    drain_timeout: int = 300,
+) -> None:
     """Give the kubelets of a live cluster the ``kubelet_configuration`` of the options; call it before nodes join.
 
     One node after the other is changed. The first kubelet that does not come up gets its old configuration back and
-    ends the run. What needs a drained node, like another CPU manager policy, is refused by ``follow_cluster``.
+    ends the run. What needs a drained node, like another CPU manager policy, is done only with ``allow_drain``, which
+    drains one node after the other, each for at most ``drain_timeout`` seconds; without it, a warning names it and all
+    kubelets stay as they are.
 
     ``discard_edits`` allows that values are lost that stand only in a kubelet's file.
     """
     kubelets_reconfigured(
-        name="Reconfigure the kubelets", options=options, topology=topology, discard_edits=discard_edits
+        name="Reconfigure the kubelets",
+        options=options,
+        topology=topology,
+        discard_edits=discard_edits,
+        allow_drain=allow_drain,
+        drain_timeout=drain_timeout,
     )
