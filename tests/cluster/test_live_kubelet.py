@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from kubeadm_deploys.cluster.document_fields import changed, edits, names_of, with_values
-from kubeadm_deploys.cluster.live_kubelet import findings
+from kubeadm_deploys.cluster.live_kubelet import findings, wanted_fields
 from kubeadm_deploys.documents.cluster_record import RecordedConfiguration
+from kubeadm_deploys.documents.kubeadm_documents import RESOLVER_FILE
 from kubeadm_deploys.model.findings import Severity
 from kubeadm_deploys.model.options import ClusterOptions
 from kubeadm_deploys.remote import direct
@@ -90,6 +91,33 @@ def test_a_change_that_an_earlier_run_has_left_running_is_waited_for(monkeypatch
     machine: Any = SimpleNamespace(name="worker-1")
     assert kubelet_reconfiguration._read(machine) == (KUBELET, False)
     assert done == ["waited", "read"]
+
+
+@pytest.mark.parametrize(
+    ("nameservers", "recorded", "value"),
+    [
+        ((), (), "unchanged"),
+        (("10.0.0.53",), (), RESOLVER_FILE),
+        # The options had another file, or nameservers, before.
+        ((), ("resolvConf",), RESOLVER_FILE),
+    ],
+)
+def test_kubelets_get_our_resolver_file_only_for_nameservers_or_back(
+    nameservers: tuple[str, ...], recorded: tuple[str, ...], value: str
+) -> None:
+    before = RecordedConfiguration(kubelet_names=frozenset(recorded))
+    for found in ("/etc/resolv.conf", RESOLVER_FILE):
+        wanted = wanted_of(
+            ClusterOptions(nameservers=nameservers),
+            found={**KUBELET, "resolvConf": found},
+            cluster={},
+            recorded=before,
+        )
+        assert wanted.values.get("resolvConf", "unchanged") in (value, "unchanged")
+        assert wanted.configuration["resolvConf"] == (found if value == "unchanged" else value)
+        assert wanted.names == ({"resolvConf"} if value != "unchanged" else set())
+    own = ClusterOptions(nameservers=nameservers, kubelet_configuration={"resolvConf": "/etc/own"})
+    assert wanted_fields(own, before)["resolvConf"] == "/etc/own"
 
 
 def test_policies_that_need_a_drained_node_are_a_warning() -> None:

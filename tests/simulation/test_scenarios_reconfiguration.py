@@ -246,6 +246,14 @@ def test_a_field_that_kubeadm_does_not_know_changes_nothing(player: Player) -> N
     assert 'unknown field "unknownField"' in done.output and "nothing was changed" in done.output
 
 
+def test_another_resolver_file_is_taken_back_for_ours(player: Player) -> None:
+    own = ('--data=kubelet_configuration={"resolvConf": "/etc/own"}',)
+    done, again, back, end = player.play(WELL, cluster(*own), cluster(*own), cluster(), cluster())
+    assert restarts(done) == restarts(back) == ["cp-1", "worker-1"], back.output
+    unchanged(again)
+    unchanged(end)
+
+
 STATIC = ('--data=kubelet_configuration={"cpuManagerPolicy": "static"}',)
 MAY_DRAIN = "--data=allow_drain=true"
 TURN = ["annotate", "drain", "swap-kubelet-configuration", "uncordon", "annotate"]

@@ -1,9 +1,12 @@
-"""Find the fields of ``kubelet_configuration`` that a live cluster's kubelets take only on a drained node. Pure functions."""
+"""Choose the fields that a live cluster's kubelets get, and find those that they take only on a drained node. Pure functions."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from typing import Any
 
 from kubeadm_deploys.cluster.document_fields import changed
+from kubeadm_deploys.documents.cluster_record import RecordedConfiguration
+from kubeadm_deploys.documents.kubeadm_documents import RESOLVER_FILE
 from kubeadm_deploys.facts.cluster_settings import ClusterSettingsState
 from kubeadm_deploys.model.errors import some
 from kubeadm_deploys.model.findings import Finding, Severity
@@ -22,6 +25,16 @@ ALLOW_DRAIN = "--data allow_drain=true"
 _finding = partial(Finding, check="cluster-options", host="")
 
 
+def wanted_fields(options: ClusterOptions, recorded: RecordedConfiguration) -> Mapping[str, Any]:
+    """Return the fields that the options want: ``kubelet_configuration``, and the resolver file for ``nameservers``.
+
+    A cluster that was made without our resolver file keeps its own, until the options have ``nameservers``. Kubelets that
+    this package gave another file get ours back.
+    """
+    ours = options.nameservers or "resolvConf" in recorded.kubelet_names
+    return {**({"resolvConf": RESOLVER_FILE} if ours else {}), **options.kubelet_configuration}
+
+
 def needs_drain(names: Iterable[str]) -> list[str]:
     """Return those of the fields that a kubelet takes only on a drained node."""
     return [name for name in names if name.partition("/")[0] in NEEDS_DRAIN]
@@ -31,11 +44,9 @@ def findings(options: ClusterOptions, settings: ClusterSettingsState) -> Iterato
     """Yield a warning about fields that are changed only if nodes may be drained."""
     if settings.kubelet is None:
         return
-    recorded = settings.record.configuration
+    recorded = settings.record.configuration or RecordedConfiguration()
     values = changed(
-        settings.kubelet,
-        wanted=options.kubelet_configuration,
-        claimed=recorded.kubelet_names if recorded else (),
+        settings.kubelet, wanted=wanted_fields(options, recorded), claimed=recorded.kubelet_names
     )
     if names := needs_drain(values):
         yield _finding(

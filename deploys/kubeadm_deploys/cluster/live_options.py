@@ -31,7 +31,7 @@ COMPONENTS = {
 
 _RECONFIGURE = live_configuration.BY_HAND
 
-_DERIVED = {"failSwapOn": "swap", "resolvConf": "nameservers"}
+_DERIVED = {"failSwapOn": "swap"}
 """The option that sets a field of the kubelets' configuration, by field."""
 
 _option_finding = partial(Finding, check="cluster-options", host="")
@@ -316,7 +316,8 @@ def _without_effect(options: ClusterOptions, settings: ClusterSettingsState) -> 
     if settings.kubelet is not None:
         wanted = kubelet_configuration(options)
         for path, value, actual in differences(wanted, settings.kubelet):
-            if path.partition(".")[0] in options.kubelet_configuration and path != "cgroupDriver":
+            # A run changes the rest, or leaves the kubelets their own resolver file.
+            if path.partition(".")[0] in {*options.kubelet_configuration, "resolvConf"} - {"cgroupDriver"}:
                 continue
             option = _DERIVED.get(path, "kubelet_configuration")
             yield option, f"{path} of its kubelets is {actual}, not {value}"

@@ -208,7 +208,7 @@ CHECKS = {
     ),
     "cluster-options": Check(
         error="`cluster_name`, `control_plane_endpoint`, `pod_subnet`, `service_subnet`, `dns_domain`, `encapsulation` or `cni` differs from the cluster's, or a field of `cluster_configuration` that a live cluster cannot be given",
-        warning="`swap` or `nameservers` differs from what the cluster was created with, and no longer has an effect; a field of `kubelet_configuration` needs a drained node; `cluster_configuration` lacks what the cluster has",
+        warning="`swap` differs from what the cluster was created with, and no longer has an effect; a field of `kubelet_configuration` needs a drained node; `cluster_configuration` lacks what the cluster has",
         fix="set it to the cluster's value; if you mean another cluster, correct the inventory",
         warning_on_members=False,
         skippable=False,

@@ -126,8 +126,9 @@ def resolver_file(*, sources: Mapping[str, str], nameservers: Sequence[str]) -> 
 def configure_kubelet_dns(*, options: ClusterOptions) -> None:
     """Write the kubelet's resolver file; does nothing if ``kubelet_configuration`` names another file.
 
-    A kubelet uses it for the next pod that it starts. In a cluster that was created without this file, the
-    kubelets keep the file that their configuration names.
+    A kubelet uses it for the next pod that it starts; pods that run keep their copy. In a cluster that was created
+    without this file, the kubelets keep the file that their configuration names until there are ``nameservers``: see
+    ``live_kubelet.wanted_fields``.
 
     Raises:
         DeployError: the machine knows no DNS server that pods can ask.

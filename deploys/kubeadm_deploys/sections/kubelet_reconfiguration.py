@@ -76,7 +76,7 @@ def wanted_of(
     recorded: RecordedConfiguration,
 ) -> Wanted:
     """Compare the options with the cluster. What unfinished runs may have changed is given its value, too."""
-    wanted = options.kubelet_configuration
+    wanted = live_kubelet.wanted_fields(options, recorded)
     values = document_fields.changed(found, wanted=wanted, claimed=recorded.kubelet_names)
     configuration = document_fields.with_values(found, values)
     doubtful = {
