@@ -208,6 +208,26 @@ def test_no_manifest_is_put_back_while_kubeadm_runs_or_a_restore_does_or_without
     assert restore_commands(left) == []
 
 
+def test_a_certificate_that_waits_for_its_place_beside_its_key_is_found_and_put_in(root: Path) -> None:
+    member(root)
+    new = write(root, "etc/kubernetes/pki/kubeadm-deploys-new/apiserver.crt", "new\n")
+    key = write(root, "etc/kubernetes/pki/kubeadm-deploys-new/apiserver.key", "new\n")
+    # Both are there: the exchange has not begun, and the next one begins anew.
+    assert not found(root).half_certificate
+    key.rename(root / "etc/kubernetes/pki/apiserver.key")
+    state = found(root)
+    assert state.half_certificate
+    write(root, "bin/systemctl", f'#!/bin/sh\necho "$@" >> {root}/called\n')
+    write(root, "bin/sync", "#!/bin/sh\n").chmod(0o755)
+    (command,) = restore_commands(dataclasses.replace(state, rotating=True))
+    assert run(root, with_programs(command, root / "bin")).returncode == 0
+    assert (root / "etc/kubernetes/pki/apiserver.crt").read_text() == "new\n" and not new.parent.exists()
+    assert (root / "called").read_text() == "restart kubelet\n"
+    assert restore_commands(dataclasses.replace(state, rotating=True, kubeadm_runs=True)) == []
+    write(root, "bin/systemctl", "#!/bin/sh\necho inactive\nexit 3\n")
+    assert not found(root).half_certificate
+
+
 @pytest.mark.parametrize(
     "missing", [*map(frozenset, itertools.combinations(sorted(STATIC_PODS), 1)), STATIC_PODS]
 )

@@ -81,6 +81,27 @@ def test_key_and_certificate_match_wherever_it_is_killed_and_it_can_be_repeated(
     assert machine.pair() == ("new\n", "new\n") and machine.is_clean()
 
 
+def test_what_a_power_cut_leaves_between_the_two_renames_is_finished(machine: Machine) -> None:
+    """kill -9 ends the script there: the fake mv moves one file at a time, and the power goes after the key."""
+    (machine.fake / "mv").write_text(
+        """#!/bin/sh
+case "$*" in
+  *kubeadm-deploys-new/apiserver.key*pki/) /bin/mv --force "$2" "$4"; kill -9 $PPID ;;
+  *) /bin/mv "$@" ;;
+esac
+"""
+    )
+    machine.start().wait()
+    assert machine.pair() == ("new\n", "old\n")
+    script = text("finish-api-certificate").replace("/etc/kubernetes", str(machine.kubernetes))
+    (machine.fake / "systemctl").write_text("#!/bin/sh\n")
+    (machine.fake / "systemctl").chmod(0o755)
+    environment = {"PATH": f"{machine.fake}:/usr/bin:/bin"}
+    subprocess.run(["sh", "-c", script], env=environment, check=True)
+    assert machine.pair() == ("new\n", "new\n")
+    assert not (machine.pki / "kubeadm-deploys-new").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGPIPE, signal.SIGTERM])
 def test_a_signal_leaves_no_copy_of_the_key_of_the_ca(machine: Machine, number: int) -> None:
     (machine.fake / "waits").touch()

@@ -38,7 +38,9 @@ _DECISIVE = frozenset(
 """Changes that decide over nodes, by the first word of their label."""
 
 
-_IN_KUBEADMS_UNIT = ("kubeadm", "renew-api-certificate", "swap-kubelet-configuration", "swap-static-pod")
+_IN_KUBEADMS_UNIT = (
+    *("kubeadm", "renew-api-certificate", "roll-kube-proxy", "swap-kubelet-configuration", "swap-static-pod"),
+)
 
 _SOMEWHERE = ("cut", "cut and lost", "reboot", "death", FAILS_ONE)
 """Faults that may happen at any step of a change, or to any one of several readings."""

@@ -21,6 +21,7 @@ from tests.simulation.machine import (
     KUBELET_CONF,
     KUBELET_CONFIG,
     KUBELET_FLAGS,
+    NEW_CERTIFICATE,
     PKI,
     ROTATING,
     SUPER_ADMIN_CONF,
@@ -76,6 +77,7 @@ class Readings:
             lines += [f"have:{name}"] if f"/etc/kubernetes/{name}" in files else []
         lines += [f"have:manifests/{name}.yaml" for name in MANIFESTS if machine.has_manifest(name)]
         lines += self._backup(machine)
+        lines += ["half-certificate"] if NEW_CERTIFICATE in files else []
         if KUBELET_CONF in files:
             lines += ["rotating"] if ROTATING in files[KUBELET_CONF] else []
             lines += [f"server {server_of(files[KUBELET_CONF])}"]

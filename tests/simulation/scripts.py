@@ -17,7 +17,16 @@ from kubeadm_deploys.sections import container_runtime
 from tests.simulation import kubeadm, kubeadm_upgrade
 from tests.simulation.cluster import KUBE_PROXY_PODS, Cluster, NodeObject
 from tests.simulation.commands import Part
-from tests.simulation.machine import BOOTSTRAP_CONF, FETCHED, KUBELET_CONFIG, LOCK, PKI, Machine, manifest
+from tests.simulation.machine import (
+    BOOTSTRAP_CONF,
+    FETCHED,
+    KUBELET_CONFIG,
+    LOCK,
+    NEW_CERTIFICATE,
+    PKI,
+    Machine,
+    manifest,
+)
 from tests.simulation.readings import kustomization
 from tests.simulation.world import OPTIONS, Failed, World, new_data
 
@@ -302,8 +311,17 @@ class Scripts:
         assert end == "end", stdin
         documents = kubeadm.documents(base64.b64decode(content).decode())
         names = documents["ClusterConfiguration"]["apiServer"]["certSANs"]
-        machine.files[f"{PKI}/apiserver.crt"] = " ".join(names)
+        machine.files[NEW_CERTIFICATE] = " ".join(names)
+        yield "key in"
+        machine.files[f"{PKI}/apiserver.crt"] = machine.files.pop(NEW_CERTIFICATE)
         yield "renewed"
+
+    def do_finish_api_certificate(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """sections/control_plane.py"""
+        machine.files[f"{PKI}/apiserver.crt"] = machine.files.pop(NEW_CERTIFICATE)
+        yield "certificate in"
+        self.world.kubelet_started(machine)
+        yield "restarted"
 
     def do_read_kubelet_configuration(self, machine: Machine, part: Part, stdin: str) -> Steps:
         """sections/kubelet_reconfiguration.py"""

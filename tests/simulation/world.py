@@ -18,6 +18,7 @@ from tests.simulation.machine import (
     CLIENT,
     HOSTS,
     KUBELET_CONF,
+    NEW_CERTIFICATE,
     NEW_ETCD,
     ROTATING,
     SUPER_ADMIN_CONF,
@@ -144,10 +145,11 @@ class World:
 
     @staticmethod
     def starts(machine: Machine, name: str) -> bool:
-        """Return whether a static pod has a manifest with which it starts, and the files that this names."""
+        """Return whether a static pod has a manifest with which it starts, the files that this names, and its key's pair."""
         text = machine.files.get(manifest(name), CRASHES)
         named = re.findall(r"--[a-z-]*file=(/[^\s\"]+)", text)
-        return CRASHES not in text and machine.has(*named)
+        matching = name != "kube-apiserver" or NEW_CERTIFICATE not in machine.files
+        return CRASHES not in text and machine.has(*named) and matching
 
     def resolve(self, machine: Machine, server: str) -> list[Machine]:
         """Return the machines to which an API's URL leads from a machine, by its hosts file and proxy."""

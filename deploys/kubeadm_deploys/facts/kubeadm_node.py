@@ -60,6 +60,7 @@ class KubeadmNodeState:
     """Which of kubeadm's ``files`` exist, and the cluster's CA certificate (PEM, empty without one).
 
     ``backups`` maps the manifest that kubeadm was replacing when it was killed to its backup's path.
+    ``half_certificate`` is whether the API server has the key of a new certificate, but not yet the certificate.
     ``client_certificate`` is the kubelet's certificate for the API (PEM, empty if there is none yet).
     ``rotating`` is whether the kubelet's kubeconfig uses the certificate that the kubelet renews itself:
     ``kubeadm init`` switches to it in its last phase but one, a join at its end. ``server`` is the API's URL
@@ -76,6 +77,7 @@ class KubeadmNodeState:
 
     files: frozenset[str] = frozenset()
     backups: dict[str, str] = field(default_factory=dict, hash=False)
+    half_certificate: bool = False
     rotating: bool = False
     ca_certificate: str = ""
     client_certificate: str = ""
@@ -141,6 +143,7 @@ class KubeadmNode(FactBase[KubeadmNodeState]):
         return KubeadmNodeState(
             files=frozenset(lines.by_prefix(values, "have:")),
             backups=lines.by_prefix(values, "backup:"),
+            half_certificate="half-certificate" in values,
             rotating="rotating" in values,
             ca_certificate=base64.b64decode(values.get("ca", "")).decode(),
             client_certificate=base64.b64decode(values.get("client", "")).decode(),

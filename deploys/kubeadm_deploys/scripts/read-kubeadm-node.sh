@@ -32,6 +32,9 @@ for manifest in "$@"; do
   if [ -n "$newest" ] && [ -s "$newest$manifest.yaml" ]; then last=$manifest; fi
 done
 if [ -n "$last" ] && [ ! -s "manifests/$last.yaml" ]; then echo "backup:$last /etc/kubernetes/$newest$last.yaml"; fi
+# renew-api-certificate.sh puts the key in first, and then the certificate.
+new=pki/kubeadm-deploys-new
+if [ -s "$new/apiserver.crt" ] && [ ! -e "$new/apiserver.key" ]; then echo 'half-certificate'; fi
 if grep -qs kubelet-client-current.pem kubelet.conf; then echo 'rotating'; fi
 if [ -f kubelet.conf ]; then echo "server $(sed -n 's/^ *server: *//p' kubelet.conf | head -n 1)"; fi
 if [ -f admin.conf ]; then echo "cluster-name $(sed -n 's/^  name: *//p' admin.conf | head -n 1)"; fi

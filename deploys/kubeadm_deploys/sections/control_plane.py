@@ -127,6 +127,7 @@ def _other_nodes(topology: Topology, *, node_name: str) -> list[str]:
 def manifests_restored(*, topology: Topology) -> Generator[StringCommand, None, None]:
     """Restore static pod manifests that only kubeadm's backup has: it was killed between two renames.
 
+    A new certificate of the API server whose key is already in place follows it, for the same reason.
     Source: kubeadm's upgrade, phases/upgrade/staticpods.go, which moves each manifest to
     /etc/kubernetes/tmp/kubeadm-backup-manifests-* before it moves the new one in.
 
@@ -138,12 +139,12 @@ def manifests_restored(*, topology: Topology) -> Generator[StringCommand, None, 
     found = read(host, KubeadmNode)
     commands = restore_commands(found)
     if not commands:
-        host.noop("no missing manifest has a backup")
+        host.noop("no missing manifest has a backup, and no certificate lacks its key")
     yield from commands
 
 
 def restore_commands(found: KubeadmNodeState) -> list[StringCommand]:
-    """Return the commands that restore the manifests.
+    """Return the commands that restore the manifests, and finish the exchange of the API server's certificate.
 
     None while kubeadm runs, without a cluster, or where a restore from a backup has stopped the static pods.
     """
@@ -160,6 +161,8 @@ def restore_commands(found: KubeadmNodeState) -> list[StringCommand]:
         )
         for name, backup in found.backups.items()
     ]
+    if found.half_certificate:
+        commands.append(script("finish-api-certificate"))
     # First, so that it is repeated after a run that was killed in between.
     return [script("end-api-server"), *commands] if "etcd" in found.backups else commands
 
@@ -168,7 +171,8 @@ def restore_commands(found: KubeadmNodeState) -> list[StringCommand]:
 def find_cluster(*, topology: Topology) -> None:
     """Find the cluster's API, or find that no cluster exists yet. Every host waits here for all others.
 
-    Static pod manifests that only kubeadm's backup has are restored first. An API server that does not answer
+    Static pod manifests that only kubeadm's backup has are restored first, and half a pair of key and certificate is
+    completed. An API server that does not answer
     is given time, for example after a reboot; if none answers, all hosts fail here and report what was seen.
     """
     manifests_restored(name="Restore missing manifests", topology=topology)

@@ -259,7 +259,9 @@ def _take_turn_alone(
     """
     name = turn.node.name
     try:
-        status = next(each for each in ask(leader, NodeStatuses) if each.name == name)
+        status = next((each for each in ask(leader, NodeStatuses) if each.name == name), None)
+        if status is None:
+            raise Stopped(f"{name}: the cluster has no such node any more; take it out of the inventory")
         workloads = ask(leader, WholeWorkloads) if turn.drained else {}
         claimed = status.claimed
         if turn.drained:
