@@ -189,6 +189,15 @@ def test_unknown_values_are_refused(player: Player) -> None:
 def test_a_backup_must_be_encrypted_or_left_out(player: Player) -> None:
     (done,) = player.play(ONE, (Command(deploy="upgrade.py"),))
     before_operations(done, "BACKUP_PASSPHRASE is not set", "leave the backup out with --data backup=false")
+    arguments = ("--data=plain=true", "--data=folder=/nonexistent")
+    (done,) = player.play(ONE, (Command(deploy="upgrade.py", arguments=arguments),))
+    before_operations(done, "/nonexistent", "leave the backup out with --data backup=false")
+
+
+def test_nothing_to_upgrade_needs_no_backup(player: Player) -> None:
+    _, done = player.play(ONE, upgrade(), (Command(deploy="upgrade.py"),))
+    assert (done.exit_code, done.changes) == (0, []), done.output
+    assert not any(name.endswith(".backup") for name in done.files)
 
 
 def test_the_backup_is_written_before_the_first_change(player: Player) -> None:
