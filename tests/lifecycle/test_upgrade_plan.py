@@ -275,6 +275,20 @@ def test_a_newer_release_than_the_default_is_kept_if_nobody_set_another() -> Non
             {},
             "kubeadm would undo what was changed in its manifests (x.yaml has - --v=3)",
         ),
+        (
+            {
+                CP: machine(
+                    plane=True,
+                    upgrade=replace(
+                        machine(plane=True).upgrade,
+                        images={**machine(plane=True).upgrade.images, "etcd": "3.5.21-0"},
+                    ),
+                )
+            },
+            OLD,
+            {},
+            "etcd 3.5.21 must not be upgraded to 3.6",
+        ),
         ({W1: machine(plane=False, machine=MachineState(cgroup=1))}, OLD, {}, "has cgroup v1"),
         (
             {

@@ -32,6 +32,13 @@ _SPARE_MIB = 1024
 _REMOVED_FLAGS = {"--pod-infra-container-image": 35}
 """Kubelet flags by the minor with which a kubelet no longer starts with them."""
 
+_WITH_ETCD_3_6 = 34
+_LAST_ETCD_3_5 = "3.5.26"
+"""The minor from which kubeadm brings etcd 3.6, and the oldest 3.5 whose members it takes over rightly.
+
+Source: etcd's website, "Upgrade etcd from v3.5 to v3.6".
+"""
+
 _NO_CGROUP_V1 = 35
 """The minor from which a kubelet refuses cgroup v1 unless failCgroupV1 is false."""
 
@@ -237,6 +244,14 @@ def _machines(topology: Topology, *, target: ClusterOptions, found: Readings) ->
                 f"{node.name}: /etc/kubernetes has {read.upgrade.free} MiB free, and kubeadm's copy of etcd's data "
                 f"needs {read.upgrade.etcd + _SPARE_MIB} MiB; free some space there, for example that of old "
                 "folders in /etc/kubernetes/tmp"
+            )
+        etcd = read.upgrade.images.get("etcd", "").partition("-")[0]
+        is_3_5 = version(etcd).release[:2] == (3, 5)
+        if wanted >= _WITH_ETCD_3_6 and is_3_5 and is_newer(_LAST_ETCD_3_5, than=etcd):
+            yield (
+                f"{node.name}: etcd {etcd} must not be upgraded to 3.6, which takes some of its members for learners; "
+                f"upgrade it to {_LAST_ETCD_3_5} or newer first, by a newer patch release of Kubernetes or the image of "
+                "its manifest"
             )
         for removed, since in _REMOVED_FLAGS.items():
             if wanted >= since and removed in read.machine.kubelet_arguments:
