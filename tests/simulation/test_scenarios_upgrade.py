@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import product
 
 import pytest
 
@@ -327,14 +328,14 @@ def test_a_way_down_of_calico_is_refused(player: Player) -> None:
     before_operations(done, "the cluster has Calico 3.31.7, and there is no way down")
 
 
-def test_an_upgrade_of_calico_that_was_killed_is_ended_by_the_next_run(player: Player) -> None:
+def test_an_upgrade_of_calico_that_was_interrupted_is_ended_by_the_next_run(player: Player) -> None:
     hosts = machines("member", "member", "member", workers=["member"])
     (whole,) = player.play(hosts, upgrade(CALICO))
     assert len(whole.changes) == 9, whole.changes
-    for machine, what, nth in moments(whole):
-        fault = Fault(run=0, machine=machine, what=what, nth=nth, kind="killed after")
+    for (machine, what, nth), kind in product(moments(whole), ("killed after", "reboot")):
+        fault = Fault(run=0, machine=machine, what=what, nth=nth, kind=kind)
         _, done, again = player.play(
-            hosts, upgrade(CALICO), upgrade(CALICO, after=200), upgrade(CALICO), faults=[fault]
+            hosts, upgrade(CALICO), upgrade(CALICO, after=250), upgrade(CALICO), faults=[fault]
         )
         assert done.exit_code == 0, (fault, done.output)
         assert (again.exit_code, again.changes) == (0, []), (fault, again.output)
@@ -410,9 +411,10 @@ def test_cluster_py_names_the_command_where_it_refuses_another_release(player: P
 
 # Kills and power cuts.
 
-CHANGES = {
-    "1+2": TWO_WORKERS,
-    "3+1": THREE,
+CHANGES: dict[str, tuple[Hosts, tuple[str, ...]]] = {
+    "1+2": (TWO_WORKERS, ()),
+    "3+1": (THREE, ()),
+    "1+3, two workers at once": (machines(MEMBER, workers=[MEMBER] * 3), ("--data=workers_at_once=2",)),
 }
 
 
@@ -426,12 +428,20 @@ def moments(done: Ended) -> Iterator[tuple[str, str, int]]:
         counts[machine, label] += 1
 
 
-@pytest.mark.parametrize("hosts", CHANGES.values(), ids=CHANGES)
-def test_a_run_that_is_killed_after_any_change_is_ended_by_the_next_one(player: Player, hosts: Hosts) -> None:
-    (whole,) = player.play(hosts, upgrade())
+@pytest.mark.parametrize(("hosts", "arguments"), CHANGES.values(), ids=CHANGES)
+def test_a_run_that_is_killed_after_any_change_is_ended_by_the_next_one(
+    player: Player, hosts: Hosts, arguments: tuple[str, ...]
+) -> None:
+    (whole,) = player.play(hosts, upgrade(*arguments))
     for machine, what, nth in moments(whole):
         fault = Fault(run=0, machine=machine, what=what, nth=nth, kind="killed after")
-        killed, done, again = player.play(hosts, upgrade(), upgrade(after=200), upgrade(), faults=[fault])
+        killed, done, again = player.play(
+            hosts,
+            upgrade(*arguments),
+            upgrade(*arguments, after=200),
+            upgrade(*arguments),
+            faults=[fault],
+        )
         assert done.exit_code == 0, (fault, killed.output, done.output)
         assert (again.exit_code, again.changes) == (0, []), (fault, again.output)
 

@@ -62,8 +62,7 @@ class AddOn:
     """What runs as pods and is applied from a ``folder`` of each control plane.
 
     ``commands`` gets a control plane and its ``options``, and yields the commands that give it the files of their
-    releases.
-    ``workloads`` are those of kube-system that get new pods.
+    releases. ``workloads`` are those of kube-system that get new pods.
     """
 
     folder: str
@@ -260,8 +259,8 @@ def _restart_kubelet(machine: Host, *, options: ClusterOptions, before: str) -> 
     # Without this answer, the new kubelet may run.
     if before == wanted or not units.does_not_run(output.stderr):
         raise failure
-    old = options.following({"kubernetes_version": before})
     try:
+        old = options.following({"kubernetes_version": before})
         _run_all(
             machine,
             kube_packages.upgrade_commands(machine, names=("kubelet",), options=old),
