@@ -188,6 +188,13 @@ def test_what_a_cloud_needs_is_not_upgraded_either(settings: ClusterSettingsStat
     assert findings(hcloud_csi_version="2.20.0") == ()
 
 
+def test_a_cloud_controller_that_is_too_old_for_the_manifest_has_to_be_upgraded() -> None:
+    settings = dataclasses.replace(SETTINGS, cloud_versions={"hcloud-cloud-controller": "1.34.0"})
+    (finding,) = findings(settings, cloud_provider="hetzner")
+    assert finding.severity is ERROR and "Hetzner's cloud controller 1.34.0" in finding.found
+    assert "deploys/upgrade.py" in finding.fix
+
+
 def test_a_release_that_the_user_has_set_is_not_news() -> None:
     settings = having(kubernetes_version="1.35.4")
     assert following(settings, kubernetes_version="1.35.4").news == ""

@@ -84,6 +84,9 @@ def test_what_hetzner_needs_is_upgraded_if_it_is_installed() -> None:
     assert made.add_ons == ("hcloud-csi",)
     assert made.releases["hcloud-csi"] == artifacts.HCLOUD_CSI_VERSION
     assert "Hetzner's CSI driver 2.20.0 to 2.22.1" in text(made, cluster="demo", backup=False)[0]
+    # It is too old for the manifest, so cluster.py refuses it.
+    old = plan(upgraded(cloud_versions={"hcloud-cloud-controller": "1.34.0"}), cloud_provider="hetzner")
+    assert old.add_ons == ("hcloud-cloud-controller",)
     absent = plan(upgraded(), cloud_provider="hetzner")
     assert absent.add_ons == () and "hcloud-csi" not in absent.releases
     assert plan(upgraded(cloud_versions=HCLOUD)).add_ons == ()

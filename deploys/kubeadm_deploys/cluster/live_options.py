@@ -112,7 +112,7 @@ def follow(
                 found=(
                     f"the cluster has {_enumerated(followed)}, which this package does not support: {problem}"
                 ),
-                fix="use a release of this package that supports them",
+                fix=f"upgrade with '{UPGRADE}', or use a release of this package that supports them",
             )
             for problem in error.problems
         ]
