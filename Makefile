@@ -64,7 +64,7 @@ chaos: .venv/ready
 
 bench: .venv/ready
 	$(PYTHON) -m tests.lab.daemon start
-	$(PYTHON) -m tests.lab.mirror build
+	$(PYTHON) -m tests.lab.mirror build --kubernetes $(KUBERNETES_VERSIONS)
 	$(PYTHON) -m tests.lab.mirror serve
 	$(PYTHON) -m tests.bench
 

@@ -2,10 +2,11 @@
 
 Usage: pyinfra INVENTORY deploys/upgrade.py [--data kubernetes_version=X.Y.Z] [--data folder=DIR]
        [--data drain_timeout=300] [--data settle_timeout=300] [--data backup=false] [--data plain=true]
-       [--data discard_edits=true]
-A release that is not set is this package's default, or the cluster's own if that is newer; Calico is never
-upgraded. With --dry it prints the plan and changes nothing. A
-backup is written into the folder first, encrypted as deploys/backup.py does. After a failure, run it again.
+       [--data discard_edits=true] [--data drain=always] [--data workers_at_once=N]
+       [--data only=control_plane] [--limit WORKER]
+A release that is not set is this package's default, or the cluster's own if that is newer. With --dry it prints the
+plan and changes nothing. A backup is written into the folder first, encrypted as deploys/backup.py does. After a
+failure, run it again.
 """
 
 import os
@@ -19,7 +20,9 @@ from kubeadm_deploys import (
     fetch_kubeconfig,
     flag,
     host_data,
+    number,
     options_from_data,
+    place_from_data,
     report_on_failure,
     seconds,
     summarize_run,
@@ -29,7 +32,11 @@ from kubeadm_deploys import (
 
 data = host_data(host)
 options = options_from_data(
-    data, also=("backup", "drain_timeout", "discard_edits", "folder", "plain", "settle_timeout")
+    data,
+    also=(
+        *("backup", "drain", "drain_timeout", "discard_edits", "folder", "only", "plain", "settle_timeout"),
+        "workers_at_once",
+    ),
 )
 topology = topology_from_inventory(inventory, options=options)
 protection = Protection(
@@ -50,6 +57,10 @@ upgrade_cluster(
     drain_timeout=seconds("drain_timeout", data.get("drain_timeout", 300)),
     settle_timeout=seconds("settle_timeout", data.get("settle_timeout", 300)),
     discard_edits=flag("discard_edits", data.get("discard_edits", False)),
+    place=place_from_data(data, options=options),
+    only=str(data.get("only", "")),
+    drain=str(data.get("drain", "")),
+    workers_at_once=number("workers_at_once", data.get("workers_at_once", 1)),
 )
 # kubeadm has renewed its certificate.
 fetch_kubeconfig(options=options, topology=topology)

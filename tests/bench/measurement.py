@@ -1,7 +1,7 @@
 """Measure both rivals, each on new docker hosts that are removed afterwards."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -12,11 +12,13 @@ from tests.bench.processes import BenchError
 from tests.bench.product import ProductRun, require_no_change, run_product
 from tests.bench.rival import RivalRun, run_rival
 from tests.bench.sizes import Size
+from tests.bench.upgrade import OLD, UpgradeRun, run_upgrade
 from tests.lab import hosts
 from tests.lab.hosts import Host
 
 PRODUCT_CLUSTER = "bench-product"
 SCRIPT_CLUSTER = "bench-script"
+UPGRADE_CLUSTER = "bench-upgrade"
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,15 @@ class ScriptFigures:
 
 @dataclass(frozen=True)
 class Figures:
-    """All results for one size of cluster; None for a rival that was not measured or does not support it."""
+    """All results for one size of cluster; None for a rival that was not measured or does not support it.
+
+    ``upgrade`` is measured for one control plane and one worker.
+    """
 
     size: Size
     product: ProductFigures | None
     script: ScriptFigures | None
+    upgrade: UpgradeRun | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -59,7 +65,7 @@ def measure(*, size: Size, product: bool, script: bool) -> Figures:
     Raises:
         BenchError: a rival failed, or the two clusters differ.
     """
-    script_figures = product_figures = None
+    script_figures = product_figures = upgrade = None
     states = []
     with tempfile.TemporaryDirectory(prefix="kubeadm-deploys-bench-") as name:
         if script and size.has_one_control_plane:
@@ -68,9 +74,11 @@ def measure(*, size: Size, product: bool, script: bool) -> Figures:
         if product:
             product_figures, state = _measure_product(size=size, folder=Path(name))
             states.append(state)
+        if product and size == Size(1, 1):
+            upgrade = _measure_upgrade(size=size, folder=Path(name))
     if len(states) == 2 and states[0] != states[1]:
         raise BenchError(f"the clusters differ\nscript:  {states[0]}\nproduct: {states[1]}")
-    return Figures(size=size, product=product_figures, script=script_figures)
+    return Figures(size=size, product=product_figures, script=script_figures, upgrade=upgrade)
 
 
 def _measure_script(*, size: Size, folder: Path) -> tuple[ScriptFigures, FinalState]:
@@ -101,16 +109,27 @@ def _measure_product(*, size: Size, folder: Path) -> tuple[ProductFigures, Final
     return figures, state
 
 
+def _measure_upgrade(*, size: Size, folder: Path) -> UpgradeRun:
+    kubeconfig = folder / "upgrade.kubeconfig"
+    with _fresh_hosts(cluster=UPGRADE_CLUSTER, size=size, data=OLD) as nodes:
+        run_product(hosts=nodes, joining=len(nodes) - 1, kubeconfig=kubeconfig, folder=folder)
+        settled(nodes, kubeconfig=kubeconfig)
+        _print_start(f"{size}: product, upgrade by a minor")
+        return run_upgrade(hosts=nodes, kubeconfig=kubeconfig, folder=folder)
+
+
 def remove_hosts() -> None:
     """Remove all docker hosts of the benchmark."""
-    for cluster in (PRODUCT_CLUSTER, SCRIPT_CLUSTER):
+    for cluster in (PRODUCT_CLUSTER, SCRIPT_CLUSTER, UPGRADE_CLUSTER):
         hosts.down(cluster=cluster)
 
 
 @contextmanager
-def _fresh_hosts(*, cluster: str, size: Size) -> Iterator[list[Host]]:
+def _fresh_hosts(
+    *, cluster: str, size: Size, data: Mapping[str, object] | None = None
+) -> Iterator[list[Host]]:
     try:
-        yield hosts.up(cluster=cluster, control_planes=size.control_planes, workers=size.workers)
+        yield hosts.up(cluster=cluster, control_planes=size.control_planes, workers=size.workers, data=data)
     finally:
         hosts.down(cluster=cluster)
 

@@ -99,7 +99,7 @@ def run_product(*, hosts: Sequence[Host], joining: int, kubeconfig: Path, folder
         *(f"--data=kubeconfig={kubeconfig}", "inventories/docker.py", "deploys/cluster.py"),
     )
     finished = run_timed(command, environment={"CLUSTER": hosts[0].cluster}, stdout=results)
-    commands = [Command(**json.loads(line)) for line in record.read_text().splitlines()]
+    commands = read_commands(record)
     joined = joins(commands)
     if len(joined) != joining:
         names = ", ".join(join.host for join in joined) or "none"
@@ -116,6 +116,11 @@ def run_product(*, hosts: Sequence[Host], joining: int, kubeconfig: Path, folder
             if operation["success"]
         ],
     )
+
+
+def read_commands(record: Path) -> list[Command]:
+    """Return the commands that the recorder has logged."""
+    return [Command(**json.loads(line)) for line in record.read_text().splitlines()]
 
 
 def require_no_change(run: ProductRun) -> ProductRun:

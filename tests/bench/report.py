@@ -8,6 +8,7 @@ from tests.bench.goals import goals
 from tests.bench.machine import Machine
 from tests.bench.measurement import PRODUCT_CLUSTER, Figures, ProductFigures, ScriptFigures
 from tests.bench.product import Join, ProductRun, Traffic
+from tests.bench.upgrade import UpgradeRun
 
 _SLOWEST = 12
 """Number of operations of the cold run to list."""
@@ -47,6 +48,8 @@ def _size(figures: Figures) -> Iterator[str]:
         yield from _product(figures.product)
     if figures.ratio:
         yield _row("product / script, cold", f"{figures.ratio:.2f}")
+    if figures.upgrade:
+        yield from _upgrade(figures.upgrade)
 
 
 def _script(figures: ScriptFigures) -> Iterator[str]:
@@ -69,6 +72,13 @@ def _product(figures: ProductFigures) -> Iterator[str]:
     for operation in figures.cold.operations[:_SLOWEST]:
         name = operation.name or "(outside operations: reading, lock)"
         yield _row(f"  {name[:38]}", f"{operation.seconds:.1f}", str(operation.commands))
+
+
+def _upgrade(run: UpgradeRun) -> Iterator[str]:
+    yield _row("product, upgrade by a minor", f"{run.seconds:.1f}")
+    for name, seconds in run.programs.items():
+        yield _row(f"  {name} itself", f"{seconds:.1f}")
+    yield _row("  the sum of these", f"{sum(run.programs.values()):.1f}")
 
 
 def _joins(joins: Iterable[Join]) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Tests of the benchmark's calculations, without running the benchmark."""
 
 import argparse
+import dataclasses
 import json
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from kubeadm_deploys.cluster.kubeadm import kubeadm
+from kubeadm_deploys.facts.cluster_health import KUBECTL, KUBECTL_WAIT
+from kubeadm_deploys.operations.packages import install_command
 from tests.bench.__main__ import size
 from tests.bench.goals import goals
 from tests.bench.machine import Machine, processor
@@ -20,6 +23,7 @@ from tests.bench.product import Command, Join, ProductRun, Traffic, joins, opera
 from tests.bench.report import as_json, report
 from tests.bench.rival import RivalRun
 from tests.bench.sizes import Size, choose
+from tests.bench.upgrade import UpgradeRun, seconds_by_program
 
 JOIN = str(kubeadm("join", stdin="the document"))
 CONTROL_PLANE_JOIN = str(kubeadm("join", "--ignore-preflight-errors=x", stdin="the document"))
@@ -290,6 +294,26 @@ def test_report_with_one_control_plane_has_both_rivals_and_an_added_worker() -> 
     text = report(machine=MACHINE, sizes=[figures("1+1")])
     assert "product / script, cold" in text
     assert "product, one more worker" in text
+
+
+def test_an_upgrades_programs_are_summed_up() -> None:
+    commands = [
+        command("", "cp", command=str(kubeadm("upgrade", "apply", "v1.37.2", stdin="")), seconds=60),
+        command("", "w", command=str(kubeadm("upgrade", "node", stdin="")), seconds=5),
+        command("", "w", command=str(install_command(["kubeadm=1.37.2-*"])), seconds=12),
+        command("", "cp", command=f"{KUBECTL_WAIT} drain w --ignore-daemonsets", seconds=20),
+        command("", "cp", command=f"{KUBECTL} uncordon w", seconds=1),
+        command("", "cp", command=JOIN, seconds=9),
+    ]
+    assert seconds_by_program(commands) == {"kubeadm": 65, "apt": 12, "drain": 20}
+
+
+def test_report_has_an_upgrade_beside_its_programs() -> None:
+    run = UpgradeRun(seconds=200, programs={"kubeadm": 90, "apt": 30, "drain": 20})
+    text = report(machine=MACHINE, sizes=[dataclasses.replace(figures("1+1"), upgrade=run)])
+    rows = [line.split() for line in text.splitlines()]
+    assert ["product,", "upgrade", "by", "a", "minor", "200.0"] in rows
+    assert ["the", "sum", "of", "these", "140.0"] in rows
 
 
 def test_json_has_results_by_size() -> None:

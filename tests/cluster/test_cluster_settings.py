@@ -109,6 +109,22 @@ def test_calicos_release_is_read_from_its_image(image: str, release: str) -> Non
     assert read(calico=image).cni_version == release
 
 
+def test_the_releases_of_a_clouds_components_are_read_from_their_images() -> None:
+    deployments = {
+        "hcloud-cloud-controller-manager": [
+            "docker.io/hetznercloud/hcloud-cloud-controller-manager:v1.35.0",
+        ],
+        "hcloud-csi-controller": [
+            "registry.k8s.io/sig-storage/csi-attacher:v4.9.0",
+            "docker.io/hetznercloud/hcloud-csi-driver:v2.22.1",
+        ],
+    }
+    found = read(deployments=deployments)
+    assert found.cloud_versions == {"hcloud-cloud-controller": "1.35.0", "hcloud-csi": "2.22.1"}
+    assert (found.running("hcloud-csi"), found.running("calico")) == ("2.22.1", "3.31.0")
+    assert read().cloud_versions == {}
+
+
 @pytest.mark.parametrize(
     "lines",
     [

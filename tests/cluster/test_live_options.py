@@ -161,12 +161,38 @@ def test_other_components_are_not_upgraded_either(component: str, option: str, h
     assert not CHECKS[finding.check].skippable
     assert f"{option} is {wanted}, but the cluster has " in finding.found and has in finding.found
     keep = f"set {option} to {has}, or leave it out"
-    upgrade = f"upgrade with 'pyinfra INVENTORY deploys/upgrade.py', or {keep}"
-    assert finding.fix == (keep if component == "calico" else upgrade)
+    assert finding.fix == f"upgrade with 'pyinfra INVENTORY deploys/upgrade.py', or {keep}"
 
     followed = following(settings)
     assert (followed.findings, str(getattr(followed.options, option))) == ((), has)
     assert followed.options.given == frozenset()
+
+
+HETZNER = dataclasses.replace(
+    SETTINGS, cloud_versions={"hcloud-cloud-controller": "1.35.0", "hcloud-csi": "2.20.0"}
+)
+
+
+@pytest.mark.parametrize(
+    "settings", [HETZNER, recorded(hcloud_cloud_controller="1.35.0", hcloud_csi="2.20.0")]
+)
+def test_what_a_cloud_needs_is_not_upgraded_either(settings: ClusterSettingsState) -> None:
+    followed = following(settings, cloud_provider="hetzner")
+    assert (followed.findings, followed.options.release("hcloud_csi")) == ((), "2.20.0")
+    assert "Hetzner's CSI driver 2.20.0" in followed.news
+    (finding,) = findings(settings, cloud_provider="hetzner", hcloud_csi_version="2.22.1")
+    assert "hcloud_csi_version is 2.22.1, but the cluster has" in finding.found
+    assert "deploys/upgrade.py" in finding.fix
+    # Other clusters have none.
+    assert "hcloud-csi" not in option_releases(ClusterOptions())
+    assert findings(hcloud_csi_version="2.20.0") == ()
+
+
+def test_a_cloud_controller_that_is_too_old_for_the_manifest_has_to_be_upgraded() -> None:
+    settings = dataclasses.replace(SETTINGS, cloud_versions={"hcloud-cloud-controller": "1.34.0"})
+    (finding,) = findings(settings, cloud_provider="hetzner")
+    assert finding.severity is ERROR and "Hetzner's cloud controller 1.34.0" in finding.found
+    assert "deploys/upgrade.py" in finding.fix
 
 
 def test_a_release_that_the_user_has_set_is_not_news() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from tests.e2e.conftest import LONGEST_RUN, PYINFRA, ROOT, Cluster
 from tests.lab import containers, hosts
@@ -19,15 +20,18 @@ _SECONDS = 180
 
 @contextmanager
 def start(
-    cluster: Cluster, *arguments: str, program: tuple[str, ...] = (PYINFRA,)
+    cluster: Cluster,
+    *arguments: str,
+    program: tuple[str, ...] = (PYINFRA,),
+    deploy: Path = ROOT / "deploys/cluster.py",
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run cluster.py in the background, with pyinfra unless another program is given; kill it at the end.
+    """Run a deploy in the background, with pyinfra unless another program is given; kill it at the end.
 
     Its output goes to a file: processes that it leaves running on the hosts would keep a pipe open.
     """
     with (cluster.folder / "output").open("w") as file:
         run = subprocess.Popen(
-            [*program, *cluster.command("-y", *arguments)],
+            [*program, *cluster.command("-y", *arguments, deploy=deploy)],
             cwd=ROOT,
             env={**os.environ, "CLUSTER": cluster.name},
             stdin=subprocess.DEVNULL,

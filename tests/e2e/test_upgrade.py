@@ -1,18 +1,28 @@
 """One control plane and one worker, both with pods, are upgraded by a minor while a workload is requested.
 
-The tests run in the order of the cluster's life and share it.
+The tests run in the order of the cluster's life and share it. The last ones upgrade runc by a patch, and Calico to a
+stand-in: another manifest with the same programs.
 """
 
+import json
+import re
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from kubeadm_deploys.model import artifacts
 from tests.e2e.conftest import OLDER, VERSION, Cluster, docker_hosts
 from tests.e2e.requester import demand, deploy, requester
+from tests.e2e.test_guards import await_end_of_api
 from tests.e2e.upgrading import NEW, OLD_CONTAINERD, UPGRADE, assert_upgraded, state, upgrade
 from tests.e2e.writer import lost_writes, outside
 from tests.lab import layout
+
+OLD_RUNC, NEW_RUNC = "1.4.2", "1.4.3"
+CALICO, STAND_IN = artifacts.CALICO_VERSION, "3.31.999"
+PASSPHRASE = "correct horse battery staple"
+MANIFESTS = "/etc/kubernetes/manifests"
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +30,7 @@ def cluster(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clu
     data = {
         "kubernetes_version": OLDER,
         "containerd_version": OLD_CONTAINERD,
+        "runc_version": OLD_RUNC,
         # So that each node's pods have another place while it is drained.
         "node_taints": [],
     }
@@ -40,6 +51,9 @@ def test_what_is_refused_changes_nothing(cluster: Cluster) -> None:
     run = cluster.pyinfra("-y", *NEW)
     assert run.exit_code == 1
     assert "upgrade with 'pyinfra INVENTORY deploys/upgrade.py'" in run.output
+    run = cluster.pyinfra("-y", *NEW, "--data=skip_preflight_checks=kubernetes-version")
+    assert run.exit_code == 1
+    assert "'kubernetes-version', which cannot be skipped" in run.output
     run = cluster.pyinfra("--dry", *NEW, "--data=backup=false", deploy=UPGRADE)
     assert run.exit_code == 0, run.output
     assert f"Kubernetes {OLDER} to {VERSION}" in run.output
@@ -47,7 +61,7 @@ def test_what_is_refused_changes_nothing(cluster: Cluster) -> None:
 
 
 def test_edits_that_kubeadm_would_undo_are_refused(cluster: Cluster) -> None:
-    manifest = "/etc/kubernetes/manifests/kube-scheduler.yaml"
+    manifest = f"{MANIFESTS}/kube-scheduler.yaml"
     cluster.shell(cluster.control_plane, f"sed -i 's/^    - --leader-elect=true/&\\n    - --v=1/' {manifest}")
     try:
         run = cluster.pyinfra("--dry", *NEW, "--data=backup=false", deploy=UPGRADE)
@@ -60,11 +74,24 @@ def test_edits_that_kubeadm_would_undo_are_refused(cluster: Cluster) -> None:
         cluster.shell(cluster.control_plane, f"sed -i '/^    - --v=1/d' {manifest}")
 
 
+def test_a_manifest_that_only_kubeadms_backup_has_is_restored(cluster: Cluster) -> None:
+    host, backup = cluster.control_plane, "/etc/kubernetes/tmp/kubeadm-backup-manifests-2026-11-28-00-00-00"
+    before = cluster.shell(host, f"sha256sum {MANIFESTS}/kube-apiserver.yaml")
+    cluster.shell(host, f"mkdir -p {backup} && mv {MANIFESTS}/kube-apiserver.yaml {backup}/")
+    await_end_of_api(cluster)
+    planned = cluster.pyinfra("--dry", *NEW, "--data=backup=false", deploy=UPGRADE)
+    assert planned.exit_code == 0, planned.output
+    assert f"{host}: kubeadm was interrupted between two renames" in planned.output
+    assert "kubeadm reset" not in planned.output
+    assert "Cluster | Restore missing manifests" in cluster.converge().changed
+    assert cluster.shell(host, f"sha256sum {MANIFESTS}/kube-apiserver.yaml") == before
+
+
 def test_no_request_fails_while_everything_is_upgraded(
     cluster: Cluster, record_property: Callable[[str, object], None]
 ) -> None:
     deploy(cluster)
-    demand(cluster, available=1)
+    before = state(cluster)
     address = next(host.address for host in cluster.hosts if host.name == cluster.control_plane)
     with (
         requester(cluster, through=cluster.control_plane) as requests,
@@ -73,6 +100,12 @@ def test_no_request_fails_while_everything_is_upgraded(
         requests.works_on()
         writer.works_on()
         began = time.time()
+        # One of the nodes has a pod that may not be evicted.
+        demand(cluster, available=2)
+        stopped = upgrade(cluster, "--data=drain_timeout=10")
+        assert_stopped_at_a_drain(cluster, stopped.output, before=before)
+        assert stopped.exit_code == 1
+        demand(cluster, available=1)
         run = upgrade(cluster)
         took = time.time() - began
         assert run.exit_code == 0, run.output
@@ -81,7 +114,7 @@ def test_no_request_fails_while_everything_is_upgraded(
         failures, gap = requests.failures(), writer.longest_gap(since=began)
         record_property(
             "measured",
-            f"1 + 1 upgraded in {took:.0f} s: {len(failures)} of {len(requests.lines())} requests failed, longest "
+            f"1 + 1 upgraded in {took:.0f} s, in two runs: {len(failures)} of {len(requests.lines())} requests failed, longest "
             f"time without a write {gap:.1f} s",
         )
         assert failures == []
@@ -93,3 +126,76 @@ def test_the_next_runs_change_nothing(cluster: Cluster) -> None:
     again = upgrade(cluster)
     assert (again.exit_code, again.changed) == (0, []), again.output
     assert cluster.converge(*NEW).changed == []
+
+
+def assert_stopped_at_a_drain(cluster: Cluster, output: str, *, before: dict[str, str]) -> None:
+    """Assert that a run has named a node that it could not drain, and has changed nothing on it but static pods."""
+    found = re.search(r"(\S+): was not drained within 10 s \((.*)", output)
+    assert found, output
+    assert "disruption budget" in found[2] and "pods/" in found[2], output
+    assert "it takes pods again" in output
+    node = json.loads(cluster.kubectl("get", "node", found[1], "--output=json"))
+    assert "unschedulable" not in node["spec"]
+    assert node["status"]["nodeInfo"]["kubeletVersion"] == f"v{OLDER}"
+    versions = cluster.shell(found[1], "dpkg-query --show kubelet; containerd --version")
+    assert OLDER in versions and OLD_CONTAINERD in versions
+    if found[1] == cluster.control_plane:
+        assert state(cluster)[cluster.worker].splitlines()[:3] == before[cluster.worker].splitlines()[:3]
+
+
+def test_chosen_nodes_get_a_patch_after_a_backup_and_calico_follows_the_last(cluster: Cluster) -> None:
+    worker = cluster.worker
+    cluster.kubectl("cordon", worker)
+    patch = (f"--data=runc_version={NEW_RUNC}", "--data=drain=always", *make_stand_in(cluster))
+    refused = upgrade(cluster, *patch, f"--limit=@docker/{worker}")
+    assert refused.exit_code == 1
+    assert "all control planes are upgraded before any worker" in refused.output
+    planes = upgrade(cluster, *patch, "--data=only=control_plane", passphrase=PASSPHRASE)
+    assert planes.exit_code == 0, planes.output
+    assert f"left out: {worker}" in planes.output
+    assert PASSPHRASE not in planes.output
+    (backup,) = cluster.folder.glob("*.backup")
+    assert backup.stat().st_mode & 0o777 == 0o600 and backup.stat().st_size > 100_000
+    assert calico(cluster) == CALICO
+    last = upgrade(cluster, *patch, f"--limit=@docker/{worker}")
+    assert last.exit_code == 0, last.output
+    assert calico(cluster) == STAND_IN
+    for host in cluster.hosts:
+        assert NEW_RUNC in cluster.shell(host.name, "runc --version")
+    # The operator has cordoned it.
+    assert cluster.kubectl("get", "node", worker, "--output=jsonpath={.spec.unschedulable}") == "true"
+    again = upgrade(cluster, *patch)
+    assert (again.exit_code, again.changed) == (0, []), again.output
+    assert cluster.converge(*NEW, f"--data=runc_version={NEW_RUNC}").changed == []
+    cluster.kubectl("uncordon", worker)
+    verified = cluster.verify("-k", "test_dns or test_services or test_pod_network")
+    assert verified.exit_code == 0, verified.output
+
+
+def calico(cluster: Cluster) -> str:
+    """Return the release of the pods of Calico's DaemonSet."""
+    image = cluster.kubectl(
+        *("get", "daemonset", "calico-node", "--namespace=kube-system"),
+        "--output=jsonpath={.spec.template.spec.containers[0].image}",
+    )
+    return image.rpartition(":v")[2]
+
+
+def make_stand_in(cluster: Cluster) -> tuple[str, str]:
+    """Give the machines what they would fetch of another release of Calico, and return its options."""
+    names = " ".join(f"quay.io/calico/{name}" for name in ("cni", "node", "kube-controllers"))
+    for host in cluster.hosts:
+        cluster.shell(
+            host.name,
+            f"for image in {names}; do "
+            f"crictl --runtime-endpoint unix:///run/containerd/containerd.sock pull $image:v{CALICO} && "
+            f"ctr --namespace k8s.io images tag $image:v{CALICO} $image:v{STAND_IN} || exit 1; done",
+        )
+    manifest = f"/etc/kubernetes/calico/{artifacts.calico_manifest('VXLAN')}"
+    cluster.shell(cluster.control_plane, f"sed -i 's/:v{CALICO}$/:v{STAND_IN}/' {manifest}")
+    checksum = cluster.shell(cluster.control_plane, f"sha256sum {manifest}").split()[0]
+    file = artifacts.release_file(
+        component="calico", version=STAND_IN, variant=artifacts.calico_manifest("VXLAN")
+    )
+    checksums = json.dumps({file.url: checksum})
+    return f"--data=calico_version={STAND_IN}", f"--data=checksums={checksums}"

@@ -2,7 +2,7 @@
 
 import json
 
-from tests.e2e.conftest import ROOT, VERSION, Cluster, Run
+from tests.e2e.conftest import ROOT, VERSION, Cluster, Run, run_command
 
 UPGRADE = ROOT / "deploys/upgrade.py"
 OLD_CONTAINERD = "2.2.3"
@@ -18,9 +18,11 @@ crictl --runtime-endpoint unix:///run/containerd/containerd.sock ps --quiet | so
 """
 
 
-def upgrade(cluster: Cluster, *arguments: str) -> Run:
-    """Run upgrade.py for real, without a backup."""
-    return cluster.pyinfra("-y", "--json", *NEW, "--data=backup=false", *arguments, deploy=UPGRADE)
+def upgrade(cluster: Cluster, *arguments: str, passphrase: str = "") -> Run:
+    """Run upgrade.py for real; with a passphrase, a backup is written into the cluster's folder first."""
+    backup = f"--data=folder={cluster.folder}" if passphrase else "--data=backup=false"
+    command = cluster.command("-y", "--json", *NEW, backup, *arguments, deploy=UPGRADE)
+    return run_command(*command, environment={"CLUSTER": cluster.name, "BACKUP_PASSPHRASE": passphrase})
 
 
 def state(cluster: Cluster) -> dict[str, str]:

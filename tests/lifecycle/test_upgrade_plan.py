@@ -126,6 +126,7 @@ def readings(
             service_subnet="",
             dns_domain="",
             kubernetes_version=config,
+            cni="calico",
             cni_version=artifacts.CALICO_VERSION,
         ),
         cluster_ca=CA,
@@ -136,7 +137,7 @@ def readings(
 def refused(topology: Topology, found: Readings, **options: Any) -> list[str]:
     chosen = ClusterOptions(**options)
     target = target_options(chosen, found_releases(topology, found))
-    return refusals(topology, options=chosen, target=target, found=found)
+    return refusals(topology, target=target, found=found)
 
 
 def planned(topology: Topology, found: Readings) -> Plan:
@@ -258,7 +259,6 @@ def test_a_newer_release_than_the_default_is_kept_if_nobody_set_another() -> Non
             {"containerd_version": "2.3.4"},
             "there is no way down; set containerd_version to 2.3.9",
         ),
-        ({}, OLD, {"calico_version": "3.31.7"}, "which this package does not upgrade"),
         (
             {CP: machine(plane=True, upgrade=replace(machine(plane=True).upgrade, free=1000))},
             OLD,
@@ -274,6 +274,20 @@ def test_a_newer_release_than_the_default_is_kept_if_nobody_set_another() -> Non
             OLD,
             {},
             "kubeadm would undo what was changed in its manifests (x.yaml has - --v=3)",
+        ),
+        (
+            {
+                CP: machine(
+                    plane=True,
+                    upgrade=replace(
+                        machine(plane=True).upgrade,
+                        images={**machine(plane=True).upgrade.images, "etcd": "3.5.21-0"},
+                    ),
+                )
+            },
+            OLD,
+            {},
+            "etcd 3.5.21 must not be upgraded to 3.6",
         ),
         ({W1: machine(plane=False, machine=MachineState(cgroup=1))}, OLD, {}, "has cgroup v1"),
         (

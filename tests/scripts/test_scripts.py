@@ -10,7 +10,7 @@ from pyinfra.api.command import StringCommand
 
 from kubeadm_deploys.facts.cluster_health import NodesReady, WorkloadsAvailable
 from kubeadm_deploys.facts.endpoint_name import HOSTS_FILE, ApiEndpoint
-from kubeadm_deploys.operations import release
+from kubeadm_deploys.operations import release, units
 from kubeadm_deploys.sections.swap import Swap
 from tests.support.remote_scripts import with_programs
 
@@ -109,3 +109,15 @@ def test_a_wait_that_times_out_shows_the_cluster(
     assert (done.returncode, done.stdout, done.stderr.splitlines()) == (1, "", calls)
     kubectl.write_text("#!/bin/sh\n")
     assert shell(fact, programs=tmp_path).returncode == 0
+
+
+def test_only_the_script_itself_says_that_a_unit_does_not_run(tmp_path: Path) -> None:
+    for name in ("systemctl", "journalctl"):
+        (tmp_path / name).write_text('#!/bin/sh\n[ "$1" != restart ]\n')
+        (tmp_path / name).chmod(0o755)
+    done = shell(units.running_command("kubelet.service"), programs=tmp_path)
+    assert done.returncode == 1 and units.does_not_run(done.stderr)
+    (tmp_path / "systemctl").write_text("#!/bin/sh\n")
+    done = shell(units.running_command("kubelet.service", check="false"), programs=tmp_path)
+    assert done.returncode == 1 and units.does_not_run(done.stderr)
+    assert not units.does_not_run("the connection was lost; result unknown, the next run reads it")

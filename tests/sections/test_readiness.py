@@ -1,5 +1,7 @@
 """Readiness: what kubectl reports, where DNS pods go, and the operator's kubeconfig."""
 
+from dataclasses import replace
+
 import pytest
 import yaml
 
@@ -30,11 +32,16 @@ def test_dns_pods_are_moved_only_where_a_ready_node_has_none(
     assert len(crowded_dns_pods(health(nodes, dns_pods))) == crowded
 
 
+def test_no_dns_pod_is_moved_for_a_cordoned_node_which_would_not_get_it() -> None:
+    crowded = health({"a": True, "b": True}, {"dns-1": "a", "dns-2": "a"})
+    assert crowded_dns_pods(crowded) and not crowded_dns_pods(replace(crowded, cordoned=["b"]))
+
+
 def test_health_reads_what_kubectl_prints() -> None:
     state = ClusterHealth().process(
         [
             "Node|cp-1|True||||||||",
-            "Node|worker-1|False|node.cloudprovider.kubernetes.io/uninitialized|||||||",
+            "Node|worker-1|False|node.cloudprovider.kubernetes.io/uninitialized|||true||||",
             "Pod|coredns-1|True||kube-dns||cp-1|||||",
             "Pod|coredns-2|||kube-dns|||||||",
             "Pod|coredns-3|True||kube-dns|2026-11-24T00:00:00Z|worker-1|||||",
@@ -46,7 +53,7 @@ def test_health_reads_what_kubectl_prints() -> None:
         ]
     )
     assert state.nodes == {"cp-1": True, "worker-1": False}
-    assert state.uninitialized == ["worker-1"]
+    assert (state.uninitialized, state.cordoned) == (["worker-1"], ["worker-1"])
     assert state.dns_pods == {"coredns-1": "cp-1"}
     assert state.workloads == {
         "deployment/coredns": False,

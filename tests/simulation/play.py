@@ -31,6 +31,9 @@ _LEASE = 180
 _AWAY = {"reboots": 40.0, "stops": 1e6, "dies": float("inf")}
 """Seconds for which a machine is away, by event."""
 
+_LEAVES_NODES_OUT = ("--dry", "--limit=", "--data=only=")
+"""Arguments with which upgrade.py need not end the upgrade."""
+
 FINAL = Command(deploy="cluster.py")
 
 
@@ -247,7 +250,7 @@ class _Player:
                 deploy.run
                 for deploy, command in zip(deploys, commands, strict=True)
                 if command.deploy == "upgrade.py"
-                and "--dry" not in command.arguments
+                and not any(each.startswith(_LEAVES_NODES_OUT) for each in command.arguments)
                 and self.exit_codes[deploy.run] == 0
             ],
         )

@@ -323,7 +323,10 @@ class Readings:
         """facts/cluster_health.py; DNS pods are not simulated."""
         cluster = self.world.kubectl(machine)
         all_ready = all(self.world.is_ready(cluster, name) for name in cluster.nodes)
-        lines = [f"Node|{name}|{self.world.is_ready(cluster, name)}|||||1||||" for name in cluster.nodes]
+        lines = [
+            f"Node|{name}|{self.world.is_ready(cluster, name)}||||{'true' if node.unschedulable else ''}|1||||"
+            for name, node in cluster.nodes.items()
+        ]
         for kind, name in (("DaemonSet", "calico-node"), ("DaemonSet", "kube-proxy")):
             if _workload(name) in cluster.objects:
                 count = len(cluster.nodes)

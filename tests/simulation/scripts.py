@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from kubeadm_deploys.cni.calico import CALICO
 from kubeadm_deploys.endpoints import local_proxy
 from kubeadm_deploys.model import artifacts
+from kubeadm_deploys.model.checksums import SHA256
 from kubeadm_deploys.operations import shared_pki
 from kubeadm_deploys.sections import container_runtime
 from tests.simulation import kubeadm, kubeadm_upgrade
@@ -436,7 +438,13 @@ class Scripts:
         if len(applied) < 2:
             raise Failed("error: unable to find one of 'kustomization.yaml' or its manifest")
         cluster = self._written(machine)
-        cluster.objects["calico"] = f"quay.io/calico/node:v{OPTIONS.calico_version}"
+        release = _calico_release(machine, folder)
+        cluster.objects["calico"] = f"quay.io/calico/node:v{release}"
+        # Its pods run on every node.
+        for name in cluster.nodes.keys() & self.world.machines.keys():
+            self.world.machines[name].images.update(
+                CALICO.images(OPTIONS.following({"calico_version": release}))
+            )
         cluster.objects["calico files"] = applied
         yield "applied"
 
@@ -669,6 +677,17 @@ class Scripts:
                 continue
             value, colon, effect = value.partition(":")
             marks[f"{mark}{colon}{effect}"] = value
+
+
+def _calico_release(machine: Machine, folder: str) -> str:
+    """Return the release of the manifest on a machine, by its checksum."""
+    content = machine.files[f"{folder}/{artifacts.calico_manifest(OPTIONS.encapsulation)}"]
+    found = [
+        release
+        for release, sums in SHA256["calico"].items()
+        if content.removeprefix(FETCHED) in sums.values()
+    ]
+    return found[0] if found else str(OPTIONS.calico_version)
 
 
 def _release_in(url: str) -> str:

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -53,10 +53,11 @@ def objects(
     kube_proxy: Mapping[str, Any] | None = KUBE_PROXY,
     record: Mapping[str, str] | None = None,
     calico: str = "quay.io/calico/node:v3.31.0",
+    deployments: Mapping[str, Sequence[str]] = {},
 ) -> dict[str, Any]:
     """Return the list that kubectl gets.
 
-    ``record`` is the data of our ConfigMap, ``calico`` is calico-node's image.
+    ``record`` is the data of our ConfigMap, ``calico`` is calico-node's image, ``deployments`` are images by name.
     """
     config_maps = {
         "kubeadm-config": {"ClusterConfiguration": yaml.safe_dump(dict(cluster))},
@@ -76,6 +77,17 @@ def objects(
             {
                 "kind": "DaemonSet",
                 "metadata": {"name": "calico-node"},
+                "spec": {"template": {"spec": {"containers": containers}}},
+            }
+        )
+    for name, images in deployments.items():
+        containers = [
+            {"name": image.rpartition("/")[2].partition(":")[0], "image": image} for image in images
+        ]
+        items.append(
+            {
+                "kind": "Deployment",
+                "metadata": {"name": name},
                 "spec": {"template": {"spec": {"containers": containers}}},
             }
         )

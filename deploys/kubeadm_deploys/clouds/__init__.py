@@ -1,7 +1,7 @@
 """Clouds, one package each; each provides a ``Cloud``.
 
-A new cloud needs a package here, an entry in ``CLOUDS``, a value of the option ``cloud_provider``, and the
-names of its host data in ``CLOUD_DATA`` beside that option.
+A new cloud needs a package here, an entry in ``CLOUDS``, a value of the option ``cloud_provider``, and beside that
+option the names of its host data in ``CLOUD_DATA`` and of its components' releases in ``CLOUD_RELEASES``.
 """
 
 import os

@@ -1,8 +1,11 @@
 """The interface of a cloud, which the packages beside this module implement."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from pyinfra.api import Host
+from pyinfra.api.command import StringCommand
 
 from kubeadm_deploys.model.nodes import Node, Topology
 from kubeadm_deploys.model.options import ClusterOptions
@@ -13,6 +16,12 @@ class Install(Protocol):
     """A deploy that installs what the cloud needs in the cluster; ``place`` comes from ``Cloud.place``."""
 
     def __call__(self, *, options: ClusterOptions, topology: Topology, place: Any) -> object: ...
+
+
+class OnMachine(Protocol):
+    """Read a control plane, and yield the commands that give it the files of the options' releases."""
+
+    def __call__(self, machine: Host, *, options: ClusterOptions, place: Any) -> Iterator[StringCommand]: ...
 
 
 def _no_place(data: Mapping[str, object], environment: Mapping[str, str]) -> None:
@@ -33,6 +42,8 @@ class Cloud:
 
     - ``place`` returns the cluster's place in the cloud, from a host's data and the operator's environment;
     - ``install`` installs what the cloud needs in the cluster;
+    - for an upgrade, ``upgrade_commands`` give each control plane the files, and the leader applies the
+      kustomization in ``folder``;
     - ``images`` returns images to pull early on control planes;
     - ``workloads`` of kube-system must be ready at the end of a run;
     - ``reading`` is read from every control plane, ``cluster_readings`` from the cluster;
@@ -43,6 +54,8 @@ class Cloud:
 
     place: Callable[[Mapping[str, object], Mapping[str, str]], object] = _no_place
     install: Install | None = None
+    upgrade_commands: OnMachine | None = None
+    folder: str = ""
     images: Callable[[ClusterOptions], tuple[str, ...]] = _no_images
     workloads: tuple[str, ...] = ()
     reading: Reading[Any] | None = None

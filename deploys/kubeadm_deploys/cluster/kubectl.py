@@ -39,7 +39,9 @@ def kustomization_applied(
     if api_leader.api_answers and not read(host, differs_reading(folder=folder, workload=workload)):
         host.noop("the cluster is up to date")
         return
-    yield StringCommand(
-        f"{KUBECTL_APPLY} --kustomize",
-        QuoteString(folder),
-    )
+    yield apply_command(folder)
+
+
+def apply_command(folder: str) -> StringCommand:
+    """Return the command that applies a folder with a kustomization, server-side."""
+    return StringCommand(f"{KUBECTL_APPLY} --kustomize", QuoteString(folder))

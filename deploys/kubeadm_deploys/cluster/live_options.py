@@ -19,13 +19,22 @@ from kubeadm_deploys.model import checks
 from kubeadm_deploys.model.errors import InputError, shown, some
 from kubeadm_deploys.model.findings import Finding, Severity
 from kubeadm_deploys.model.nodes import API_PORT
-from kubeadm_deploys.model.options import CNI_RELEASES, DEFAULT_RELEASES, RELEASE_NAMES, ClusterOptions
+from kubeadm_deploys.model.options import (
+    CLOUD_RELEASES,
+    CNI_RELEASES,
+    DEFAULT_RELEASES,
+    RELEASE_NAMES,
+    ClusterOptions,
+)
+
+ADD_ONS = CNI_RELEASES | {name: option for each in CLOUD_RELEASES.values() for name, option in each.items()}
+"""The option that chooses the release of what runs as pods in the cluster, by component in the cluster's record."""
 
 COMPONENTS = {
     "containerd": "containerd_version",
     "runc": "runc_version",
     "cni-plugins": "cni_plugins_version",
-    **CNI_RELEASES,
+    **ADD_ONS,
 }
 """The option that chooses a release, by component in the cluster's record."""
 
@@ -52,16 +61,24 @@ class Following:
 
 def option_releases(options: ClusterOptions) -> dict[str, str]:
     """Return the releases that the options choose by component, in the form of the cluster's record."""
+    used = {options.cni, *CLOUD_RELEASES.get(options.cloud_provider, {})}
     return {
         component: str(getattr(options, field))
         for component, field in COMPONENTS.items()
-        if component not in CNI_RELEASES or component == options.cni
+        if component not in ADD_ONS or component in used
+    }
+
+
+def add_on_releases(options: ClusterOptions) -> dict[str, str]:
+    """Return the releases that the options choose of what runs as pods in the cluster, by component."""
+    return {
+        component: release for component, release in option_releases(options).items() if component in ADD_ONS
     }
 
 
 def machines_count(settings: ClusterSettingsState) -> bool:
     """Return whether the machines have to be asked for releases, because the record lacks some."""
-    return not (settings.record.releases or {}).keys() >= COMPONENTS.keys() - CNI_RELEASES.keys()
+    return not (settings.record.releases or {}).keys() >= COMPONENTS.keys() - ADD_ONS.keys()
 
 
 def follow(
@@ -95,7 +112,7 @@ def follow(
                 found=(
                     f"the cluster has {_enumerated(followed)}, which this package does not support: {problem}"
                 ),
-                fix="use a release of this package that supports them",
+                fix=f"upgrade with '{UPGRADE}', or use a release of this package that supports them",
             )
             for problem in error.problems
         ]
@@ -111,8 +128,8 @@ def _found_releases(
     """Return a component's recorded release, else the machines' releases with the hosts that have them."""
     if recorded := (settings.record.releases or {}).get(component):
         return {recorded: ""}
-    if component in CNI_RELEASES:
-        return {settings.cni_version: ""} if settings.cni_version else {}
+    if component in ADD_ONS:
+        return {running: ""} if (running := settings.running(component)) else {}
     by_release: dict[str, list[str]] = {}
     for host, releases in machines.items():
         if release := releases.get(component):
@@ -127,16 +144,12 @@ UPGRADE = "pyinfra INVENTORY deploys/upgrade.py"
 def _other_release(field: str, *, wanted: str, has: str) -> Finding:
     name = RELEASE_NAMES[field]
     keep = f"set {field} to {has}, or leave it out"
-    if field == "calico_version" or Version(wanted) < Version(has):
-        reason, fix = "this package does not upgrade it" if field == "calico_version" else "", keep
-    else:
-        reason, fix = "", f"upgrade with '{UPGRADE}', or {keep}"
     return Finding(
         check="kubernetes-version" if field == "kubernetes_version" else "component-versions",
         host="",
         severity=Severity.ERROR,
-        found=f"{field} is {wanted}, but the cluster has {name} {has}{reason and f': {reason}'}",
-        fix=fix,
+        found=f"{field} is {wanted}, but the cluster has {name} {has}",
+        fix=keep if Version(wanted) < Version(has) else f"upgrade with '{UPGRADE}', or {keep}",
     )
 
 

@@ -1,8 +1,11 @@
 """The contract of a pod network: what each folder beside this module provides."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from pyinfra.api import Host
+from pyinfra.api.command import StringCommand
 
 from kubeadm_deploys.model.nodes import Node, Topology
 from kubeadm_deploys.model.options import ClusterOptions
@@ -13,6 +16,14 @@ class OnControlPlane(Protocol):
     """A deploy that is called for every node and acts on control planes."""
 
     def __call__(self, *, options: ClusterOptions, topology: Topology) -> object: ...
+
+
+class OnMachine(Protocol):
+    """Read a control plane, and yield the commands that give it the files of the options' release."""
+
+    def __call__(
+        self, machine: Host, *, options: ClusterOptions, topology: Topology
+    ) -> Iterator[StringCommand]: ...
 
 
 class OfNode(Protocol):
@@ -37,7 +48,8 @@ def _no_ports(options: ClusterOptions) -> tuple[str, ...]:
 class Cni:
     """A pod network; with the defaults, the user installs one.
 
-    ``install`` installs it, and ``configure_pool`` has it give Services of type LoadBalancer their addresses.
+    ``install`` installs it. For an upgrade, ``upgrade_commands`` give each control plane the files, and the leader
+    applies the kustomization in ``folder``. ``configure_pool`` has it give Services of type LoadBalancer their addresses.
     ``images`` are pulled beforehand on every node, and ``workloads`` of kube-system have to be available at
     the end. ``reading`` is read of every control plane, ``cluster_readings`` of the cluster. ``paths`` are
     its own files on machines, ``devices`` are prefixes of its network interfaces' names, and ``component`` is
@@ -47,6 +59,8 @@ class Cni:
     """
 
     install: OnControlPlane | None = None
+    upgrade_commands: OnMachine | None = None
+    folder: str = ""
     configure_pool: OnControlPlane | None = None
     images: Callable[[ClusterOptions], tuple[str, ...]] = _no_images
     workloads: tuple[str, ...] = ()

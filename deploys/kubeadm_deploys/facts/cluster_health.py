@@ -40,7 +40,8 @@ _COLUMNS = (
     f'{{.spec.taints[?(@.key=="{UNINITIALIZED}")].key}}',
     "{.metadata.labels.k8s-app}",
     "{.metadata.deletionTimestamp}",
-    "{.spec.nodeName}",
+    # Of pods; of nodes, whether they are cordoned.
+    "{.spec.nodeName}{.spec.unschedulable}",
     # An applied change counts only after its controller has observed it.
     "{.metadata.generation}",
     "{.status.observedGeneration}",
@@ -56,12 +57,13 @@ _JSONPATH = "{range .items[*]}" + '{"|"}'.join(_COLUMNS) + '{"\\n"}{end}'
 class ClusterHealthState:
     """The health of a cluster.
 
-    ``nodes`` maps names to readiness, ``uninitialized`` lists nodes with that taint, ``dns_pods`` maps names
-    of DNS pods to their nodes, and ``workloads`` maps kind and name of the workloads in kube-system to
-    whether all wanted replicas are updated and available.
+    ``nodes`` maps names to readiness, ``cordoned`` lists cordoned nodes, ``uninitialized`` nodes with that taint,
+    ``dns_pods`` maps names of DNS pods to their nodes, and ``workloads`` maps kind and name of the workloads in
+    kube-system to whether all wanted replicas are updated and available.
     """
 
     nodes: dict[str, bool] = field(default_factory=dict)
+    cordoned: list[str] = field(default_factory=list)
     uninitialized: list[str] = field(default_factory=list)
     dns_pods: dict[str, str] = field(default_factory=dict)
     workloads: dict[str, bool] = field(default_factory=dict)
@@ -84,6 +86,8 @@ class ClusterHealth(ClusterFact[ClusterHealthState]):
             kind, name, ready, taint, app, deleted, node, *counts = line.split("|")
             if kind == "Node":
                 state.nodes[name] = ready == "True"
+                if node:
+                    state.cordoned.append(name)
                 if taint:
                     state.uninitialized.append(name)
             elif kind == "Pod" and app == "kube-dns" and node and not deleted:
@@ -130,11 +134,15 @@ class WorkloadsAvailable(FactBase[list[str]]):
 
 
 def crowded_dns_pods(health: ClusterHealthState) -> list[str]:
-    """Return the DNS pods to move so that no node has two while another Ready node has none.
+    """Return the DNS pods to move so that no node has two while another node, which may get it, has none.
 
     The first Ready node gets all replicas and keeps them; if they stay there, DNS is lost with that node.
     """
-    free = [node for node, ready in health.nodes.items() if ready and node not in health.dns_pods.values()]
+    free = [
+        node
+        for node, ready in health.nodes.items()
+        if ready and node not in health.cordoned and node not in health.dns_pods.values()
+    ]
     staying = {node: pod for pod, node in health.dns_pods.items()}
     crowded = [pod for pod, node in health.dns_pods.items() if staying[node] != pod]
     return crowded[: len(free)]

@@ -32,7 +32,8 @@ class ClusterSettingsState:
     ClusterConfiguration that kubeadm stores, ``kubelet`` and ``kube_proxy`` are the configurations of these, and
     ``kube_proxy_text`` is the latter as its ConfigMap has it.
     ``cni``, ``cni_version`` and ``encapsulation`` describe the pod network and are empty if there is none or it is
-    unknown. ``pod_mtu`` is the MTU of Calico's pod interfaces in bytes, 0 if it is unknown or chosen by Calico.
+    unknown. ``cloud_versions`` are the running releases of the cloud's components, by their names in the record.
+    ``pod_mtu`` is the MTU of Calico's pod interfaces in bytes, 0 if it is unknown or chosen by Calico.
 
     ``silent`` is kubectl's error if no API server answered. All other values then come from the files of one
     control plane and are empty if no file has them; configurations and certificate names are None, and the
@@ -52,10 +53,15 @@ class ClusterSettingsState:
     kube_proxy_text: str = ""
     cni: str = ""
     cni_version: str = ""
+    cloud_versions: Mapping[str, str] = field(default_factory=dict)
     encapsulation: str = ""
     pod_mtu: int = 0
     record: ClusterRecord = field(default_factory=ClusterRecord)
     silent: str = ""
+
+    def running(self, component: str) -> str:
+        """Return the running release of the pod network or of a cloud's component, empty if it is unknown."""
+        return self.cni_version if component == self.cni else self.cloud_versions.get(component, "")
 
 
 class ClusterSettings(ClusterFact[ClusterSettingsState | None]):
@@ -101,7 +107,12 @@ def _of_objects(encoded: str, *, encapsulation: str) -> ClusterSettingsState | N
         kube_proxy=dict(yaml.safe_load(kube_proxy)) if kube_proxy else None,
         kube_proxy_text=kube_proxy,
         cni="calico" if "calico-node" in found else "",
-        cni_version=_calico_version(found.get("calico-node")),
+        cni_version=_version(found.get("calico-node")),
+        cloud_versions={
+            component: version
+            for component, (name, image) in _CLOUD_WORKLOADS.items()
+            if (version := _version(found.get(name), image=image))
+        },
         encapsulation=encapsulation,
         pod_mtu=int(found.get("calico-config", {}).get("data", {}).get("veth_mtu") or 0),
         record=ClusterRecord(data=found.get(cluster_record.NAME, {}).get("data") or {}),
@@ -141,14 +152,24 @@ def _cluster(text: str) -> dict[str, Any]:
     return dict(yaml.load(text, Loader=_Loader))
 
 
-def _calico_version(daemon_set: Mapping[str, Any] | None) -> str:
-    """Return the release of calico-node's image; empty without Calico or if the tag is not a release."""
-    return next(_tags(daemon_set), "") if daemon_set else ""
+_CLOUD_WORKLOADS = {
+    "hcloud-cloud-controller": ("hcloud-cloud-controller-manager", "hcloud-cloud-controller-manager"),
+    "hcloud-csi": ("hcloud-csi-controller", "hcloud-csi-driver"),
+}
+"""The Deployment and the image that show the release of a cloud's component."""
 
 
-def _tags(daemon_set: Mapping[str, Any]) -> Iterator[str]:
-    for container in daemon_set["spec"]["template"]["spec"]["containers"]:
-        if match := re.search(r":v(\d+\.\d+\.\d+)$", container["image"]):
+def _version(workload: Mapping[str, Any] | None, *, image: str = "") -> str:
+    """Return the release in the tag of a workload's image; empty without the workload or if the tag is not a release.
+
+    ``image`` is the image's last part, or empty for any image.
+    """
+    return next(_tags(workload, image=image), "") if workload else ""
+
+
+def _tags(workload: Mapping[str, Any], *, image: str) -> Iterator[str]:
+    for container in workload["spec"]["template"]["spec"]["containers"]:
+        if match := re.search(rf"{image}:v(\d+\.\d+\.\d+)$", container["image"]):
             yield match[1]
 
 

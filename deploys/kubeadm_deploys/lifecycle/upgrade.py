@@ -1,21 +1,20 @@
 """Upgrade a cluster in place, one node at a time, to the releases of the options."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pyinfra import host, inventory, logger
 from pyinfra.api import Host, State, deploy, operation
 from pyinfra.api.command import FunctionCommand, StringCommand
 from pyinfra.api.exceptions import DeployError
 
+from kubeadm_deploys.clouds import cloud_of
 from kubeadm_deploys.cluster.api_leader import fingerprint
 from kubeadm_deploys.cluster.leader import (
     active_hosts,
-    ask_control_planes,
     ask_leader,
     ask_lost_quorum,
     ask_planned_leader,
@@ -25,28 +24,38 @@ from kubeadm_deploys.cluster.members import ask_planned_members, ask_planned_set
 from kubeadm_deploys.cluster.quorum import QUORUM_FIX
 from kubeadm_deploys.cni import cni_of
 from kubeadm_deploys.documents.backup_encryption import Protection
-from kubeadm_deploys.facts.etcd import EtcdHealth, EtcdMembers
-from kubeadm_deploys.facts.kubeadm_node import KubeadmNode, KubeadmNodeState
-from kubeadm_deploys.facts.machine import Machine
-from kubeadm_deploys.facts.node_status import EtcdStatus, NodeStatuses
-from kubeadm_deploys.facts.upgrade_state import UpgradeState
 from kubeadm_deploys.lifecycle.backup import backup_path, write_now
-from kubeadm_deploys.lifecycle.upgrade_checks import MachineReadings, Readings, found_releases, refusals
-from kubeadm_deploys.lifecycle.upgrade_gates import PlaneReadings, unhealthy
-from kubeadm_deploys.lifecycle.upgrade_plan import OwnOptions, Plan, plan_of, target_options, text
-from kubeadm_deploys.lifecycle.upgrade_steps import Upgrading, begun, ended, upgraded
-from kubeadm_deploys.model.errors import InputError
-from kubeadm_deploys.model.nodes import Topology
+from kubeadm_deploys.lifecycle.upgrade_checks import found_releases, refusals
+from kubeadm_deploys.lifecycle.upgrade_plan import (
+    Plan,
+    batches,
+    limited,
+    plan_of,
+    target_options,
+    text,
+)
+from kubeadm_deploys.lifecycle.upgrade_readings import ask_pending, own_options, read_all
+from kubeadm_deploys.lifecycle.upgrade_steps import (
+    AddOn,
+    Upgrading,
+    add_on_upgraded,
+    begun,
+    ended,
+    paused,
+    upgraded,
+)
+from kubeadm_deploys.model.errors import InputError, shown
+from kubeadm_deploys.model.nodes import Node, Topology
 from kubeadm_deploys.model.options import ClusterOptions
 from kubeadm_deploys.operations.failure import calling, fails_clearly
-from kubeadm_deploys.preflight.check import other_cluster_findings, refuse, with_own_options
-from kubeadm_deploys.remote.answers import Reading
-from kubeadm_deploys.remote.reading import ask_all, ask_what_is_missing, in_parallel, read
+from kubeadm_deploys.preflight.check import other_cluster_findings, refuse
 from kubeadm_deploys.remote.run_parts import Decisions, part
 from kubeadm_deploys.run.locking import check_under_lock
-from kubeadm_deploys.sections import container_runtime, kube_packages
 from kubeadm_deploys.sections.control_plane import find_cluster
 from kubeadm_deploys.sections.readiness import cluster_ready, workloads
+
+CONTROL_PLANE, ALWAYS = "control_plane", "always"
+"""The values of ``only`` and ``drain``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,25 +88,48 @@ def upgrade_cluster(
     drain_timeout: int,
     settle_timeout: int,
     discard_edits: bool = False,
+    place: object = None,
+    only: str = "",
+    drain: str = "",
+    workers_at_once: int = 1,
 ) -> None:
     """Give the cluster the releases of the options, one node at a time; what is done already is skipped.
+
+    With ``--limit``, only the nodes of its hosts are upgraded.
 
     + backup: made before the first change; None leaves it out
     + drain_timeout: limit for draining a node, in seconds
     + settle_timeout: limit for waiting until everything is whole again after a step, in seconds
     + discard_edits: lose what people have changed in manifests of static pods
+    + place: the cluster's place in its cloud, from ``place_from_data``
+    + only: ``control_plane`` leaves out the workers; empty leaves out none
+    + drain: ``always`` drains nodes for a patch, too; empty only if a minor changes
+    + workers_at_once: how many workers are drained and upgraded at the same time
 
     Raises:
-        InputError: it is not clear how to encrypt the backup, or its folder does not exist.
+        InputError: it is not clear how to encrypt the backup, its folder does not exist, or ``only`` or ``drain`` is
+            not known.
         DeployError: lists every reason why the cluster must not be upgraded now.
         NotRead: a machine or the cluster did not answer.
     """
     state = host.state
-    find = partial(_find, state, options=options, topology=topology, discard_edits=discard_edits)
+    if drain not in ("", ALWAYS):
+        raise InputError([f"drain: {shown(drain)} is not known; choose {ALWAYS}, or leave it out"])
+    chosen = _chosen(state, topology=topology, only=only)
+    find = partial(
+        _find,
+        state,
+        options=options,
+        topology=topology,
+        chosen=chosen,
+        discard_edits=discard_edits,
+        drain_always=drain == ALWAYS,
+        workers_at_once=workers_at_once,
+    )
     planned = part(state, Decisions).once(
         "upgrade", lambda: _printed(find(), options=options, backup=backup is not None)
     )
-    if backup and (planned.plan is None or planned.plan.steps):
+    if backup and (planned.plan is None or planned.plan.upgrades):
         _check_backup(backup, cluster_name=options.cluster_name)
     check_under_lock(partial(_refuse_changes, find, planned), key="upgrade")
     find_cluster(topology=topology)
@@ -112,6 +144,8 @@ def upgrade_cluster(
             backup=backup,
             drain_timeout=drain_timeout,
             settle_timeout=settle_timeout,
+            place=place,
+            workers_at_once=workers_at_once,
         )
         # Drained nodes have left the DNS pods on one node.
         cluster_ready(
@@ -134,6 +168,8 @@ def cluster_upgraded(
     backup: Backup | None,
     drain_timeout: int,
     settle_timeout: int,
+    place: object,
+    workers_at_once: int,
 ) -> Generator[FunctionCommand | StringCommand, None, None]:
     """Make the steps of an upgrade, planned anew from what is there now; the first failure ends it.
 
@@ -163,10 +199,11 @@ def cluster_upgraded(
         plan=plan,
         leader=inventory.get_host(api_leader.leader),
         own=own_options(host.state),
+        add_ons=_add_ons(plan, topology=topology, place=place),
         drain_timeout=drain_timeout,
         settle_timeout=settle_timeout,
     )
-    if backup and plan.steps:
+    if backup and plan.upgrades:
         path = backup_path(
             folder=backup.folder,
             cluster_name=options.cluster_name,
@@ -176,9 +213,39 @@ def cluster_upgraded(
         yield calling(_back_up, options, topology, backup.protection, path)
     if plan.begins:
         yield calling(begun, upgrading)
-    for step in plan.steps:
-        yield calling(upgraded, upgrading, step)
-    yield calling(ended, upgrading)
+    for steps in batches(plan.steps, workers_at_once=workers_at_once):
+        yield calling(upgraded, upgrading, steps)
+    for add_on in upgrading.add_ons:
+        yield calling(add_on_upgraded, upgrading, add_on)
+    yield calling(ended if plan.ends else paused, upgrading)
+
+
+def _add_ons(plan: Plan, *, topology: Topology, place: object) -> tuple[AddOn, ...]:
+    """Return the add-ons that a plan upgrades: the pod network, and what the cloud needs."""
+    cni, cloud = cni_of(plan.target), cloud_of(plan.target)
+    add_ons = []
+    if cni.upgrade_commands and cni.component in plan.add_ons:
+        commands = partial(cni.upgrade_commands, topology=topology)
+        add_ons.append(AddOn(folder=cni.folder, workloads=cni.workloads, commands=commands))
+    if cloud.upgrade_commands and set(plan.add_ons) - {cni.component}:
+        commands = partial(cloud.upgrade_commands, place=place)
+        add_ons.append(AddOn(folder=cloud.folder, workloads=cloud.workloads, commands=commands))
+    return tuple(add_ons)
+
+
+def _chosen(state: State, *, topology: Topology, only: str) -> list[Node]:
+    """Return the nodes that are upgraded if they need it.
+
+    Raises:
+        InputError: ``only`` is not known.
+    """
+    if only not in ("", CONTROL_PLANE):
+        raise InputError([f"only: {shown(only)} is not known; choose {CONTROL_PLANE}, or leave it out"])
+    nodes = topology.control_planes if only else topology.nodes
+    if not isinstance(state.limit_hosts, list):
+        return list(nodes)
+    limited_to = {machine.name for machine in state.limit_hosts}
+    return [node for node in nodes if node.host in limited_to]
 
 
 def _check_backup(backup: Backup, *, cluster_name: str) -> None:
@@ -226,9 +293,10 @@ def _refuse_changes(find: partial[Planned], planned: Planned) -> None:
     now = find()
     if planned.plan is None or now.plan is None:
         return
-    if (now.coordinator, now.plan.steps, now.plan.releases) != (
+    if (now.coordinator, now.plan.steps, now.plan.add_ons, now.plan.releases) != (
         planned.coordinator,
         planned.plan.steps,
+        planned.plan.add_ons,
         planned.plan.releases,
     ):
         raise DeployError(
@@ -236,12 +304,20 @@ def _refuse_changes(find: partial[Planned], planned: Planned) -> None:
         )
 
 
-def _find(state: State, *, options: ClusterOptions, topology: Topology, discard_edits: bool) -> Planned:
+def _find(
+    state: State,
+    *,
+    options: ClusterOptions,
+    topology: Topology,
+    chosen: Collection[Node],
+    discard_edits: bool,
+    drain_always: bool,
+    workers_at_once: int,
+) -> Planned:
     """Read everything and plan, or refuse with every reason."""
-    if isinstance(state.limit_hosts, list):
-        raise InputError(["--limit: an upgrade is one of the whole cluster; run it without --limit"])
-    missing = [node.name for node in topology.nodes if node.host not in active_hosts(state)]
-    if missing:
+    active = active_hosts(state)
+    failed = {machine.name for machine in state.failed_hosts}
+    if missing := [node.name for node in topology.nodes if node.host in failed]:
         raise DeployError(
             f"{', '.join(missing)}: cannot be reached; no changes were made; start the machine, or remove it with "
             "deploys/remove_node.py and take it out of the inventory"
@@ -253,8 +329,11 @@ def _find(state: State, *, options: ClusterOptions, topology: Topology, discard_
         raise DeployError(
             f"{api_leader.problem or 'there is no cluster'}; no changes were made; deploys/cluster.py creates one"
         )
-    planned = partial(Planned, coordinator=api_leader.leader)
-    if pending := _pending(state, topology=topology):
+    # With --limit, the leader may not be part of the run.
+    planned = partial(Planned, coordinator=api_leader.leader if api_leader.leader in active else active[0])
+    if pending := ask_pending(state, topology=topology):
+        if isinstance(state.limit_hosts, list):
+            raise DeployError(f"{pending}; no changes were made; run again without --limit")
         return planned(pending=pending)
     if lost := ask_lost_quorum(state, topology):
         raise DeployError(f"{api_leader.problem}; {lost}; {QUORUM_FIX}; no changes were made")
@@ -268,75 +347,25 @@ def _find(state: State, *, options: ClusterOptions, topology: Topology, discard_
         )
     own = own_options(state)
     leader = inventory.get_host(api_leader.leader)
-    found = _read(state, options=options, topology=topology, leader=leader, own=own)(
+    found = read_all(state, options=options, topology=topology, leader=leader, own=own)(
         members=members, settings=settings, cluster_ca=api_leader.ca_certificate
     )
     target = target_options(options, found_releases(topology, found))
     if reasons := refusals(
-        topology, options=options, target=target, found=found, discard_edits=discard_edits
+        topology,
+        target=target,
+        found=found,
+        discard_edits=discard_edits,
+        workers_at_once=workers_at_once,
     ):
         listed = "".join(f"\n  - {reason}" for reason in reasons)
         raise DeployError(f"the cluster cannot be upgraded now; no changes were made:{listed}")
-    return planned(plan=plan_of(topology, leader=api_leader.leader, target=target, found=found, own=own))
-
-
-def _pending(state: State, *, topology: Topology) -> str:
-    """Return why nothing can be planned yet although an earlier run's kubeadm only has to end, else empty."""
-    found = dict(ask_control_planes(state, topology))
-    for node in topology.workers:
-        found[node.host] = read(inventory.get_host(node.host), KubeadmNode)
-    known = {name: each for name, each in found.items() if isinstance(each, KubeadmNodeState)}
-    if running := [topology.node(name).name for name, each in known.items() if each.kubeadm_runs]:
-        return f"{', '.join(running)}: kubeadm of an earlier run is still running"
-    if cut := [topology.node(name).name for name, each in known.items() if each.backups]:
-        return f"{', '.join(cut)}: kubeadm was interrupted between two renames, and the manifest is restored first"
-    return ""
-
-
-def _read(
-    state: State, *, options: ClusterOptions, topology: Topology, leader: Host, own: OwnOptions
-) -> "partial[Readings]":
-    planes = {node.host for node in topology.control_planes}
-
-    def ask_one(machine: Host) -> MachineReadings:
-        its_options = own(options, machine.name)
-        runtime, packages = container_runtime.reading(its_options), kube_packages.reading(its_options)
-        wanted: list[Reading[Any]] = [
-            *(Reading(KubeadmNode), Reading(Machine), Reading(UpgradeState), runtime, packages)
-        ]
-        ask_what_is_missing(machine, wanted)
-        return MachineReadings(
-            kubeadm=read(machine, KubeadmNode),
-            machine=read(machine, Machine),
-            packages=read(machine, packages),
-            runtime=read(machine, runtime),
-            upgrade=read(machine, UpgradeState),
-        )
-
-    machines = in_parallel(ask_one, [inventory.get_host(node.host) for node in topology.nodes])
-    etcd = in_parallel(
-        lambda machine: ask_all(machine, [Reading(EtcdStatus)])[Reading(EtcdStatus)],
-        [inventory.get_host(name) for name in planes],
-    )
-    reasons = unhealthy(
+    plan = plan_of(
         topology,
-        planes={name: PlaneReadings(kubeadm=machines[name].kubeadm, etcd=etcd[name]) for name in planes},
-        members=read(leader, EtcdMembers),
-        healthy=read(leader, EtcdHealth),
+        leader=api_leader.leader,
+        target=target,
+        found=found,
+        own=own,
+        drain_always=drain_always,
     )
-    return partial(
-        Readings,
-        machines=machines,
-        nodes={node.name: node for node in read(leader, NodeStatuses)},
-        unhealthy=tuple(reasons),
-    )
-
-
-def own_options(state: State) -> OwnOptions:
-    """Return the function that gives the options of single hosts."""
-    data = {each.name: each.data.dict() for each in state.inventory}
-
-    def of_host(options: ClusterOptions, name: str) -> ClusterOptions:
-        return with_own_options(options, data=data, host=name)
-
-    return of_host
+    return planned(plan=limited(plan, chosen))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from packaging.version import InvalidVersion, Version
 
+from kubeadm_deploys.cluster.live_options import ADD_ONS
 from kubeadm_deploys.cluster.membership import membership_state
 from kubeadm_deploys.cluster.quorum import unlisted_members
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
@@ -30,6 +31,13 @@ _SPARE_MIB = 1024
 
 _REMOVED_FLAGS = {"--pod-infra-container-image": 35}
 """Kubelet flags by the minor with which a kubelet no longer starts with them."""
+
+_WITH_ETCD_3_6 = 34
+_LAST_ETCD_3_5 = "3.5.26"
+"""The minor from which kubeadm brings etcd 3.6, and the oldest 3.5 whose members it takes over rightly.
+
+Source: etcd's website, "Upgrade etcd from v3.5 to v3.6".
+"""
 
 _NO_CGROUP_V1 = 35
 """The minor from which a kubelet refuses cgroup v1 unless failCgroupV1 is false."""
@@ -60,6 +68,11 @@ class Readings:
     cluster_ca: str
     unhealthy: tuple[str, ...] = ()
 
+    def add_on(self, component: str) -> list[str]:
+        """Return the known releases of an add-on, recorded and running; none if it is not installed."""
+        recorded = (self.settings.record.releases or {}).get(component, "")
+        return list(filter(None, (recorded, self.settings.running(component))))
+
 
 def found_releases(topology: Topology, found: Readings) -> dict[str, str]:
     """Return the newest release of each component in the cluster by option, without those that are unknown."""
@@ -70,7 +83,7 @@ def found_releases(topology: Topology, found: Readings) -> dict[str, str]:
         "containerd_version": [each.get("containerd", "") for each in components],
         "runc_version": [each.get("runc", "") for each in components],
         "cni_plugins_version": [each.get("cni-plugins", "") for each in components],
-        "calico_version": [found.settings.cni_version],
+        **{option: found.add_on(component) for component, option in ADD_ONS.items()},
     }
     newest = {name: max(filter(None, values), key=version, default="") for name, values in releases.items()}
     return {name: release for name, release in newest.items() if release}
@@ -79,22 +92,24 @@ def found_releases(topology: Topology, found: Readings) -> dict[str, str]:
 def refusals(
     topology: Topology,
     *,
-    options: ClusterOptions,
     target: ClusterOptions,
     found: Readings,
     discard_edits: bool = False,
+    workers_at_once: int = 1,
 ) -> list[str]:
     """Return every reason why the cluster must not be upgraded now, each with its fix.
 
     With ``discard_edits``, what people have changed in manifests of static pods may be lost.
+    ``workers_at_once`` is how many workers may be drained at the same time.
     """
     return [
         *_members(topology, found),
         *found.unhealthy,
         *_not_ready(topology, target=target, found=found),
         *_kubernetes(topology, target=target, found=found),
-        *_components(topology, options=options, target=target, found=found),
+        *_components(topology, target=target, found=found),
         *_machines(topology, target=target, found=found),
+        *_places(workers_at_once, found=found),
         *(
             _unfinished_change(found)
             or (() if discard_edits else _edits(topology, target=target, found=found))
@@ -193,17 +208,10 @@ def _kubernetes(topology: Topology, *, target: ClusterOptions, found: Readings) 
             )
 
 
-def _components(
-    topology: Topology, *, options: ClusterOptions, target: ClusterOptions, found: Readings
-) -> Iterator[str]:
+def _components(topology: Topology, *, target: ClusterOptions, found: Readings) -> Iterator[str]:
     for name, has in found_releases(topology, found).items():
         wanted = str(getattr(target, name))
-        if name == "calico_version" and name in options.given and options.cni == "calico" and wanted != has:
-            yield (
-                f"calico_version is {wanted}, but the cluster has Calico {has}, which this package does not upgrade; "
-                f"set calico_version to {has}, or leave it out"
-            )
-        elif name not in ("calico_version", "kubernetes_version") and is_newer(has, than=wanted):
+        if name != "kubernetes_version" and is_newer(has, than=wanted):
             yield (
                 f"{name} is {wanted}, but the cluster has {RELEASE_NAMES[name]} {has}, and there is no way down; "
                 f"set {name} to {has}, or leave it out"
@@ -237,6 +245,14 @@ def _machines(topology: Topology, *, target: ClusterOptions, found: Readings) ->
                 f"needs {read.upgrade.etcd + _SPARE_MIB} MiB; free some space there, for example that of old "
                 "folders in /etc/kubernetes/tmp"
             )
+        etcd = read.upgrade.images.get("etcd", "").partition("-")[0]
+        is_3_5 = version(etcd).release[:2] == (3, 5)
+        if wanted >= _WITH_ETCD_3_6 and is_3_5 and is_newer(_LAST_ETCD_3_5, than=etcd):
+            yield (
+                f"{node.name}: etcd {etcd} must not be upgraded to 3.6, which takes some of its members for learners; "
+                f"upgrade it to {_LAST_ETCD_3_5} or newer first, by a newer patch release of Kubernetes or the image of "
+                "its manifest"
+            )
         for removed, since in _REMOVED_FLAGS.items():
             if wanted >= since and removed in read.machine.kubelet_arguments:
                 yield f"{node.name}: a kubelet of 1.{wanted} does not start with {removed}; remove it from /etc/default/kubelet"
@@ -245,6 +261,21 @@ def _machines(topology: Topology, *, target: ClusterOptions, found: Readings) ->
                 f"{node.name}: has cgroup v1, with which a kubelet of 1.{wanted} does not start; boot it with cgroup "
                 "v2, or set failCgroupV1 to false in the ConfigMap kubelet-config of kube-system"
             )
+
+
+def _places(workers_at_once: int, *, found: Readings) -> Iterator[str]:
+    """Yield an error if too few nodes would be left for the pods of the workers that are drained."""
+    places = sum(takes_pods(node) for node in found.nodes.values())
+    if workers_at_once > 1 and workers_at_once >= places:
+        yield (
+            f"workers_at_once is {workers_at_once}, but {places} nodes take ordinary pods, and one of them has to take "
+            f"those of the drained ones; set it to at most {max(1, places - 1)}"
+        )
+
+
+def takes_pods(node: NodeStatusState) -> bool:
+    """Return whether ordinary pods can be scheduled to a node, or could but for a run of this package."""
+    return node.ready and not node.dedicated and (not node.cordoned or node.claimed)
 
 
 def _unfinished_change(found: Readings) -> list[str]:

@@ -4,7 +4,7 @@ kubeadm is content with a majority of etcd. Here every member and every API serv
 step stops another one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from pyinfra import inventory
@@ -83,8 +83,8 @@ def ask_unhealthy(topology: Topology, *, leader: Host) -> list[str]:
     return unhealthy(topology, planes=planes, members=members, healthy=healthy)
 
 
-def await_whole(topology: Topology, *, leader: Host, seconds: int, but: str = "") -> None:
-    """Wait until control planes and etcd are whole and every node is Ready, except the node ``but``.
+def await_whole(topology: Topology, *, leader: Host, seconds: int, but: Collection[str] = ()) -> None:
+    """Wait until control planes and etcd are whole and every node is Ready, except the nodes ``but``.
 
     Raises:
         DeployError: they are not whole within ``seconds``.
@@ -95,7 +95,7 @@ def await_whole(topology: Topology, *, leader: Host, seconds: int, but: str = ""
         if found:
             return found
         nodes = ask(leader, NodeStatuses)
-        return [f"{node.name} is not Ready" for node in nodes if not node.ready and node.name != but]
+        return [f"{node.name} is not Ready" for node in nodes if not node.ready and node.name not in but]
 
     await_none(reasons, leader=leader, seconds=seconds, what="control planes and nodes")
 

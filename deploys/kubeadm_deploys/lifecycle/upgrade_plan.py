@@ -4,13 +4,23 @@ The plan follows only from what is there, so the next run after an interrupted o
 Source: Kubernetes documentation, "Upgrading kubeadm clusters".
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
 
-from kubeadm_deploys.cluster.live_options import option_releases
+from pyinfra.api.exceptions import DeployError
+
+from kubeadm_deploys.cluster.live_options import ADD_ONS, add_on_releases, option_releases
 from kubeadm_deploys.facts.upgrade_state import UpgradeReading
-from kubeadm_deploys.lifecycle.upgrade_checks import Readings, is_newer, is_version, minor, version
+from kubeadm_deploys.lifecycle.upgrade_checks import (
+    Readings,
+    is_newer,
+    is_version,
+    minor,
+    takes_pods,
+    version,
+)
+from kubeadm_deploys.model.errors import some
 from kubeadm_deploys.model.nodes import Node, Topology
 from kubeadm_deploys.model.options import DEFAULT_RELEASES, RELEASE_NAMES, ClusterOptions
 from kubeadm_deploys.operations.managed_files import differing_files
@@ -18,6 +28,10 @@ from kubeadm_deploys.sections import container_runtime, kube_packages
 
 _STATIC_PODS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 """The static pods with Kubernetes' release; kubeadm chooses etcd's."""
+
+
+_ONLY_UNCORDON = ("uncordon",)
+"""The parts of a node that is upgraded already and still cordoned by this package."""
 
 
 class Kind(Enum):
@@ -55,22 +69,30 @@ class Plan:
     """The steps of an upgrade in order, and the ``warnings`` about them.
 
     ``target`` are the options with the releases that the cluster gets, ``releases`` the same as in the
-    cluster's record. ``begins`` is whether the record has to say that the upgrade has begun, and ``ends``
-    whether it has to be written at the end.
+    cluster's record. ``add_ons`` are the components that are applied after the last node, by their names in the
+    record. ``begins`` is whether the record has to say that the upgrade has begun, and ``ends`` whether it has
+    to be written at the end. ``left_out`` are the nodes that the operator has left out and that have steps.
     """
 
     target: ClusterOptions
     releases: Mapping[str, str]
     steps: tuple[Step, ...] = ()
+    add_ons: tuple[str, ...] = ()
     begins: bool = False
     ends: bool = False
+    left_out: tuple[str, ...] = ()
     differences: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
+    def upgrades(self) -> bool:
+        """Whether a node or an add-on is upgraded."""
+        return bool(self.steps or self.add_ons)
+
+    @property
     def changes(self) -> bool:
         """Whether there is anything to do."""
-        return bool(self.steps) or self.ends
+        return self.upgrades or self.ends
 
 
 OwnOptions = Callable[[ClusterOptions, str], ClusterOptions]
@@ -81,7 +103,7 @@ def target_options(options: ClusterOptions, found: Mapping[str, str]) -> Cluster
     """Return the options with the releases that the cluster gets.
 
     ``found`` are the cluster's newest releases by option. A release that the user has not set is the package's
-    default, or the cluster's own if that is newer. Calico keeps its release.
+    default, or the cluster's own if that is newer.
 
     Raises:
         InputError: these releases do not go together.
@@ -89,19 +111,27 @@ def target_options(options: ClusterOptions, found: Mapping[str, str]) -> Cluster
     kept = {
         name: release
         for name, release in found.items()
-        if name not in options.given
-        and (name == "calico_version" or is_newer(release, than=DEFAULT_RELEASES[name]))
+        if name not in options.given and is_newer(release, than=DEFAULT_RELEASES[name])
     }
     return options.following(kept)
 
 
 def plan_of(
-    topology: Topology, *, leader: str, target: ClusterOptions, found: Readings, own: OwnOptions
+    topology: Topology,
+    *,
+    leader: str,
+    target: ClusterOptions,
+    found: Readings,
+    own: OwnOptions,
+    drain_always: bool = False,
 ) -> Plan:
     """Return what is left of the upgrade to the options ``target``; ``leader`` is the leader's host.
 
+    With ``drain_always``, nodes are drained for a patch, too.
+
     First the static pods of the control planes, one by one, so that no kubelet is ever newer than an API
-    server; then their kubelets, and then the workers'. A node that an earlier run has drained comes first.
+    server. Their kubelets follow, the workers, and at last the add-ons. A node that an earlier run has drained
+    comes first.
 
     Raises:
         DeployError: no checksum is known for a machine's architecture, or somebody else has configured a
@@ -128,7 +158,9 @@ def plan_of(
             kind=Kind.NODE,
             node=node,
             control_plane=node in topology.control_planes,
-            drain=needs_drain(node, target=target, found=found),
+            drain=parts != _ONLY_UNCORDON
+            and (drain_always or is_other_minor(node, target=target, found=found))
+            and can_be_drained(node, found=found),
             parts=parts,
         )
         for group in (planes, topology.workers)
@@ -136,19 +168,75 @@ def plan_of(
         if (parts := outdated_parts(node, options=own(target, node.host), found=found))
     ]
     steps = (*static_pods, *nodes)
-    releases = {"kubernetes": wanted, **option_releases(target)}
+    # What the cloud needs may not be installed yet; a record without the pod network would mean that there is none.
+    absent = {
+        component
+        for component in add_on_releases(target)
+        if component != target.cni and not found.add_on(component)
+    }
+    releases = {
+        "kubernetes": wanted,
+        **{name: release for name, release in option_releases(target).items() if name not in absent},
+    }
     record = found.settings.record
     recorded = {name: release for name, release in releases.items() if name != "kubernetes"}
     is_recorded = (record.releases or {}).items() >= recorded.items() and record.upgrade is None
+    add_ons = tuple(_outdated_add_ons(target, found=found))
+    upgrades = bool(steps or add_ons)
     return Plan(
         target=target,
         releases=releases,
         steps=steps,
-        begins=bool(steps) and record.upgrade != releases,
-        ends=bool(steps) or not is_recorded,
+        add_ons=add_ons,
+        begins=upgrades and record.upgrade != releases,
+        ends=upgrades or not is_recorded,
         differences=tuple(_differences(topology, target=target, found=found)),
-        warnings=tuple(_warnings(steps, target=target, found=found)),
+        warnings=tuple(_warnings(steps, target=target, found=found, drain_always=drain_always)),
     )
+
+
+def limited(plan: Plan, nodes: Collection[Node]) -> Plan:
+    """Return the part of a plan for these nodes; add-ons and the end wait until no node is left out.
+
+    Raises:
+        DeployError: a control plane with steps is left out, which have to come first.
+    """
+    left_out = [step for step in plan.steps if step.node not in nodes]
+    if not left_out:
+        return plan
+    if planes := dict.fromkeys(step.node.name for step in left_out if step.control_plane):
+        raise DeployError(
+            f"{some(list(planes))}: not upgraded yet and left out, but all control planes are upgraded before any worker; no "
+            "changes were made; run it without --limit, or with --data only=control_plane first"
+        )
+    steps = tuple(step for step in plan.steps if step.node in nodes)
+    return replace(
+        plan,
+        steps=steps,
+        add_ons=(),
+        begins=plan.begins and bool(steps),
+        ends=False,
+        left_out=tuple(dict.fromkeys(step.node.name for step in left_out)),
+    )
+
+
+def batches(steps: Collection[Step], *, workers_at_once: int) -> list[tuple[Step, ...]]:
+    """Return steps in order, grouped into those that are made at the same time: up to so many workers, else one."""
+    made: list[tuple[Step, ...]] = []
+    for step in steps:
+        joins = made and not step.control_plane and not made[-1][0].control_plane
+        if joins and len(made[-1]) < workers_at_once:
+            made[-1] = (*made[-1], step)
+        else:
+            made.append((step,))
+    return made
+
+
+def _outdated_add_ons(target: ClusterOptions, *, found: Readings) -> Iterator[str]:
+    """Yield the add-ons of another release; the record has the old one until all their pods are replaced."""
+    for component, wanted in add_on_releases(target).items():
+        if any(release != wanted for release in found.add_on(component)):
+            yield component
 
 
 def has_old_static_pods(found: UpgradeReading, *, wanted: str) -> bool:
@@ -177,17 +265,13 @@ def outdated_parts(node: Node, *, options: ClusterOptions, found: Readings) -> t
         parts = ["containerd's configuration"]
     if packages_differ or status.kubelet != wanted:
         parts = ["kubelet", *parts]
-    return (*parts, *(["uncordon"] if status.claimed else []))
+    return (*parts, *(_ONLY_UNCORDON if status.claimed else ()))
 
 
-def needs_drain(node: Node, *, target: ClusterOptions, found: Readings) -> bool:
-    """Return whether a node is drained: another minor of its kubelet or containerd, and pods have another place.
-
-    Nodes with the taint of control planes run nothing that could be drained.
-    """
-    return is_other_minor(node, target=target, found=found) and (
-        not found.nodes[node.name].dedicated and _has_another_place(node, found=found)
-    )
+def can_be_drained(node: Node, *, found: Readings) -> bool:
+    """Return whether a node has ordinary pods, which those with the taint of control planes have not, and they have
+    another place."""
+    return not found.nodes[node.name].dedicated and _has_another_place(node, found=found)
 
 
 def is_other_minor(node: Node, *, target: ClusterOptions, found: Readings) -> bool:
@@ -200,11 +284,7 @@ def is_other_minor(node: Node, *, target: ClusterOptions, found: Readings) -> bo
 
 
 def _has_another_place(node: Node, *, found: Readings) -> bool:
-    return any(
-        other.ready and not other.dedicated and (not other.cordoned or other.claimed)
-        for name, other in found.nodes.items()
-        if name != node.name
-    )
+    return any(takes_pods(other) for name, other in found.nodes.items() if name != node.name)
 
 
 def _differences(topology: Topology, *, target: ClusterOptions, found: Readings) -> Iterator[str]:
@@ -218,6 +298,7 @@ def _differences(topology: Topology, *, target: ClusterOptions, found: Readings)
         "containerd_version": {releases.get("containerd", "") for releases in runtimes},
         "runc_version": {releases.get("runc", "") for releases in runtimes},
         "cni_plugins_version": {releases.get("cni-plugins", "") for releases in runtimes},
+        **{ADD_ONS[component]: set(found.add_on(component)) for component in add_on_releases(target)},
     }
     for name, releases in has.items():
         wanted = str(getattr(target, name))
@@ -225,7 +306,9 @@ def _differences(topology: Topology, *, target: ClusterOptions, found: Readings)
             yield f"{RELEASE_NAMES[name]} {', '.join(others)} to {wanted}"
 
 
-def _warnings(steps: tuple[Step, ...], *, target: ClusterOptions, found: Readings) -> Iterator[str]:
+def _warnings(
+    steps: tuple[Step, ...], *, target: ClusterOptions, found: Readings, drain_always: bool
+) -> Iterator[str]:
     for step in steps:
         if step.kind is Kind.STATIC_PODS:
             read = found.machines[step.node.host].upgrade
@@ -235,26 +318,33 @@ def _warnings(steps: tuple[Step, ...], *, target: ClusterOptions, found: Reading
         status = found.nodes[step.node.name]
         if status.cordoned and not status.claimed:
             yield f"{step.node.name} is cordoned, and stays so"
+        other_minor = is_other_minor(step.node, target=target, found=found)
         if (
-            is_other_minor(step.node, target=target, found=found)
+            (other_minor or drain_always)
             and not status.dedicated
             and not _has_another_place(step.node, found=found)
         ):
+            unsupported = ", which Kubernetes does not support for another minor" if other_minor else ""
             yield (
                 f"{step.node.name} is not drained, because no other node takes its pods; they go on running "
-                "while its kubelet is replaced, which Kubernetes does not support for another minor"
+                f"while its kubelet is replaced{unsupported}"
             )
 
 
 def text(plan: Plan, *, cluster: str, backup: bool) -> list[str]:
     """Return the lines of a plan for people."""
     if not plan.changes:
+        if plan.left_out:
+            return [f"The chosen nodes of cluster {cluster} have these releases; {left_out(plan)}"]
         return [f"Cluster {cluster} has these releases: nothing to upgrade"]
     lines = [f"Upgrade of cluster {cluster}: {'; '.join(plan.differences) or 'the rest of an earlier run'}"]
-    if backup and plan.steps:
+    if backup and plan.upgrades:
         lines.append("    backup       of etcd, keys and configuration, into a file here")
     width = max((len(step.node.name) for step in plan.steps), default=0)
     lines += [f"    {step.node.name:{width}}  {step.words}" for step in plan.steps]
+    lines += [f"    {RELEASE_NAMES[ADD_ONS[name]]}, for the whole cluster" for name in plan.add_ons]
+    if plan.left_out:
+        lines.append(f"    {left_out(plan)}")
     lines += [f"    Warning: {warning}" for warning in plan.warnings]
     if plan.steps:
         least, most = _minutes(plan.steps)
@@ -262,6 +352,11 @@ def text(plan: Plan, *, cluster: str, backup: bool) -> list[str]:
             f"    It takes about {least} to {most} minutes, plus the time that drained pods take to end"
         )
     return lines
+
+
+def left_out(plan: Plan) -> str:
+    """Return which nodes a run leaves out, and how to upgrade them."""
+    return f"left out: {', '.join(plan.left_out)}; the upgrade ends with a run of deploys/upgrade.py that leaves out none"
 
 
 def _minutes(steps: tuple[Step, ...]) -> tuple[int, int]:

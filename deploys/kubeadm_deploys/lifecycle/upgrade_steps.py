@@ -3,21 +3,22 @@
 Any failure raises a ``DeployError``: the run stops there, and leaves the other nodes as they are.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from gevent import sleep
 from pyinfra import inventory
 from pyinfra.api import Host, State
 from pyinfra.api.command import StringCommand
-from pyinfra.api.exceptions import DeployError
+from pyinfra.api.exceptions import DeployError, PyinfraError
+from pyinfra.connectors.util import CommandOutput
 
-from kubeadm_deploys.cluster import draining
-from kubeadm_deploys.cluster.draining import await_workloads
+from kubeadm_deploys.cluster import draining, kubectl
 from kubeadm_deploys.cluster.kubeadm import NO_DOCUMENT, kubeadm
 from kubeadm_deploys.cluster.leader import wait_for_kubeadm
 from kubeadm_deploys.cluster.recording import WRITE
 from kubeadm_deploys.documents.cluster_record import ClusterRecord
+from kubeadm_deploys.facts.cluster_health import WorkloadsAvailable
 from kubeadm_deploys.facts.cluster_settings import ClusterSettings
 from kubeadm_deploys.facts.node_status import NodeStatuses, NodeStatusState
 from kubeadm_deploys.facts.upgrade_state import KubeletThroughApi, UpgradeState, WholeWorkloads
@@ -26,19 +27,44 @@ from kubeadm_deploys.lifecycle.upgrade_gates import (
     await_upgraded,
     await_whole,
 )
-from kubeadm_deploys.lifecycle.upgrade_plan import Kind, OwnOptions, Plan, Step, has_old_static_pods
+from kubeadm_deploys.lifecycle.upgrade_plan import (
+    Kind,
+    OwnOptions,
+    Plan,
+    Step,
+    has_old_static_pods,
+    left_out,
+)
+from kubeadm_deploys.model.errors import some
 from kubeadm_deploys.model.nodes import Topology
 from kubeadm_deploys.model.options import ClusterOptions
+from kubeadm_deploys.operations import units
 from kubeadm_deploys.remote import direct
 from kubeadm_deploys.remote.answers import Reading
-from kubeadm_deploys.remote.reading import NotRead, ask
+from kubeadm_deploys.remote.reading import NotRead, ask, in_parallel, wait
 from kubeadm_deploys.sections import container_runtime, kube_packages
 
 _LINES = 15
 """Lines of a failed command's output that an error repeats."""
 
+_SECONDS_A_NODE = 60
+"""Seconds in which the pod of a DaemonSet is replaced on a node, at most."""
+
 _TRIES, _PAUSE = 5, 4
 """How often a short command is tried, and the seconds between."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddOn:
+    """What runs as pods and is applied from a ``folder`` of each control plane.
+
+    ``commands`` gets a control plane and its ``options``, and yields the commands that give it the files of their
+    releases. ``workloads`` are those of kube-system that get new pods.
+    """
+
+    folder: str
+    workloads: tuple[str, ...]
+    commands: Callable[..., Iterator[StringCommand]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +75,7 @@ class Upgrading:
     plan: Plan
     leader: Host
     own: OwnOptions
+    add_ons: tuple[AddOn, ...]
     drain_timeout: int
     settle_timeout: int
 
@@ -71,13 +98,44 @@ def ended(state: State, host: Host, upgrading: Upgrading) -> bool:
     return True
 
 
-def upgraded(state: State, host: Host, upgrading: Upgrading, step: Step) -> bool:
-    """Make one step."""
-    host.log(f"{step.node.name}: {step.words}")
-    if step.kind is Kind.STATIC_PODS:
+def upgraded(state: State, host: Host, upgrading: Upgrading, steps: tuple[Step, ...]) -> bool:
+    """Make one step, or those of several workers at the same time."""
+    for step in steps:
+        host.log(f"{step.node.name}: {step.words}")
+    if steps[0].kind is Kind.STATIC_PODS:
+        (step,) = steps
         _upgrade_static_pods(upgrading, step)
     else:
-        _upgrade_node(host, upgrading, step)
+        _upgrade_nodes(host, upgrading, steps)
+    return True
+
+
+def add_on_upgraded(state: State, host: Host, upgrading: Upgrading, add_on: AddOn) -> bool:
+    """Apply an add-on's files of the new releases, and wait until all its pods are replaced."""
+    host.log(f"Upgrading {', '.join(add_on.workloads)}")
+    leader, topology = upgrading.leader, upgrading.topology
+    for node in topology.control_planes:
+        machine = inventory.get_host(node.host)
+        commands = add_on.commands(machine, options=upgrading.options(machine))
+        _run_all(machine, commands, what=f"write the files of {add_on.folder}")
+    _kubectl(leader, kubectl.apply_command(add_on.folder), what=f"apply {add_on.folder}")
+    # The pods of a DaemonSet are replaced one node after the other.
+    timeout = upgrading.settle_timeout + _SECONDS_A_NODE * len(topology.nodes)
+    wait(
+        leader,
+        WorkloadsAvailable,
+        what=f"waiting for {', '.join(add_on.workloads)}",
+        seconds=timeout * len(add_on.workloads) + 60,
+        workloads=add_on.workloads,
+        timeout=timeout,
+    )
+    _await_whole(upgrading)
+    return True
+
+
+def paused(state: State, host: Host, upgrading: Upgrading) -> bool:
+    """Say which nodes were left out, and that the upgrade has not ended therefore."""
+    host.log(f"The upgrade has not ended; {left_out(upgrading.plan)}")
     return True
 
 
@@ -109,19 +167,48 @@ def _upgrade_static_pods(upgrading: Upgrading, step: Step) -> None:
     )
 
 
-def _upgrade_node(host: Host, upgrading: Upgrading, step: Step) -> None:
+def _upgrade_nodes(host: Host, upgrading: Upgrading, steps: tuple[Step, ...]) -> None:
+    """Upgrade nodes at the same time: if one fails, the others of ``steps`` are still ended."""
+    leader = upgrading.leader
+    by_host = {step.node.host: step for step in steps}
+    names = {step.node.name for step in steps}
+    for name in by_host:
+        _await_kubeadm(inventory.get_host(name))
+    _await_whole(upgrading, but=names)
+    statuses = {status.name: status for status in ask(leader, NodeStatuses)}
+    if gone := sorted(names - statuses.keys()):
+        raise DeployError(
+            f"{some(gone)}: the cluster has no such node any more; take it out of the inventory"
+        )
+    workloads = ask(leader, WholeWorkloads)
+
+    def failure_of(machine: Host) -> str:
+        step = by_host[machine.name]
+        try:
+            _upgrade_node(
+                host, upgrading, step, status=statuses[step.node.name], others=names - {step.node.name}
+            )
+        except PyinfraError as error:
+            return str(error)
+        return ""
+
+    failures = in_parallel(failure_of, [inventory.get_host(name) for name in by_host]).values()
+    if any(failures):
+        raise DeployError("\n".join(filter(None, failures)))
+    _await_whole(upgrading)
+    draining.await_workloads(leader=leader, before=workloads, seconds=upgrading.settle_timeout)
+
+
+def _upgrade_node(
+    host: Host, upgrading: Upgrading, step: Step, *, status: NodeStatusState, others: Collection[str]
+) -> None:
+    """Upgrade one node; ``others`` are upgraded at the same time, and need not be Ready."""
     machine = inventory.get_host(step.node.host)
     options = upgrading.options(machine)
     leader, name = upgrading.leader, step.node.name
-    _await_kubeadm(machine)
-    _await_whole(upgrading, but=name)
-    status = next((node for node in ask(leader, NodeStatuses) if node.name == name), None)
-    if status is None:
-        raise DeployError(f"{name}: the cluster has no such node any more; take it out of the inventory")
-    workloads = ask(leader, WholeWorkloads)
     claimed = status.claimed
     if step.drain:
-        claimed = _drain(host, upgrading, status)
+        claimed = draining.drain(leader, status, by="upgrade", seconds=upgrading.drain_timeout, say=host.log)
     if not step.control_plane and "kubelet" in step.parts:
         _run_all(
             machine,
@@ -142,7 +229,7 @@ def _upgrade_node(host: Host, upgrading: Upgrading, step: Step) -> None:
         what="upgrade the container runtime",
     )
     if "kubelet" in step.parts:
-        _run(machine, kube_packages.restart_command(), what="restart the kubelet")
+        _restart_kubelet(machine, options=options, before=status.kubelet)
     await_upgraded(
         leader=leader,
         node=name,
@@ -152,21 +239,37 @@ def _upgrade_node(host: Host, upgrading: Upgrading, step: Step) -> None:
     )
     if claimed:
         # A new kubelet may have restarted the static pods.
-        _await_whole(upgrading)
-        _release(upgrading, name)
-    _await_whole(upgrading)
-    await_workloads(leader=leader, before=workloads, seconds=upgrading.settle_timeout)
+        _await_whole(upgrading, but=others)
+        draining.release(leader, name)
 
 
-def _drain(host: Host, upgrading: Upgrading, status: NodeStatusState) -> bool:
-    """Drain a node, and return whether this package has cordoned it. One that somebody else cordoned stays so."""
-    return draining.drain(
-        upgrading.leader, status, by="upgrade", seconds=upgrading.drain_timeout, say=host.log
+def _restart_kubelet(machine: Host, *, options: ClusterOptions, before: str) -> None:
+    """Restart a node's kubelet; if the new one does not run, put back that of the release ``before``.
+
+    An older kubelet is supported with the new API servers, so the node's pods keep a kubelet that watches them.
+    """
+    restart, wanted = kube_packages.restart_command(), str(options.kubernetes_version)
+    done, output = direct.run(machine, restart)
+    if done:
+        return
+    failure = _failure(machine, output, what=f"restart the kubelet as {wanted}")
+    # Without this answer, the new kubelet may run.
+    if before == wanted or not units.does_not_run(output.stderr):
+        raise failure
+    try:
+        old = options.following({"kubernetes_version": before})
+        _run_all(
+            machine,
+            kube_packages.upgrade_commands(machine, names=("kubelet",), options=old),
+            what=f"install the kubelet of {before} again",
+        )
+        _run(machine, restart, what=f"restart the kubelet of {before}")
+    except PyinfraError as another:
+        raise DeployError(f"{failure}\n{another}") from None
+    raise DeployError(
+        f"{failure}\n{machine.name}: the kubelet of {before} is back and runs; find out why that of {wanted} does "
+        "not, and run again"
     )
-
-
-def _release(upgrading: Upgrading, node: str) -> None:
-    draining.release(upgrading.leader, node)
 
 
 def _kubeadm_upgrade(machine: Host, *arguments: str, options: ClusterOptions) -> None:
@@ -189,7 +292,7 @@ def _await_kubeadm(machine: Host) -> None:
         raise found
 
 
-def _await_whole(upgrading: Upgrading, *, but: str = "") -> None:
+def _await_whole(upgrading: Upgrading, *, but: Collection[str] = ()) -> None:
     await_whole(upgrading.topology, leader=upgrading.leader, seconds=upgrading.settle_timeout, but=but)
 
 
@@ -224,5 +327,9 @@ def _run_all(machine: Host, commands: Iterable[StringCommand], *, what: str) -> 
 def _run(machine: Host, command: str | StringCommand, *, what: str) -> None:
     done, output = direct.run(machine, command)
     if not done:
-        said = [line for line in output.output.splitlines() if line.strip()][-_LINES:]
-        raise DeployError(f"{machine.name}: could not {what}:\n" + "\n".join(said))
+        raise _failure(machine, output, what=what)
+
+
+def _failure(machine: Host, output: CommandOutput, *, what: str) -> DeployError:
+    said = [line for line in output.output.splitlines() if line.strip()][-_LINES:]
+    return DeployError(f"{machine.name}: could not {what}:\n" + "\n".join(said))

@@ -27,6 +27,8 @@ DEFAULT_RELEASES = {
     "runc_version": artifacts.RUNC_VERSION,
     "cni_plugins_version": artifacts.CNI_PLUGINS_VERSION,
     "calico_version": artifacts.CALICO_VERSION,
+    "hcloud_cloud_controller_version": artifacts.HCLOUD_CLOUD_CONTROLLER_VERSION,
+    "hcloud_csi_version": artifacts.HCLOUD_CSI_VERSION,
 }
 """The options that follow an existing cluster unless the user sets them, with their defaults."""
 
@@ -36,11 +38,21 @@ RELEASE_NAMES = {
     "runc_version": "runc",
     "cni_plugins_version": "CNI plugins",
     "calico_version": "Calico",
+    "hcloud_cloud_controller_version": "Hetzner's cloud controller",
+    "hcloud_csi_version": "Hetzner's CSI driver",
 }
 """The names of the components that these options release."""
 
 CNI_RELEASES = {"calico": "calico_version"}
 """By CNI, the option with its release; a cluster's record stores the release under the CNI's name."""
+
+CLOUD_RELEASES = {
+    "hetzner": {
+        "hcloud-cloud-controller": "hcloud_cloud_controller_version",
+        "hcloud-csi": "hcloud_csi_version",
+    }
+}
+"""By cloud, the options with the releases of its components, by their names in a cluster's record."""
 
 _CNI_OPTIONS = {
     "calico": (

@@ -30,6 +30,11 @@ def running_command(
     return script("run-unit", unit, how, check, before)
 
 
+def does_not_run(errors: str) -> bool:
+    """Return whether the command of ``running_command`` has found that the unit does not run, by what it printed."""
+    return "does not run as it should" in errors
+
+
 @operation()
 def disabled(*, unit: str) -> Generator[StringCommand, None, None]:
     """Stop a unit, now and after a reboot.

@@ -6,7 +6,8 @@ trap 'rm -f "$errors"' EXIT
 argument() { sed -n "s/^ *- --$2=//p" "/etc/kubernetes/manifests/$1.yaml" 2> /dev/null; }
 limit=40
 if objects=$(api --namespace kube-system get configmap/kubeadm-config configmap/kubelet-config configmap/kube-proxy \
-  "configmap/$1" daemonset/calico-node configmap/calico-config --ignore-not-found --output json 2> "$errors"); then
+  "configmap/$1" daemonset/calico-node configmap/calico-config deployment/hcloud-cloud-controller-manager \
+  deployment/hcloud-csi-controller --ignore-not-found --output json 2> "$errors"); then
   echo "objects $(printf %s "$objects" | base64 -w 0)"
   case $objects in
     *'"kind": "DaemonSet"'*)

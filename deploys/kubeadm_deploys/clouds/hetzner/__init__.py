@@ -24,6 +24,8 @@ def _reattach(*, options: ClusterOptions, node: Node) -> str:
 CLOUD = Cloud(
     place=place.place_from_data,
     install=controller.install_cloud_controller,
+    upgrade_commands=controller.upgrade_commands,
+    folder=controller.FOLDER,
     images=_images,
     workloads=controller.WORKLOADS,
     reading=controller.READING,

@@ -7,13 +7,14 @@ Source: the documentation in the repositories hetznercloud/hcloud-cloud-controll
 
 import base64
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from pyinfra import host, inventory
-from pyinfra.api import FactBase, deploy, operation
+from pyinfra.api import FactBase, Host, deploy, operation
 from pyinfra.api.command import QuoteString, StringCommand
+from pyinfra.api.exceptions import DeployError
 from typing_extensions import override
 
 from kubeadm_deploys.clouds.hetzner.place import HetznerCloud
@@ -26,12 +27,12 @@ from kubeadm_deploys.model import artifacts
 from kubeadm_deploys.model.errors import InputError
 from kubeadm_deploys.model.nodes import API_PORT, Topology
 from kubeadm_deploys.model.options import ClusterOptions
-from kubeadm_deploys.operations import release
+from kubeadm_deploys.operations import release, text_files
 from kubeadm_deploys.operations.failure import fails_clearly
-from kubeadm_deploys.operations.managed_files import write_files
+from kubeadm_deploys.operations.managed_files import differing_files, write_files
 from kubeadm_deploys.remote import lines
 from kubeadm_deploys.remote.answers import ClusterFact, Reading
-from kubeadm_deploys.remote.reading import NotRead, read, read_for_plan
+from kubeadm_deploys.remote.reading import NotRead, ask, read, read_for_plan
 from kubeadm_deploys.scripts import script
 
 
@@ -223,16 +224,10 @@ def install_cloud_controller(*, options: ClusterOptions, topology: Topology, pla
     secret = _ask_for_secret(topology)
     refuse_unknown_token(found=secret, cloud=place)
 
-    for path, file in _MANIFESTS.items():
-        checksum = artifacts.expected_sha256(file=file, checksums=options.checksums)
-        if files.get(path) != checksum:
-            release.file(
-                name=f"Fetch {PurePosixPath(path).name}",
-                url=artifacts.mirrored(url=file.url, mirror=options.mirror),
-                sha256=checksum,
-                dest=path,
-                mode="0644",
-            )
+    for path, file in _manifests_to_fetch(options=options, files=files).items():
+        release.file(
+            name=f"Fetch {PurePosixPath(path).name}", url=file.url, sha256=file.sha256, dest=path, mode="0644"
+        )
     token_sha256 = sha256(place.token) if place.token else secret.token_sha256 or ""
     write_files(
         wanted={_KUSTOMIZATION: kustomization(options=options, cloud=place, token_sha256=token_sha256)},
@@ -248,6 +243,42 @@ def install_cloud_controller(*, options: ClusterOptions, topology: Topology, pla
         workload=CONTROLLER,
     )
     old_rights_removed(name="Remove cluster-admin rights from the cloud controller", topology=topology)
+
+
+def upgrade_commands(
+    machine: Host, *, options: ClusterOptions, place: HetznerCloud
+) -> Iterator[StringCommand]:
+    """Read a control plane, and yield the commands that give it the files of the options' releases.
+
+    Raises:
+        DeployError: the cluster has no token.
+        NotRead: the machine or the cluster did not answer.
+    """
+    files, found = ask(machine, READING), ask(machine, CloudSecret)
+    if not found.token_sha256:
+        raise DeployError(
+            f"{machine.name}: the Secret hcloud in kube-system, with the keys token and network, is gone; create it "
+            "again with kubectl, and run this again"
+        )
+    for path, file in _manifests_to_fetch(options=options, files=files).items():
+        yield release.file_command(url=file.url, sha256=file.sha256, dest=path, mode="0644")
+    wanted = {_KUSTOMIZATION: kustomization(options=options, cloud=place, token_sha256=found.token_sha256)}
+    if differing_files(wanted=wanted, found=files):
+        yield text_files.write_command({path: text.encode() for path, text in wanted.items()})
+
+
+def _manifests_to_fetch(
+    *, options: ClusterOptions, files: Mapping[str, str]
+) -> dict[str, artifacts.ReleaseFile]:
+    """Return the release manifests that a machine lacks by path, with the URL to fetch each from."""
+    wanted = {
+        path: artifacts.ReleaseFile(
+            url=artifacts.mirrored(url=file.url, mirror=options.mirror),
+            sha256=artifacts.expected_sha256(file=file, checksums=options.checksums),
+        )
+        for path, file in _MANIFESTS.items()
+    }
+    return {path: file for path, file in wanted.items() if files.get(path) != file.sha256}
 
 
 def _ask_for_secret(topology: Topology) -> CloudSecretState:

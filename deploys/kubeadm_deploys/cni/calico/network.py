@@ -5,7 +5,7 @@ MTU, node address). Source: Calico documentation, "Install Calico networking and
 on-premises deployments" and "Configure MTU to maximize network performance".
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import PurePosixPath
@@ -25,11 +25,11 @@ from kubeadm_deploys.facts.machine import NETWORK_MTUS, Machine, MachineState
 from kubeadm_deploys.model import artifacts
 from kubeadm_deploys.model.nodes import API_PORT, Node, Topology
 from kubeadm_deploys.model.options import ClusterOptions
-from kubeadm_deploys.operations import release
-from kubeadm_deploys.operations.managed_files import write_files
+from kubeadm_deploys.operations import release, text_files
+from kubeadm_deploys.operations.managed_files import differing_files, write_files
 from kubeadm_deploys.remote import lines
 from kubeadm_deploys.remote.answers import Reading
-from kubeadm_deploys.remote.reading import in_parallel, read_for_plan
+from kubeadm_deploys.remote.reading import ask, in_parallel, read_for_plan
 from kubeadm_deploys.remote.run_parts import Decisions, part
 from kubeadm_deploys.scripts import script
 
@@ -168,14 +168,7 @@ def install_cni(*, options: ClusterOptions, topology: Topology) -> None:
         return
     path = _manifest_path(options)
     found = read_for_plan(host, reading(options=options, node=node))
-    mtu = part(host.state, Decisions).once(
-        "pod MTU", lambda: _wanted_mtu(host.state, options=options, topology=topology)
-    )
-    if not mtu:
-        raise DeployError(
-            f"{host.name}: no interface with the address of a node has a plausible MTU; set node_ip to an "
-            "address of each machine, or set pod_mtu"
-        )
+    mtu = _known_mtu(host, options=options, topology=topology)
 
     if file := manifest_to_fetch(options=options, found=found, path=path):
         release.file(
@@ -190,3 +183,38 @@ def install_cni(*, options: ClusterOptions, topology: Topology) -> None:
         found=found.files,
     )
     kubectl.kustomization_applied(name="Apply Calico", topology=topology, folder=FOLDER, workload=_WORKLOAD)
+
+
+def upgrade_commands(
+    machine: Host, *, options: ClusterOptions, topology: Topology
+) -> Iterator[StringCommand]:
+    """Read a control plane, and yield the commands that give it the files of the options' release.
+
+    Raises:
+        DeployError: as in ``install_cni``.
+        NotRead: the machine did not answer.
+    """
+    path = _manifest_path(options)
+    found = ask(machine, reading(options=options, node=topology.node(machine.name)))
+    wanted = {
+        _KUSTOMIZATION: kustomization(
+            options=options, mtu=_known_mtu(machine, options=options, topology=topology)
+        )
+    }
+    if file := manifest_to_fetch(options=options, found=found, path=path):
+        url = artifacts.mirrored(url=file.url, mirror=options.mirror)
+        yield release.file_command(url=url, sha256=file.sha256, dest=path, mode="0644")
+    if differing_files(wanted=wanted, found=found.files):
+        yield text_files.write_command({name: text.encode() for name, text in wanted.items()})
+
+
+def _known_mtu(machine: Host, *, options: ClusterOptions, topology: Topology) -> int:
+    mtu: int = part(machine.state, Decisions).once(
+        "pod MTU", lambda: _wanted_mtu(machine.state, options=options, topology=topology)
+    )
+    if not mtu:
+        raise DeployError(
+            f"{machine.name}: no interface with the address of a node has a plausible MTU; set node_ip to an "
+            "address of each machine, or set pod_mtu"
+        )
+    return mtu
