@@ -1,8 +1,10 @@
 """The docker command line, and the one network that all containers of the lab share."""
 
+import ipaddress
 import json
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 
 from tests.lab.layout import GATEWAY, LABEL, NETWORK, SUBNET
 
@@ -77,3 +79,31 @@ def _check_network() -> None:
             f"docker network {NETWORK!r} with subnet {subnets} is not the lab's: "
             f"remove it with `docker network rm {NETWORK}`"
         )
+    others = sorted(interfaces_to(SUBNET, routes=_routes()) - {f"br-{network['Id'][:12]}"})
+    if others:
+        raise LabError(
+            f"the lab's subnet {SUBNET} is also that of the interface {others[0]}, to which packets to the lab's "
+            f"containers go: if it is left from an earlier docker daemon, remove it with `ip link delete {others[0]}`"
+        )
+
+
+def interfaces_to(subnet: str, *, routes: str) -> set[str]:
+    """Return the interfaces that ``routes``, the text of /proc/net/route, has for exactly this subnet."""
+    wanted = ipaddress.IPv4Network(subnet)
+    found = set()
+    for line in routes.splitlines()[1:]:
+        interface, destination, _, _, _, _, _, mask, *_ = line.split()
+        # The kernel prints addresses as numbers in the machine's byte order, which is little-endian here.
+        address = ipaddress.IPv4Address(bytes.fromhex(destination)[::-1])
+        if (address, ipaddress.IPv4Address(bytes.fromhex(mask)[::-1])) == (
+            wanted.network_address,
+            wanted.netmask,
+        ):
+            found.add(interface)
+    return found
+
+
+def _routes() -> str:
+    """Return this machine's routes; empty where docker is not beside us (a Mac, whose docker has its own machine)."""
+    path = Path("/proc/net/route")
+    return path.read_text() if path.exists() else ""
