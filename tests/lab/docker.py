@@ -82,8 +82,8 @@ def _check_network() -> None:
     others = sorted(interfaces_to(SUBNET, routes=_routes()) - {f"br-{network['Id'][:12]}"})
     if others:
         raise LabError(
-            f"the lab's subnet {SUBNET} is also that of the interface {others[0]}, to which packets to the lab's "
-            f"containers go: if it is left from an earlier docker daemon, remove it with `ip link delete {others[0]}`"
+            f"the lab's subnet {SUBNET} is also that of the interface {others[0]}: if an earlier docker daemon has left "
+            "it, iptables rules are left too, and the simplest way to remove both is to restart this machine"
         )
 
 
