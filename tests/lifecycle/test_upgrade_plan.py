@@ -140,9 +140,16 @@ def refused(topology: Topology, found: Readings, **options: Any) -> list[str]:
     return refusals(topology, target=target, found=found)
 
 
-def planned(topology: Topology, found: Readings) -> Plan:
+def planned(topology: Topology, found: Readings, *, drain_always: bool = False) -> Plan:
     target = target_options(OPTIONS, found_releases(topology, found))
-    return plan_of(topology, leader=CP.host, target=target, found=found, own=lambda options, host: options)
+    return plan_of(
+        topology,
+        leader=CP.host,
+        target=target,
+        found=found,
+        own=lambda options, host: options,
+        drain_always=drain_always,
+    )
 
 
 def words(plan: Plan) -> list[str]:
@@ -212,8 +219,10 @@ def test_a_node_that_was_only_left_cordoned_is_uncordoned() -> None:
     machines = {each: new(each in SMALL.control_planes) for each in SMALL.nodes}
     found = readings(SMALL, machines=machines, config=NEW)
     claimed = replace(found.nodes["worker-1"], claimed=True, cordoned=True)
-    plan = planned(SMALL, replace(found, nodes={**found.nodes, "worker-1": claimed}))
-    assert plan.steps == (Step(kind=Kind.NODE, node=W1, control_plane=False, parts=("uncordon",)),)
+    found = replace(found, nodes={**found.nodes, "worker-1": claimed})
+    for drain_always in (False, True):
+        plan = planned(SMALL, found, drain_always=drain_always)
+        assert plan.steps == (Step(kind=Kind.NODE, node=W1, control_plane=False, parts=("uncordon",)),)
 
 
 def test_nothing_is_drained_without_another_place_for_its_pods() -> None:
