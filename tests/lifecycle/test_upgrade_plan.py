@@ -13,10 +13,9 @@ from kubeadm_deploys.facts.cluster_settings import ClusterSettingsState
 from kubeadm_deploys.facts.etcd import EtcdMember
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
 from kubeadm_deploys.facts.machine import MachineState
-from kubeadm_deploys.facts.node_status import EtcdStatusState, NodeStatusState
-from kubeadm_deploys.facts.upgrade_state import UpgradeReading, WholeWorkloads
+from kubeadm_deploys.facts.node_status import NodeStatusState
+from kubeadm_deploys.facts.upgrade_state import UpgradeReading
 from kubeadm_deploys.lifecycle.upgrade_checks import MachineReadings, Readings, found_releases, refusals
-from kubeadm_deploys.lifecycle.upgrade_gates import PlaneReadings, unhealthy
 from kubeadm_deploys.lifecycle.upgrade_plan import Kind, Plan, Step, plan_of, target_options, text
 from kubeadm_deploys.model import artifacts
 from kubeadm_deploys.model.nodes import Node, Topology
@@ -140,9 +139,16 @@ def refused(topology: Topology, found: Readings, **options: Any) -> list[str]:
     return refusals(topology, target=target, found=found)
 
 
-def planned(topology: Topology, found: Readings) -> Plan:
+def planned(topology: Topology, found: Readings, *, drain_always: bool = False) -> Plan:
     target = target_options(OPTIONS, found_releases(topology, found))
-    return plan_of(topology, leader=CP.host, target=target, found=found, own=lambda options, host: options)
+    return plan_of(
+        topology,
+        leader=CP.host,
+        target=target,
+        found=found,
+        own=lambda options, host: options,
+        drain_always=drain_always,
+    )
 
 
 def words(plan: Plan) -> list[str]:
@@ -212,8 +218,10 @@ def test_a_node_that_was_only_left_cordoned_is_uncordoned() -> None:
     machines = {each: new(each in SMALL.control_planes) for each in SMALL.nodes}
     found = readings(SMALL, machines=machines, config=NEW)
     claimed = replace(found.nodes["worker-1"], claimed=True, cordoned=True)
-    plan = planned(SMALL, replace(found, nodes={**found.nodes, "worker-1": claimed}))
-    assert plan.steps == (Step(kind=Kind.NODE, node=W1, control_plane=False, parts=("uncordon",)),)
+    found = replace(found, nodes={**found.nodes, "worker-1": claimed})
+    for drain_always in (False, True):
+        plan = planned(SMALL, found, drain_always=drain_always)
+        assert plan.steps == (Step(kind=Kind.NODE, node=W1, control_plane=False, parts=("uncordon",)),)
 
 
 def test_nothing_is_drained_without_another_place_for_its_pods() -> None:
@@ -344,63 +352,3 @@ def test_nodes_that_are_not_in_the_inventory_are_refused() -> None:
     found = readings(LARGE)
     reasons = refused(SMALL, found)
     assert len([reason for reason in reasons if "is not in the inventory" in reason]) == 2, reasons
-
-
-SERVES = KubeadmNodeState(
-    api="ok",
-    files=frozenset(
-        f"manifests/{name}.yaml"
-        for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
-    ),
-)
-OK = PlaneReadings(
-    kubeadm=SERVES,
-    etcd=EtcdStatusState(version="3.6.8", leader=False, has_leader=True),
-)
-MEMBERS = readings(LARGE).members.etcd
-ALL = frozenset(member.peer_ip for member in MEMBERS)
-
-
-@pytest.mark.parametrize(
-    ("plane", "healthy", "reason"),
-    [
-        (OK, ALL - {CP2.ip}, "etcd: cp-2 does not answer"),
-        (
-            replace(OK, kubeadm=replace(SERVES, api="not ready: etcd")),
-            ALL,
-            "cp-2: its API server is not ready",
-        ),
-        (
-            replace(OK, kubeadm=replace(SERVES, files=frozenset())),
-            ALL,
-            "cp-2: lacks the manifest of etcd",
-        ),
-        (
-            replace(OK, etcd=EtcdStatusState(version="", leader=False, has_leader=True, errors=("NOSPACE",))),
-            ALL,
-            "cp-2: etcd reports NOSPACE",
-        ),
-        (
-            replace(OK, etcd=EtcdStatusState(version="", leader=False, has_leader=False)),
-            ALL,
-            "cp-2: its etcd member has no leader",
-        ),
-    ],
-)
-def test_every_member_and_every_api_server_must_be_well(
-    plane: PlaneReadings, healthy: frozenset[str], reason: str
-) -> None:
-    whole = {each.host: OK for each in LARGE.control_planes}
-    assert unhealthy(LARGE, planes=whole, members=MEMBERS, healthy=ALL) == []
-    reasons = unhealthy(LARGE, planes={**whole, CP2.host: plane}, members=MEMBERS, healthy=healthy)
-    assert any(each.startswith(reason) for each in reasons), reasons
-
-
-def test_workloads_are_whole_when_all_wanted_pods_are_available() -> None:
-    lines = ["Deployment|a/b|2|2", "Deployment|a/none|0|", "DaemonSet|a/c|3|2", "StatefulSet|a/d|1|"]
-    assert WholeWorkloads().process(lines) == {
-        "deployment a/b": True,
-        "deployment a/none": True,
-        "daemonset a/c": False,
-        "statefulset a/d": False,
-    }
