@@ -12,6 +12,7 @@ from tests.e2e.requester import deploy, requester
 from tests.e2e.test_restore import back_up, restore, write, written
 from tests.lab import hosts
 from tests.lab.docker import docker
+from tests.support.disaster_page import MAJORITY
 
 
 @pytest.mark.chaos
@@ -37,7 +38,7 @@ def test_a_lost_majority_is_restored_while_the_workload_answers(
             refused = cluster.pyinfra("-y")
             assert refused.exit_code == 1
             assert "deploys/restore.py" in refused.output, refused.output
-            run = restore(cluster, backup, f"--data=confirm={cluster.name}")
+            run = restore(cluster, MAJORITY, backup)
             assert run.exit_code == 0, run.output
             assert written(cluster) == set(range(1, 6))
             assert cluster.ready_nodes == names
