@@ -184,10 +184,11 @@ def test_a_machine_that_loses_its_power_during_the_restore_is_restored_by_the_ne
     whole(cluster, client)
 
 
-def etcd_cluster(cluster: Cluster) -> str:
-    """Return the ID of the etcd cluster that the control plane serves, as the package reads it."""
+def etcd_cluster(cluster: Cluster, *, host: str = "") -> str:
+    """Return the ID of the etcd cluster that a control plane serves, by default the first, as the package reads it."""
     command = str(KubeadmNode().command().get_raw_value())
-    return KubeadmNode().process(cluster.shell(cluster.control_plane, command).splitlines()).etcd_cluster
+    lines = cluster.shell(host or cluster.control_plane, command).splitlines()
+    return KubeadmNode().process(lines).etcd_cluster
 
 
 def whole(cluster: Cluster, client: Requester) -> None:

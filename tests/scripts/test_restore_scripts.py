@@ -142,6 +142,14 @@ def test_nothing_starts_without_data(machine: Machine) -> None:
     assert (machine.kubernetes / "manifests/etcd.yaml").exists()
 
 
+def test_the_kubelet_that_is_to_start_the_pods_does_not_remember_their_failures(machine: Machine) -> None:
+    calls = machine.folder / "systemctl"
+    machine.program("systemctl", f'echo "$*" >> {calls}')
+    (machine.restore / "manifests").mkdir()
+    assert machine.run("start-static-pods", machine.restore / "manifests", "etcd") == 0
+    assert calls.read_text() == "restart kubelet\n"
+
+
 def test_manifests_that_kubeadm_made_anew_stay(machine: Machine) -> None:
     aside, new = machine.restore / "manifests", machine.kubernetes / "manifests"
     aside.mkdir()

@@ -539,8 +539,7 @@ class Scripts:
             if f"{folder}/{name}.yaml" in machine.files and manifest(name) not in machine.files:
                 machine.files[manifest(name)] = machine.files.pop(f"{folder}/{name}.yaml")
                 yield f"moved {name}"
-        if "kubelet" not in machine.active:
-            self.world.kubelet_started(machine)
+        self.world.kubelet_started(machine)
         yield "started"
 
     def do_end_restore(self, machine: Machine, part: Part, stdin: str) -> Steps:
