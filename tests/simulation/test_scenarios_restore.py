@@ -343,3 +343,22 @@ def test_an_upgrade_during_which_the_backup_was_made_is_ended_next(player: Playe
         refused, "an upgrade of the cluster to Kubernetes 1.37.2 has begun", "deploys/upgrade.py"
     )
     assert (upgraded.exit_code, cluster.exit_code) == (0, 0), upgraded.output + cluster.output
+
+
+@pytest.mark.parametrize("planes", [1, 3])
+def test_an_etcd_that_an_upgrade_has_replaced_before_the_api_server_is_not_kept(
+    player: Player, planes: int
+) -> None:
+    hosts = machines(*["member, at 1.36.5"] * planes, workers=["member, at 1.36.5"])
+    upgrade = (Command(deploy="upgrade.py", arguments=("--data=backup=false",)),)
+    # After preflight, and after etcd's manifest was moved away and the new one moved in.
+    cut = Fault(run=1, machine="cp-1", what="kubeadm upgrade apply v1.37.2", kind="cut", at=3)
+    _, _, restore, cluster = player.play(hosts, WRITTEN, BACKUP, upgrade, OVERRIDE, CLUSTER, faults=[cut])
+    assert restore.exit_code == 0, restore.output
+    assert (cluster.exit_code, cluster.decisive) == (0, []), cluster.output
+    assert "cp-1: clean and keep etcd" in restore.changes
+    # Of three, one with the etcd of the backup keeps its pods.
+    assert ("its etcd (registry.k8s.io/etcd:3.7.0-0) is not that of the backup" in restore.output) is (
+        planes == 1
+    )
+    assert ("cp-2: clean and keep etcd" in restore.changes) is False

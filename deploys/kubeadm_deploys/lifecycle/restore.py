@@ -34,6 +34,8 @@ from kubeadm_deploys.lifecycle.restore_plan import (
     RestoreRecord,
     choose_seed,
     differing_nodes,
+    etcd_image_of,
+    is_same_etcd,
     is_whole,
     record_in,
     settings_of,
@@ -179,7 +181,7 @@ def _find(
         )
     )
     try:
-        settings = settings_of(backup)
+        settings, etcd_image = settings_of(backup), etcd_image_of(backup)
     except ValueError as error:
         raise DeployError(
             f"backup: {backup.path}: {error}; no changes were made; use another backup"
@@ -189,7 +191,7 @@ def _find(
     )
     nodes = {name: has for name, has in releases.items() if node_state(found[name]) is not NodeState.ABSENT}
     following = follow(options, settings=settings, machines=nodes)
-    seed = choose_seed(topology, found=found, record=begun)
+    seed = choose_seed(topology, found=found, record=begun, etcd_image=etcd_image)
     problems = [finding.sentence for finding in errors_of(following.findings)]
     problems += release_problems(
         topology, found=found, machines=machines, releases=releases, options=following.options
@@ -201,7 +203,7 @@ def _find(
         None,
         (
             disk_problem(seed, machine=machines[seed.host], found=found[seed.host], backup=backup),
-            unreadable_secrets(backup) if not is_whole(found[seed.host]) else "",
+            unreadable_secrets(backup) if not is_whole(found[seed.host], etcd_image=etcd_image) else "",
             _ask_unlisted(topology, found=found),
         ),
     )
@@ -212,7 +214,15 @@ def _find(
         if begun and continues
         else RestoreRecord(backup=backup.sha256, began=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}", seed=seed.name)
     )
-    return Restore(backup=backup, settings=settings, options=following.options, seed=seed, record=record)
+    has = found[seed.host].etcd_image
+    return Restore(
+        backup=backup,
+        settings=settings,
+        options=following.options,
+        seed=seed,
+        record=record,
+        other_etcd="" if is_same_etcd(has, etcd_image) else has,
+    )
 
 
 def _machine_errors(
@@ -255,9 +265,14 @@ def _ask_unlisted(topology: Topology, *, found: dict[str, KubeadmNodeState]) -> 
 def _describe(restore: Restore, *, topology: Topology) -> None:
     manifest = restore.backup.manifest
     different = "".join(f"; {words}" for words in differing_nodes(topology, backup=restore.backup))
+    anew = (
+        f", whose control plane is made anew, because its etcd ({restore.other_etcd}) is not that of the backup"
+        if restore.other_etcd
+        else ""
+    )
     logger.info(
         f"--> Backup of {manifest.made}: Kubernetes {manifest.releases['kubernetes']}, revision {manifest.revision}, "
-        f"{manifest.keys} keys; it is restored on {restore.seed.name}{different}. Volumes, and what is outside the "
+        f"{manifest.keys} keys; it is restored on {restore.seed.name}{anew}{different}. Volumes, and what is outside the "
         "cluster, do not go back in time"
     )
 

@@ -5,8 +5,11 @@ exists from before the first change until the restored API serves, so that the n
 """
 
 import base64
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+
+import yaml
 
 from kubeadm_deploys.documents.backup_file import Backup
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
@@ -49,7 +52,8 @@ class RestoreRecord:
 class Restore:
     """What a run restores: the ``backup``, onto the ``seed``, as the ``record`` says.
 
-    ``settings`` are the cluster's in the backup, and ``options`` have its releases.
+    ``settings`` are the cluster's in the backup, and ``options`` have its releases. ``other_etcd`` is the image of etcd on
+    the seed, whose control plane is made anew because of it, empty if it is that of the backup.
     """
 
     backup: Backup
@@ -57,6 +61,7 @@ class Restore:
     options: ClusterOptions
     seed: Node
     record: RestoreRecord
+    other_etcd: str = ""
 
     @property
     def next_step(self) -> str:
@@ -148,23 +153,58 @@ def record_in(
 
 
 def choose_seed(
-    topology: Topology, *, found: Mapping[str, KubeadmNodeState], record: RestoreRecord | None
+    topology: Topology,
+    *,
+    found: Mapping[str, KubeadmNodeState],
+    record: RestoreRecord | None,
+    etcd_image: str,
 ) -> Node:
     """Return the control plane on which the cluster is restored; the others join it.
 
     That of the record, unless it is no longer in the inventory; else the first one that is whole, because its
-    kubelet and its pods need not stop; else the first one.
+    kubelet and its pods need not stop; else the first one. ``etcd_image`` is that of the backup.
     """
     nodes = topology.control_planes
     recorded = [node for node in nodes if record and node.name == record.seed]
-    whole = [node for node in nodes if is_whole(found[node.host])]
+    whole = [node for node in nodes if is_whole(found[node.host], etcd_image=etcd_image)]
     return next(iter([*recorded, *whole, *nodes]))
 
 
-def is_whole(found: KubeadmNodeState) -> bool:
-    """Return whether a control plane has all of kubeadm's files, so that only its data has to be replaced."""
+def etcd_image_of(backup: Backup) -> str:
+    """Return the image of etcd in a backup.
+
+    Raises:
+        ValueError: the manifest cannot be parsed.
+    """
+    try:
+        (container,) = yaml.safe_load(backup.parts["manifests/etcd.yaml"])["spec"]["containers"]
+        return str(container["image"])
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"its manifest of etcd cannot be parsed: {error}") from None
+
+
+def is_same_etcd(one: str, other: str) -> bool:
+    """Return whether two images of etcd have the same minor release, or the same name if they do not show it.
+
+    An older minor release does not start with the data of a newer one, and does not join its cluster. An upgrade of
+    Kubernetes replaces etcd first, so that an interrupted one leaves a newer etcd than its kubeadm joins others with.
+    """
+
+    def minor(image: str) -> str:
+        match = re.search(r":v?(\d+\.\d+)\.[^:/]*$", image)
+        return match[1] if match else image
+
+    return minor(one) == minor(other)
+
+
+def is_whole(found: KubeadmNodeState, *, etcd_image: str) -> bool:
+    """Return whether only the data of a control plane has to be replaced.
+
+    It has all of kubeadm's files, and an etcd of the same minor release as the backup's ``etcd_image``.
+    """
     return (
         found.has_joined
+        and is_same_etcd(found.etcd_image, etcd_image)
         and {"admin.conf", "pki/ca.key", "pki/etcd/ca.crt"} <= found.files
         and all(f"manifests/{name}.yaml" in found.files or name in found.set_aside for name in MANIFESTS)
     )

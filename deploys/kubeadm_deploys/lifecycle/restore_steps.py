@@ -22,7 +22,7 @@ from kubeadm_deploys.cluster.join_credentials import JoinCredentials
 from kubeadm_deploys.cluster.kubeadm import LEFT_BY_INIT, kubeadm
 from kubeadm_deploys.cluster.leader import wait_for_kubeadm
 from kubeadm_deploys.cluster.members import ask_members, restored_cluster
-from kubeadm_deploys.documents.backup_encryption import BackupError, BackupKey
+from kubeadm_deploys.documents.backup_encryption import BackupKey
 from kubeadm_deploys.documents.backup_file import SNAPSHOT, copy_snapshot
 from kubeadm_deploys.documents.kubeadm_documents import restore_document
 from kubeadm_deploys.facts.cluster_health import KUBECTL
@@ -37,7 +37,13 @@ from kubeadm_deploys.facts.kubeadm_node import (
     NodeState,
     node_state,
 )
-from kubeadm_deploys.lifecycle.restore_plan import Restore, is_whole, lost_nodes, revision_bump
+from kubeadm_deploys.lifecycle.restore_plan import (
+    Restore,
+    etcd_image_of,
+    is_whole,
+    lost_nodes,
+    revision_bump,
+)
 from kubeadm_deploys.model.nodes import API_PORT, Node, Topology
 from kubeadm_deploys.model.options import ClusterOptions
 from kubeadm_deploys.operations import shared_pki
@@ -181,7 +187,7 @@ def _restore_data(state: State, host: Host, restore: Restore, key: BackupKey) ->
             return False
         if not _send_snapshot(host, machine, restore, key):
             return False
-    image = _image(restore)
+    image = etcd_image_of(restore.backup)
     peer = f"https://{restore.seed.ip}:2380"
     unpack = script(
         "unpack-snapshot",
@@ -320,26 +326,13 @@ def _members(machine: Host) -> ClusterMembersState:
 
 def _keeps_files(machine: Host, found: KubeadmNodeState, restore: Restore) -> bool:
     """Return whether the seed has all of kubeadm's files, and the keys of the backup."""
-    if not is_whole(found):
+    if not is_whole(found, etcd_image=etcd_image_of(restore.backup)):
         return False
     try:
         pki = JoinCredentials.ask_shared_pki(machine)
     except DeployError:
         return False
     return pki.split() == restore.shared_pki.split()
-
-
-def _image(restore: Restore) -> str:
-    """Return the image of etcd in the backup.
-
-    Raises:
-        BackupError: the manifest cannot be parsed.
-    """
-    try:
-        (container,) = yaml.safe_load(restore.backup.parts["manifests/etcd.yaml"])["spec"]["containers"]
-        return str(container["image"])
-    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise BackupError(f"the manifest of etcd in the backup cannot be parsed: {error}") from None
 
 
 def _configuration(restore: Restore, name: str, key: str) -> dict[str, Any]:
