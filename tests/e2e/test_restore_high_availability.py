@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from tests.e2e import etcd
+from tests.e2e import documented, etcd
 from tests.e2e.conftest import OLDER, ROOT, Cluster, docker_hosts
 from tests.e2e.recovery import CORE
 from tests.e2e.requester import Requester, deploy, requester
 from tests.e2e.test_restore import back_up, etcd_cluster, restore, write, written
 from tests.lab import containers, hosts
 from tests.lab.docker import docker
-from tests.support.disaster_page import MAJORITY
+from tests.support.disaster_page import MAJORITY, NO_BACKUP
 
 pytestmark = pytest.mark.chaos
 
@@ -29,6 +29,7 @@ HOSTS: dict[str, Any] = {
 }
 
 _KUBECTL = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
+_API_IS_AWAY = '[ "$(curl --insecure --silent --max-time 5 https://127.0.0.1:6443/readyz)" != ok ]'
 _SECONDS = 120
 
 
@@ -80,9 +81,7 @@ def test_an_old_majority_that_comes_back_at_once_is_recognised_and_joins_anew(
     containers.kill(*away)
     stopped = cluster.shell(kept, "date --utc +%Y-%m-%dT%H:%M:%S")
     # Until then the cluster works, and would only be restored with force.
-    await_on(
-        kept, cluster, '[ "$(curl --insecure --silent --max-time 5 https://127.0.0.1:6443/readyz)" != ok ]'
-    )
+    await_on(kept, cluster, _API_IS_AWAY)
     run = restore(cluster, MAJORITY, backup)
     assert run.exit_code == 0, run.output
     assert cluster.ready_nodes == sorted([kept, cluster.worker])
@@ -109,6 +108,24 @@ def test_an_old_majority_that_comes_back_at_once_is_recognised_and_joins_anew(
     assert cleaned.exit_code == 0, cleaned.output
     cluster.converge()
     assert written(cluster) == {*range(1, 6), *range(10, 13)}
+    whole(cluster, client)
+
+
+def test_without_a_backup_the_disk_of_the_last_control_plane_is_enough(
+    cluster: Cluster, client: Requester
+) -> None:
+    *destroyed, kept = cluster.control_planes
+    write(cluster, range(20, 23))
+    before, expected = etcd_cluster(cluster, host=kept), written(cluster)
+    # Long before this, the last control plane has got these writes.
+    docker("rm", "--force", "--volumes", *destroyed)
+    await_on(kept, cluster, _API_IS_AWAY)
+    run = documented.run(cluster, NO_BACKUP, "restore.py")
+    assert run.exit_code == 0, run.output
+    assert f"From the disk of {kept}" in run.output
+    assert written(cluster) == expected
+    assert etcd_cluster(cluster, host=kept) not in ("", before)
+    cluster.converge()
     whole(cluster, client)
     verified = cluster.verify("-k", CORE)
     assert verified.exit_code == 0, verified.output

@@ -312,7 +312,7 @@ def test_node_objects_of_lost_and_replaced_control_planes_are_deleted() -> None:
             ClusterMembersState(nodes=nodes),
             topology=TOPOLOGY,
             machine_ids={name.replace("_", "-"): text for name, text in ids.items()},
-            backup=BACKUP,
+            known=BACKUP.manifest.members,
             seed=TOPOLOGY.control_planes[0],
         )
 

@@ -234,6 +234,7 @@ class _Player:
                 deploy.run: _snapshot_in(deploy.arguments)
                 for deploy, command in zip(deploys, commands, strict=True)
                 if command.deploy == "restore.py"
+                and any("=backup=" in argument for argument in command.arguments)
                 and self.exit_codes[deploy.run] == 0
                 and "--dry" not in command.arguments
             },

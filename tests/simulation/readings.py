@@ -422,7 +422,8 @@ class Readings:
         status = {
             "version": "3.6.8",
             "leader": own.id if self.world.has_quorum(cluster) else 0,
-            "header": {"member_id": own.id},
+            "header": {"cluster_id": cluster.number, "member_id": own.id, "revision": machine.etcd.revision},
+            "raftAppliedIndex": machine.etcd.revision,
             **({"isLearner": True} if own.learner else {}),
         }
         return [json.dumps([{"Status": status}])]

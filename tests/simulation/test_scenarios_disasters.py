@@ -32,6 +32,7 @@ def succeeded(runs: list[Ended]) -> None:
 
 
 LOST: Mapping[str, tuple[Hosts, tuple[Event, ...]]] = {
+    disaster_page.NO_BACKUP: (THREE, left_out("cp-1", "cp-2")),
     disaster_page.MAJORITY: (THREE, replaced("cp-1", "cp-3")),
     disaster_page.ALL_CONTROL_PLANES: (THREE, replaced("cp-1", "cp-2", "cp-3")),
     disaster_page.WRONG_DATA: (THREE, ()),

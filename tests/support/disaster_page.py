@@ -12,12 +12,16 @@ INVENTORY = "inventories/machines.py"
 WORKER = "A worker is lost"
 CONTROL_PLANE = "A control plane is lost, and a majority is left"
 MAJORITY = "A majority of the control planes is lost"
+NO_BACKUP = "A majority is lost, and there is no backup"
 ALL_CONTROL_PLANES = "All control planes are lost"
 EVERYTHING = "Everything is lost"
 WRONG_DATA = "Wrong data was written"
 NO_SPACE = "etcd's disk is full"
 
-SCENARIOS = (WORKER, CONTROL_PLANE, MAJORITY, ALL_CONTROL_PLANES, EVERYTHING, WRONG_DATA, NO_SPACE)
+SCENARIOS = (
+    *(WORKER, CONTROL_PLANE, MAJORITY, NO_BACKUP, ALL_CONTROL_PLANES, EVERYTHING, WRONG_DATA),
+    NO_SPACE,
+)
 
 
 def commands(section: str, *, prompt: str) -> list[str]:
@@ -48,12 +52,12 @@ def deploys(section: str) -> list[tuple[str, list[str]]]:
 def filled(arguments: list[str], values: Mapping[str, str]) -> list[str]:
     """Return arguments with ``values`` instead of the page's examples, by the name of the data.
 
-    Every other ``--data`` must be true or false.
+    Every other ``--data`` has one of the few values that the deploys know.
     """
     result = []
     for argument in arguments:
         name, equals, example = argument.partition("=")
-        if equals and example not in ("true", "false"):
+        if equals and example not in ("true", "false", "disk"):
             argument = f"{name}={values[name]}"
         result.append(argument)
     return result

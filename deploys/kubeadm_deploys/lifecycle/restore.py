@@ -82,17 +82,10 @@ def plan_restore(
         raise InputError(
             ["backup: is missing; add --data backup=FILE with a file that deploys/backup.py wrote"]
         )
-    if str(confirmation) != options.cluster_name:
-        raise InputError(
-            [
-                f"confirm: {'is missing' if confirmation is None else f'{confirmation!r} is not the name of the cluster'}, "
-                "so no changes were made; a restore gives up everything that was written since the backup; to do it, "
-                f"add --data confirm={options.cluster_name}"
-            ]
-        )
+    refuse_unconfirmed_restore(
+        options, confirmation=confirmation, loses="everything that was written since the backup"
+    )
     state = host.state
-    if isinstance(state.limit_hosts, list):
-        raise InputError(["--limit: a restore needs every machine of the inventory; run it without --limit"])
     decisions = part(state, Decisions)
     backup = decisions.once("backup", lambda: _read(path, key=key))
     find = partial(
@@ -138,6 +131,26 @@ def register_workers(*, topology: Topology) -> None:
     node = topology.node(host.name)
     if node in topology.workers:
         restore_steps.registered(name="Register the node", topology=topology, node=node)
+
+
+def refuse_unconfirmed_restore(options: ClusterOptions, *, confirmation: object, loses: str) -> None:
+    """Refuse a restore without the cluster's name, or of some hosts only.
+
+    + confirmation: the cluster's name, as the operator gave it
+    + loses: what the restore gives up
+
+    Raises:
+        InputError: the name is missing or another one, or the run is limited.
+    """
+    if str(confirmation) != options.cluster_name:
+        raise InputError(
+            [
+                f"confirm: {'is missing' if confirmation is None else f'{confirmation!r} is not the name of the cluster'}, "
+                f"so no changes were made; a restore gives up {loses}; to do it, add --data confirm={options.cluster_name}"
+            ]
+        )
+    if isinstance(host.state.limit_hosts, list):
+        raise InputError(["--limit: a restore needs every machine of the inventory; run it without --limit"])
 
 
 def _read(path: str, *, key: BackupKey) -> Backup:

@@ -22,10 +22,16 @@ from kubeadm_deploys.model.nodes import Node, Topology
 from kubeadm_deploys.model.options import ClusterOptions
 from kubeadm_deploys.operations import shared_pki
 
+FROM_DISK = "disk:"
+"""Begins the record of a restore from a disk."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreRecord:
-    """A restore that has begun: the ``backup`` (SHA-256 of the file), when it began (UTC), and the seed's name."""
+    """A restore that has begun: from which ``backup``, when it began (UTC), and the seed's name.
+
+    ``backup`` is the SHA-256 of the file; in a restore from a disk, ``disk:`` and the revision of the data there.
+    """
 
     backup: str
     began: str
@@ -35,6 +41,11 @@ class RestoreRecord:
     def line(self) -> str:
         """The record as it is on the machines."""
         return f"{self.backup} {self.began} {self.seed}"
+
+    @property
+    def from_disk(self) -> bool:
+        """Whether it is a restore from a disk."""
+        return self.backup.startswith(FROM_DISK)
 
     @property
     def token(self) -> str:
@@ -49,8 +60,16 @@ class RestoreRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Restore:
-    """What a run restores: the ``backup``, onto the ``seed``, as the ``record`` says.
+class Begun:
+    """A restore onto the control plane ``seed``, as the ``record`` says."""
+
+    seed: Node
+    record: RestoreRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restore(Begun):
+    """A restore from a ``backup``.
 
     ``settings`` are the cluster's in the backup, and ``options`` have its releases. ``other_etcd`` is the image of etcd on
     the seed, whose control plane is made anew because of it, empty if it is that of the backup.
@@ -59,8 +78,6 @@ class Restore:
     backup: Backup
     settings: ClusterSettingsState
     options: ClusterOptions
-    seed: Node
-    record: RestoreRecord
     other_etcd: str = ""
 
     @property
@@ -233,19 +250,20 @@ def lost_nodes(
     *,
     topology: Topology,
     machine_ids: Mapping[str, str],
-    backup: Backup,
+    known: Collection[str],
     seed: Node,
 ) -> list[str]:
     """Return the Node objects of control planes that no longer exist: their machines were lost or replaced.
 
-    ``machine_ids`` are those of the inventory's control planes by host.
+    ``machine_ids`` are those of the inventory's control planes by host, ``known`` the names of members of etcd, as it was
+    before.
     """
     own = {node.name: machine_ids[node.host] for node in topology.control_planes}
     workers = {node.name for node in topology.workers}
     return sorted(
         name
         for name, node in members.nodes.items()
-        if (node.control_plane or name in backup.manifest.members)
+        if (node.control_plane or name in known)
         # The seed's kubelet takes its object over.
         and name not in workers | {seed.name}
         and own.get(name) != node.machine_id
