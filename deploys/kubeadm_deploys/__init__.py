@@ -17,6 +17,7 @@ from kubeadm_deploys.inventory.data import (
     topology_from_inventory,
 )
 from kubeadm_deploys.lifecycle.backup import back_up, check_backup
+from kubeadm_deploys.lifecycle.disk_restore import restore_from_disk
 from kubeadm_deploys.lifecycle.removal import remove_node
 from kubeadm_deploys.lifecycle.reset import refuse_unconfirmed, reset_machine
 from kubeadm_deploys.lifecycle.restore import plan_restore, register_workers, restore_control_plane
@@ -105,6 +106,7 @@ __all__ = [
     "reset_machine",
     "resolve_api_endpoint",
     "restore_control_plane",
+    "restore_from_disk",
     "run_preflight",
     "seconds",
     "start_pulling_images",

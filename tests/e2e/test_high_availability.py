@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e import etcd, inventories
+from tests.e2e import documented, etcd, inventories
 from tests.e2e.conftest import OLDER, Cluster, docker_hosts
 from tests.e2e.recovery import CORE, ended, output, reboot, reboot_all, start
 from tests.e2e.watch import TOKENS, Watch, private_keys, require_nowhere, watching
@@ -22,6 +22,7 @@ from tests.lab import containers, hosts, layout
 from tests.lab.docker import docker
 from tests.lab.hosts import Host
 from tests.lab.load_balancer import load_balancer
+from tests.support.disaster_page import CONTROL_PLANE
 
 HOSTS: dict[str, Any] = {
     "control_planes": 3,
@@ -178,7 +179,7 @@ def test_a_lost_control_plane_is_replaced_under_load(
         docker("rm", "--force", "--volumes", lost)
         if number == 1:
             refused_under_the_same_name(cluster, lost)
-        removal = cluster.remove_node(lost, "--data=force=true", *options)
+        removal = documented.run(cluster, CONTROL_PLANE, "remove_node.py", *options, node=lost)
         assert removal.exit_code == 0, removal.output
         assert cluster.ready_nodes == [name for name in names(cluster) if name != lost]
         hosts.up(cluster=cluster.name, **HOSTS)

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode
-from tests.e2e import etcd
+from tests.e2e import documented, etcd
 from tests.e2e.conftest import PYINFRA, ROOT, Cluster, Run, docker_hosts, run_command
 from tests.e2e.recovery import CORE, await_on, ended, output, power_cut
 from tests.e2e.requester import APPLICATION, Requester, deploy, requester
 from tests.lab import hosts
 from tests.lab.docker import docker
+from tests.support.disaster_page import ALL_CONTROL_PLANES, MAJORITY
 
 BACKUP, RESTORE = ROOT / "deploys/backup.py", ROOT / "deploys/restore.py"
 PASSPHRASE = "correct horse battery staple"
@@ -76,18 +77,19 @@ def written(cluster: Cluster) -> set[int]:
     return {int(number) for number in re.findall(r"configmap/write-(\d+)", names)}
 
 
-def restore(cluster: Cluster, backup: Path, *arguments: str, passphrase: str = PASSPHRASE) -> Run:
-    given = ("-y", f"--data=backup={backup}", *arguments)
-    command = cluster.command(*given, deploy=RESTORE)
-    return run_command(*command, environment={"CLUSTER": cluster.name, "BACKUP_PASSPHRASE": passphrase})
+def restore(cluster: Cluster, section: str, backup: Path, *, passphrase: str = PASSPHRASE) -> Run:
+    """Restore as a section of docs/disaster.md says."""
+    return documented.run(
+        *(cluster, section, "restore.py"),
+        environment={"BACKUP_PASSPHRASE": passphrase},
+        backup=str(backup),
+    )
 
 
 @contextmanager
-def started(cluster: Cluster, backup: Path) -> Iterator["subprocess.Popen[bytes]"]:
+def started(cluster: Cluster, section: str, backup: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a restore in the background; ``output`` returns what it prints."""
-    command = cluster.command(
-        "-y", f"--data=backup={backup}", f"--data=confirm={cluster.name}", deploy=RESTORE
-    )
+    command = documented.arguments(cluster, section, "restore.py", backup=str(backup))
     with (cluster.folder / "output").open("w") as file:
         run = subprocess.Popen(
             [PYINFRA, *command],
@@ -104,13 +106,19 @@ def started(cluster: Cluster, backup: Path) -> Iterator["subprocess.Popen[bytes]
             run.wait()
 
 
-def test_what_must_not_be_restored_is_refused_before_any_change(cluster: Cluster, backup: Path) -> None:
-    confirmed = f"--data=confirm={cluster.name}"
+def test_what_must_not_be_restored_is_refused_before_any_change(
+    cluster: Cluster, backup: Path, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged.backup"
+    content = bytearray(backup.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
     before = cluster.shell(cluster.control_plane, CONTAINERS)
     for run, words in (
-        (restore(cluster, backup), "confirm: is missing"),
-        (restore(cluster, backup, confirmed, passphrase="wrong"), "BACKUP_PASSPHRASE is another one"),
-        (restore(cluster, backup, confirmed), "the cluster works"),
+        (cluster.pyinfra("-y", f"--data=backup={backup}", deploy=RESTORE), "confirm: is missing"),
+        (restore(cluster, MAJORITY, backup, passphrase="wrong"), "BACKUP_PASSPHRASE is another one"),
+        (restore(cluster, MAJORITY, damaged), "is damaged"),
+        (restore(cluster, MAJORITY, backup), "the cluster works"),
     ):
         assert run.exit_code == 1
         assert words in run.output and "Traceback" not in run.output, run.output
@@ -124,7 +132,7 @@ def test_destroyed_data_becomes_exactly_that_of_the_backup(
 ) -> None:
     before = etcd_cluster(cluster)
     cluster.shell(cluster.control_plane, DESTROY)
-    run = restore(cluster, backup, f"--data=confirm={cluster.name}")
+    run = restore(cluster, MAJORITY, backup)
     assert run.exit_code == 0, run.output
     assert PASSPHRASE not in run.output and "PRIVATE KEY" not in run.output
     assert written(cluster) == set(range(1, 6))
@@ -144,7 +152,7 @@ def test_a_lost_control_plane_is_restored_on_a_machine_with_another_name_and_add
     docker("rm", "--force", "--volumes", lost)
     new = cluster.control_plane
     assert new != lost
-    run = restore(cluster, backup, f"--data=confirm={cluster.name}")
+    run = restore(cluster, ALL_CONTROL_PLANES, backup)
     assert run.exit_code == 0, run.output
     assert f"only in the backup: {lost}; only in the inventory: {new}" in run.output
     assert written(cluster) == set(range(1, 6))
@@ -162,7 +170,7 @@ def test_a_machine_that_loses_its_power_during_the_restore_is_restored_by_the_ne
     docker("rm", "--force", "--volumes", cluster.control_plane)
     hosts.up(cluster=cluster.name, control_planes=1, workers=1, debian=(13,))
     new = cluster.control_plane
-    with started(cluster, backup) as interrupted:
+    with started(cluster, ALL_CONTROL_PLANES, backup) as interrupted:
         kubeadm_has_begun = "test -e /etc/kubernetes/manifests/kube-apiserver.yaml"
         await_on(cluster, new, interrupted, what="control plane", reached=kubeadm_has_begun)
         power_cut(cluster, new)
@@ -170,16 +178,17 @@ def test_a_machine_that_loses_its_power_during_the_restore_is_restored_by_the_ne
     refused = cluster.pyinfra("-y")
     assert refused.exit_code == 1
     assert "a restore from a backup has begun and has not ended" in refused.output, refused.output
-    run = restore(cluster, backup, f"--data=confirm={cluster.name}")
+    run = restore(cluster, ALL_CONTROL_PLANES, backup)
     assert run.exit_code == 0, run.output
     assert written(cluster) == set(range(1, 6))
     whole(cluster, client)
 
 
-def etcd_cluster(cluster: Cluster) -> str:
-    """Return the ID of the etcd cluster that the control plane serves, as the package reads it."""
+def etcd_cluster(cluster: Cluster, *, host: str = "") -> str:
+    """Return the ID of the etcd cluster that a control plane serves, by default the first, as the package reads it."""
     command = str(KubeadmNode().command().get_raw_value())
-    return KubeadmNode().process(cluster.shell(cluster.control_plane, command).splitlines()).etcd_cluster
+    lines = cluster.shell(host or cluster.control_plane, command).splitlines()
+    return KubeadmNode().process(lines).etcd_cluster
 
 
 def whole(cluster: Cluster, client: Requester) -> None:

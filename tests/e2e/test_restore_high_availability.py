@@ -1,49 +1,151 @@
-"""Two of three control planes are destroyed with their disks, and the cluster is restored on the third and two new ones.
+"""A cluster whose majority is lost is restored on its third control plane: with its old machines destroyed, or only away.
 
-Part of `make chaos`: a cluster of three control planes takes some minutes.
+The tests run in the order of the cluster's life and share it. Meanwhile a client requests a workload on the worker all
+the time, which needs no API. Part of `make chaos`: three control planes are made once, and two of them twice again.
 """
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.e2e import etcd
-from tests.e2e.conftest import OLDER, docker_hosts
+from tests.e2e import documented, etcd
+from tests.e2e.conftest import OLDER, ROOT, Cluster, docker_hosts
 from tests.e2e.recovery import CORE
-from tests.e2e.requester import deploy, requester
-from tests.e2e.test_restore import back_up, restore, write, written
-from tests.lab import hosts
+from tests.e2e.requester import Requester, deploy, requester
+from tests.e2e.test_restore import back_up, etcd_cluster, restore, write, written
+from tests.lab import containers, hosts
 from tests.lab.docker import docker
+from tests.support.disaster_page import MAJORITY, NO_BACKUP
+
+pytestmark = pytest.mark.chaos
+
+HOSTS: dict[str, Any] = {
+    "control_planes": 3,
+    "workers": 1,
+    "debian": (12,),
+    "data": {"kubernetes_version": OLDER},
+}
+
+_KUBECTL = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
+_API_IS_AWAY = '[ "$(curl --insecure --silent --max-time 5 https://127.0.0.1:6443/readyz)" != ok ]'
+_SECONDS = 120
 
 
-@pytest.mark.chaos
-def test_a_lost_majority_is_restored_while_the_workload_answers(
-    lab: None, tmp_path_factory: pytest.TempPathFactory
+@pytest.fixture(scope="module")
+def cluster(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with docker_hosts("restore-ha", folder=tmp_path_factory.mktemp("restore-ha"), **HOSTS) as made:
+        made.converge()
+        deploy(made)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def client(cluster: Cluster) -> Iterator[Requester]:
+    with requester(cluster, through=cluster.worker) as running:
+        running.works_on()
+        yield running
+
+
+@pytest.fixture(scope="module")
+def backup(cluster: Cluster) -> Path:
+    """Write objects 1 to 5, back up, and write objects 6 to 9; return the backup."""
+    write(cluster, range(1, 6))
+    path = back_up(cluster)
+    write(cluster, range(6, 10))
+    return path
+
+
+def test_a_destroyed_majority_is_restored_on_the_third_control_plane_and_two_new_ones(
+    cluster: Cluster, client: Requester, backup: Path
 ) -> None:
-    folder = tmp_path_factory.mktemp("restore-ha")
-    data = {"kubernetes_version": OLDER}
-    with docker_hosts(
-        "restore-ha", folder=folder, control_planes=3, workers=1, debian=(12,), data=data
-    ) as cluster:
-        cluster.converge()
-        deploy(cluster)
-        names = sorted(host.name for host in cluster.hosts)
-        write(cluster, range(1, 6))
-        backup = back_up(cluster)
-        write(cluster, range(6, 10))
-        with requester(cluster, through=cluster.worker) as client:
-            client.works_on()
-            # The seed is then the last in the inventory.
-            docker("rm", "--force", "--volumes", *cluster.control_planes[:2])
-            hosts.up(cluster=cluster.name, control_planes=3, workers=1, debian=(12,), data=data)
-            refused = cluster.pyinfra("-y")
-            assert refused.exit_code == 1
-            assert "deploys/restore.py" in refused.output, refused.output
-            run = restore(cluster, backup, f"--data=confirm={cluster.name}")
-            assert run.exit_code == 0, run.output
-            assert written(cluster) == set(range(1, 6))
-            assert cluster.ready_nodes == names
-            etcd.await_voters(cluster, names=names[:3])
-            assert cluster.converge().changed == []
-            client.works_on()
-            assert client.failures() == []
-        verified = cluster.verify("-k", CORE)
-        assert verified.exit_code == 0, verified.output
+    *destroyed, kept = cluster.control_planes
+    docker("rm", "--force", "--volumes", *destroyed)
+    hosts.up(cluster=cluster.name, **HOSTS)
+    refused = cluster.pyinfra("-y")
+    assert refused.exit_code == 1
+    assert "deploys/restore.py" in refused.output, refused.output
+    run = restore(cluster, MAJORITY, backup)
+    assert run.exit_code == 0, run.output
+    assert f"it is restored on {kept}" in run.output
+    assert written(cluster) == set(range(1, 6))
+    whole(cluster, client)
+
+
+def test_an_old_majority_that_comes_back_at_once_is_recognised_and_joins_anew(
+    cluster: Cluster, client: Requester, backup: Path
+) -> None:
+    *away, kept = cluster.control_planes
+    write(cluster, range(6, 10))
+    containers.kill(*away)
+    stopped = cluster.shell(kept, "date --utc +%Y-%m-%dT%H:%M:%S")
+    # Until then the cluster works, and would only be restored with force.
+    await_on(kept, cluster, _API_IS_AWAY)
+    run = restore(cluster, MAJORITY, backup)
+    assert run.exit_code == 0, run.output
+    assert cluster.ready_nodes == sorted([kept, cluster.worker])
+    write(cluster, range(10, 13))
+
+    hosts.up(cluster=cluster.name, **HOSTS)
+    for name in away:
+        # It is not in the backup.
+        await_on(name, cluster, f"{_KUBECTL} get configmap write-9")
+    served = {name: etcd_cluster(cluster, host=name) for name in (*away, kept)}
+    assert len(set(served.values())) == 2 and "" not in served.values(), served
+    assert addresses(cluster, cluster.worker) == addresses(cluster, kept)
+    renewed = f"{_KUBECTL} --namespace kube-node-lease get lease {cluster.worker} --output jsonpath={{.spec.renewTime}}"
+    assert cluster.shell(away[0], renewed) < stopped < cluster.shell(kept, renewed)
+    refused = cluster.pyinfra("-y")
+    assert refused.exit_code == 1
+    assert "2 different etcd clusters" in refused.output, refused.output
+    for name, number in served.items():
+        assert name in refused.output and number in refused.output, refused.output
+
+    limits = [f"--limit=@docker/{name}" for name in away]
+    force = (f"--data=confirm={cluster.name}", "--data=force=true")
+    cleaned = cluster.pyinfra("-y", *limits, *force, deploy=ROOT / "deploys/reset.py")
+    assert cleaned.exit_code == 0, cleaned.output
+    cluster.converge()
+    assert written(cluster) == {*range(1, 6), *range(10, 13)}
+    whole(cluster, client)
+
+
+def test_without_a_backup_the_disk_of_the_last_control_plane_is_enough(
+    cluster: Cluster, client: Requester
+) -> None:
+    *destroyed, kept = cluster.control_planes
+    write(cluster, range(20, 23))
+    before, expected = etcd_cluster(cluster, host=kept), written(cluster)
+    # Long before this, the last control plane has got these writes.
+    docker("rm", "--force", "--volumes", *destroyed)
+    await_on(kept, cluster, _API_IS_AWAY)
+    run = documented.run(cluster, NO_BACKUP, "restore.py")
+    assert run.exit_code == 0, run.output
+    assert f"From the disk of {kept}" in run.output
+    assert written(cluster) == expected
+    assert etcd_cluster(cluster, host=kept) not in ("", before)
+    cluster.converge()
+    whole(cluster, client)
+    verified = cluster.verify("-k", CORE)
+    assert verified.exit_code == 0, verified.output
+
+
+def whole(cluster: Cluster, client: Requester) -> None:
+    """Assert that all machines are nodes, that cluster.py finds nothing to do, and that no request failed."""
+    assert cluster.ready_nodes == sorted(host.name for host in cluster.hosts)
+    etcd.await_voters(cluster, names=sorted(cluster.control_planes))
+    assert cluster.converge().changed == []
+    client.works_on()
+    assert client.failures() == []
+
+
+def await_on(host: str, cluster: Cluster, command: str) -> None:
+    """Wait until a shell command succeeds on a host."""
+    loop = f"for i in $(seq {_SECONDS}); do if {command}; then exit 0; fi; sleep 1; done > /dev/null 2>&1; exit 1"
+    cluster.shell(host, loop)
+
+
+def addresses(cluster: Cluster, host: str) -> str:
+    """Return the addresses to which a host resolves the endpoint's name."""
+    return cluster.shell(host, f"getent ahostsv4 api.{cluster.name}.internal")

@@ -138,6 +138,17 @@ def test_quotes_around_names_are_removed(root: Path) -> None:
     assert found(root).cluster_name == "2024"
 
 
+def test_the_image_of_etcd_is_read_also_from_a_manifest_that_is_set_aside(root: Path) -> None:
+    def text(release: str) -> str:
+        return f"spec:\n  containers:\n  - command:\n    - etcd\n    image: registry.k8s.io/etcd:{release}\n    imagePullPolicy: x\n"
+
+    write(root, "etc/kubernetes/kubeadm-deploys-restore/manifests/etcd.yaml", text("3.7.0-0"))
+    assert found(root).etcd_image == "registry.k8s.io/etcd:3.7.0-0"
+    # That of a kubeadm init after which a restore was killed.
+    write(root, "etc/kubernetes/manifests/etcd.yaml", text("3.6.8-0"))
+    assert found(root).etcd_image == "registry.k8s.io/etcd:3.6.8-0"
+
+
 @pytest.mark.parametrize("state", ["active", "activating", "deactivating"])
 def test_a_running_kubeadm_is_seen(root: Path, state: str) -> None:
     member(root)

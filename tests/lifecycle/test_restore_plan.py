@@ -26,6 +26,8 @@ from kubeadm_deploys.lifecycle.restore_plan import (
     RestoreRecord,
     after_restore,
     choose_seed,
+    etcd_image_of,
+    is_same_etcd,
     is_whole,
     lost_nodes,
     record_in,
@@ -193,12 +195,45 @@ def test_releases_of_nodes_are_not_replaced_under_their_pods(kubelet: str) -> No
     assert problems(machines=other, found={"w-1": BLANK}) == []
 
 
+ETCD = "registry.k8s.io/etcd:3.6.8-0"
+"""The image in the backup."""
+
+
+def seed(record: RestoreRecord | None = None, **found: KubeadmNodeState) -> str:
+    listed = {name.replace("_", "-"): state for name, state in found.items()}
+    return choose_seed(TOPOLOGY, found=listed, record=record, etcd_image=ETCD).name
+
+
 def test_the_seed_is_the_recorded_one_else_the_first_that_is_whole() -> None:
-    whole = {"cp-1": BLANK, "cp-2": WHOLE}
-    assert choose_seed(TOPOLOGY, found=whole, record=None).name == "cp-2"
-    assert choose_seed(TOPOLOGY, found=whole, record=OTHER).name == "cp-1"
-    assert choose_seed(TOPOLOGY, found=whole, record=replace(OTHER, seed="cp-9")).name == "cp-2"
-    assert choose_seed(TOPOLOGY, found={"cp-1": BLANK, "cp-2": BLANK}, record=None).name == "cp-1"
+    whole = replace(WHOLE, etcd_image=ETCD)
+    assert seed(cp_1=BLANK, cp_2=whole) == "cp-2"
+    assert seed(OTHER, cp_1=BLANK, cp_2=whole) == "cp-1"
+    assert seed(replace(OTHER, seed="cp-9"), cp_1=BLANK, cp_2=whole) == "cp-2"
+    assert seed(cp_1=BLANK, cp_2=BLANK) == "cp-1"
+    assert seed(cp_1=replace(WHOLE, etcd_image="registry.k8s.io/etcd:3.7.0-0"), cp_2=whole) == "cp-2"
+
+
+@pytest.mark.parametrize(
+    ("image", "same"),
+    [
+        (ETCD, True),
+        ("mirror.internal:5000/k8s/etcd:v3.6.4", True),
+        ("registry.k8s.io/etcd:3.7.0-0", False),
+        ("registry.k8s.io/etcd:3.5.24-0", False),
+        ("mirror.internal:5000/etcd", False),
+        ("", False),
+    ],
+)
+def test_etcds_of_one_minor_release_take_the_same_data(image: str, same: bool) -> None:
+    assert is_same_etcd(image, ETCD) is same
+    assert is_same_etcd(image, image)
+
+
+def test_the_image_of_etcd_is_read_from_the_manifest_in_the_backup() -> None:
+    manifest = f"spec:\n  containers:\n  - image: {ETCD}\n    imagePullPolicy: IfNotPresent\n"
+    assert etcd_image_of(backup({"manifests/etcd.yaml": manifest})) == ETCD
+    with pytest.raises(ValueError, match="manifest of etcd"):
+        etcd_image_of(backup({"manifests/etcd.yaml": "spec: {}"}))
 
 
 def test_the_seeds_own_record_counts() -> None:
@@ -234,18 +269,19 @@ def test_revisions_never_go_back_from_one_restore_to_the_next() -> None:
 
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_a_control_plane_is_whole_with_all_manifests_in_place_or_set_aside(name: str) -> None:
-    without = replace(WHOLE, files=WHOLE.files - {f"manifests/{name}.yaml"})
-    assert is_whole(WHOLE) and not is_whole(without)
-    assert is_whole(replace(without, set_aside=frozenset({name})))
-    assert not is_whole(replace(WHOLE, files=WHOLE.files - {"kubelet.conf"}))
+    whole = replace(WHOLE, etcd_image=ETCD)
+    without = replace(whole, files=whole.files - {f"manifests/{name}.yaml"})
+    assert is_whole(whole, etcd_image=ETCD) and not is_whole(without, etcd_image=ETCD)
+    assert is_whole(replace(without, set_aside=frozenset({name})), etcd_image=ETCD)
+    assert not is_whole(replace(whole, files=whole.files - {"kubelet.conf"}), etcd_image=ETCD)
 
 
 def test_the_disk_needs_room_for_the_snapshot_and_the_new_data() -> None:
-    seed = TOPOLOGY.control_planes[0]
+    first = TOPOLOGY.control_planes[0]
 
     def problem(free: int, **changes: Any) -> str:
         machine = MachineState(disks={"/var/lib/etcd": Disk(mount="/", free=free, size=1 << 40)})
-        return disk_problem(seed, machine=machine, found=replace(WHOLE, **changes), backup=BACKUP)
+        return disk_problem(first, machine=machine, found=replace(WHOLE, **changes), backup=BACKUP)
 
     assert problem(1 << 31).startswith("cp-1: the disk of /var/lib/etcd has 2048 MiB free")
     assert problem((1 << 31) + (1 << 28)) == ""
@@ -276,7 +312,7 @@ def test_node_objects_of_lost_and_replaced_control_planes_are_deleted() -> None:
             ClusterMembersState(nodes=nodes),
             topology=TOPOLOGY,
             machine_ids={name.replace("_", "-"): text for name, text in ids.items()},
-            backup=BACKUP,
+            known=BACKUP.manifest.members,
             seed=TOPOLOGY.control_planes[0],
         )
 

@@ -62,11 +62,11 @@ class Machine:
             capture_output=True,
         ).returncode
 
-    def unpack(self, *, kill: int = 0) -> int:
+    def unpack(self, *option: str, kill: int = 0) -> int:
         saved = self.etcd / "saved/time"
         return self.run(
             *("unpack-snapshot", self.restore, self.work, saved),
-            *("image", "cp-1", "https://10.0.0.1:2380", "token", 12345),
+            *("image", "cp-1", "https://10.0.0.1:2380", "token", 12345, *option),
             kill=kill,
         )
 
@@ -101,6 +101,48 @@ def test_unpacking_is_killed_after_any_command_and_repeated(tmp_path: Path) -> N
         assert machine.unpack(kill=number) == -9
         assert machine.unpack() == 0, number
         assert machine.data() == ["new", "old"], number
+
+
+def copied(folder: Path) -> Machine:
+    """Return a machine with a database whose etcd has ended."""
+    machine = Machine(folder)
+    (machine.etcd / "member/snap").mkdir()
+    (machine.etcd / "member/snap/db").write_text("own")
+    (machine.work / "etcd.db").unlink()
+    machine.program("df", "echo Avail; echo 1000")
+    return machine
+
+
+def test_the_own_database_is_copied_and_unpacked_without_a_checksum(tmp_path: Path) -> None:
+    machine = copied(tmp_path)
+    assert machine.run("copy-database", machine.restore, machine.work) == 0
+    assert [path.name for path in machine.work.iterdir()] == ["etcd.db"]
+    assert (machine.work / "etcd.db").read_text() == "own"
+    assert machine.unpack("--skip-hash-check") == 0
+    (made,) = [
+        line for line in (machine.fake / "calls").read_text().splitlines() if "snapshot restore" in line
+    ]
+    assert made.endswith("--mark-compacted --skip-hash-check")
+    # In place is the new cluster's now, which has no other source.
+    assert machine.run("copy-database", machine.restore, machine.work) == 0
+    assert not machine.work.exists()
+
+
+def test_copying_the_database_is_killed_after_any_command_and_repeated(tmp_path: Path) -> None:
+    first = copied(tmp_path / "first")
+    assert first.run("copy-database", first.restore, first.work) == 0
+    for number in range(1, first.calls + 1):
+        machine = copied(tmp_path / str(number))
+        assert machine.run("copy-database", machine.restore, machine.work, kill=number) == -9
+        assert machine.run("copy-database", machine.restore, machine.work) == 0, number
+        assert [(path.name, path.read_text()) for path in machine.work.iterdir()] == [("etcd.db", "own")]
+
+
+def test_the_database_is_not_copied_to_a_full_disk(tmp_path: Path) -> None:
+    machine = copied(tmp_path)
+    machine.program("df", "echo Avail; echo 100")
+    assert machine.run("copy-database", machine.restore, machine.work) == 1
+    assert list(machine.work.iterdir()) == []
 
 
 def test_the_old_data_joins_the_files_that_were_kept(machine: Machine) -> None:
@@ -140,6 +182,14 @@ def test_nothing_starts_without_data(machine: Machine) -> None:
     (machine.etcd / "gone").rename(machine.etcd / "member")
     assert machine.run("start-static-pods", aside, "etcd", "kube-apiserver") == 0
     assert (machine.kubernetes / "manifests/etcd.yaml").exists()
+
+
+def test_the_kubelet_that_is_to_start_the_pods_does_not_remember_their_failures(machine: Machine) -> None:
+    calls = machine.folder / "systemctl"
+    machine.program("systemctl", f'echo "$*" >> {calls}')
+    (machine.restore / "manifests").mkdir()
+    assert machine.run("start-static-pods", machine.restore / "manifests", "etcd") == 0
+    assert calls.read_text() == "restart kubelet\n"
 
 
 def test_manifests_that_kubeadm_made_anew_stay(machine: Machine) -> None:

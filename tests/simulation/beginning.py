@@ -16,7 +16,16 @@ from kubeadm_deploys.sections.images import node_images
 from tests.simulation import kubeadm
 from tests.simulation.cluster import Cluster
 from tests.simulation.history import Host
-from tests.simulation.machine import HOSTS, KUBELET_CONF, PKI, ROTATING, EtcdData, Machine, manifest
+from tests.simulation.machine import (
+    HOSTS,
+    KUBELET_CONF,
+    PKI,
+    ROTATING,
+    EtcdData,
+    Machine,
+    etcd_image,
+    manifest,
+)
 from tests.simulation.world import OPTIONS, RELEASES, World
 from tests.support import cluster_settings
 
@@ -167,6 +176,7 @@ def _make_older(world: World, machine: Machine, release: str) -> None:
     for name in MANIFESTS:
         if machine.has_manifest(name):
             text = machine.files[manifest(name)]
+            text = re.sub(r"registry.k8s.io/etcd:\S+", etcd_image(release), text)
             machine.files[manifest(name)] = re.sub(r":v[\d.]+", f":v{release}", text)
     for cluster in world.own_clusters():
         cluster.objects["kubeadm-config"] = {

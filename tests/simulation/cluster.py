@@ -66,7 +66,8 @@ class Cluster:
     ``objects`` are ConfigMaps and workloads by name, ``tokens`` Secrets of join tokens with their
     description, ``acknowledged`` is the number of a user's acknowledged writes. ``foreign`` is whether it is
     not the operator's, ``given_up`` whether the operator has given it up as a whole, ``revision`` the number
-    of writes. ``origin`` is the snapshot from which it was restored.
+    of writes. ``origin`` is the snapshot from which it was restored. ``etcd_minor`` is the minor release of etcd 3 that
+    all members have had: an older one does not run any more.
     """
 
     number: int
@@ -82,6 +83,7 @@ class Cluster:
     given_up: bool = False
     revision: int = 0
     origin: str = ""
+    etcd_minor: int = 0
 
     @property
     def ca(self) -> str:

@@ -31,7 +31,7 @@ _DECISIVE = frozenset(
         *("kubeadm", "clean-machine", "member", "stop-api-server", "delete", "drain", "cordon"),
         *("write-pki", "wait-for-api", "make", "register", "label", "restore"),
         *("begin-restore", "stop-static-pods", "receive-snapshot", "unpack-snapshot", "start-static-pods"),
-        *("end-restore", "restart"),
+        *("copy-database", "end-restore", "restart"),
         *("swap-static-pod", "swap-kubelet-configuration"),
     }
 )

@@ -27,6 +27,7 @@ from tests.simulation.machine import (
     SUPER_ADMIN_CONF,
     EtcdData,
     Machine,
+    etcd_image,
     manifest,
 )
 from tests.simulation.world import OPTIONS, Failed, World, new_data
@@ -189,7 +190,7 @@ def _join_etcd(world: World, machine: Machine, cluster: Cluster) -> Steps:
         raise Failed("etcdserver: Peer URLs already exists")
     member = world.new_member(cluster, machine, name="", learner=True)
     yield "etcd-join added"
-    machine.files[manifest("etcd")] = static_pod("etcd", {})
+    machine.files[manifest("etcd")] = static_pod("etcd", cluster.objects["kubeadm-config"])
     yield "etcd-join manifest"
     world.settle()
     yield "etcd-join started"
@@ -294,11 +295,9 @@ def static_pod(name: str, configuration: dict[str, Any]) -> str:
     arguments = [f"--{each['name']}={each['value']}" for each in extras.get("extraArgs") or ()]
     folders = [{"path": each["hostPath"]} for each in extras.get("extraVolumes") or ()]
     command = json.dumps([name, *arguments])
+    image = etcd_image(release) if name == "etcd" else f"registry.k8s.io/{name}:{release}"
     volumes = json.dumps([{"hostPath": folder} for folder in folders])
-    return (
-        f"spec:\n  volumes: {volumes}\n  containers:\n  - command: {command}\n"
-        f"    image: registry.k8s.io/{name}:{release}\n"
-    )
+    return f"spec:\n  volumes: {volumes}\n  containers:\n  - command: {command}\n    image: {image}\n"
 
 
 def _write_pki(machine: Machine, number: int) -> None:

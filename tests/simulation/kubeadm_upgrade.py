@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from kubeadm_deploys.facts.kubeadm_node import MANIFESTS
-from tests.simulation.machine import KUBELET_CONF, KUBELET_CONFIG, Machine, manifest
+from tests.simulation.machine import KUBELET_CONF, KUBELET_CONFIG, Machine, etcd_image, manifest
 from tests.simulation.world import Failed, World
 
 Steps = Iterator[str]
@@ -36,7 +36,9 @@ def upgrade(world: World, machine: Machine, verb: str, *arguments: str) -> Steps
         for name in MANIFESTS:
             path = manifest(name)
             new = machine.files[path]
-            if name != "etcd":
+            if name == "etcd":
+                new = re.sub(r"registry.k8s.io/etcd:\S+", etcd_image(version), new)
+            else:
                 new = re.sub(r":v[\d.]+", f":{version}", new)
                 if new == machine.files[path]:
                     continue

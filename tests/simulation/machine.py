@@ -1,6 +1,7 @@
 """A simulated machine: its files, packages and units, and what runs on it because of them."""
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -42,6 +43,16 @@ CLUSTER_FILES = (
 
 SECONDS_BEFORE = 1000
 """Seconds for which a machine has run when a history begins."""
+
+
+ETCD = {36: "3.6.8-0", 37: "3.7.0-0"}
+"""The image tags of kubeadm's etcd by Kubernetes' minor release."""
+
+
+def etcd_image(release: str) -> str:
+    """Return the image of the etcd that kubeadm runs for a release of Kubernetes."""
+    minor = int(release.removeprefix("v").split(".")[1])
+    return f"registry.k8s.io/etcd:{ETCD[min(max(minor, min(ETCD)), max(ETCD))]}"
 
 
 def manifest(name: str) -> str:
@@ -160,6 +171,12 @@ class Machine:
             and self.has(KUBELET_CONFIG)
             and (self.has(KUBELET_CONF, CLIENT) or self.has(BOOTSTRAP_CONF))
         )
+
+    @property
+    def etcd_minor(self) -> int:
+        """The minor release of etcd 3 in the manifest, 0 without one."""
+        match = re.search(r"etcd:3\.(\d+)\.", self.files.get(manifest("etcd"), ""))
+        return int(match[1]) if match else 0
 
     @property
     def lacks_manifests(self) -> tuple[str, ...]:

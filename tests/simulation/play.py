@@ -3,7 +3,7 @@
 import random
 import tarfile
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -95,7 +95,7 @@ def play(
             obstacles=player.obstacles,
             changes=player.course.world.changes,
             files={
-                str(path.relative_to(folder)): path.read_text()
+                str(path.relative_to(folder)): path.read_text(errors="replace")
                 for path in Path(folder).glob("*/*")
                 if path.name != "inventory.py" and path.is_file()
             },
@@ -243,6 +243,7 @@ class _Player:
                 deploy.run: _snapshot_in(deploy.arguments)
                 for deploy, command in zip(deploys, commands, strict=True)
                 if command.deploy == "restore.py"
+                and any("=backup=" in argument for argument in command.arguments)
                 and self.exit_codes[deploy.run] == 0
                 and "--dry" not in command.arguments
             },
@@ -342,12 +343,24 @@ class _Player:
 
 
 def _with_backup(arguments: tuple[str, ...], folder: Path) -> tuple[str, ...]:
-    """Return a command's arguments with the path of the newest backup instead of BACKUP, or of the OLDEST."""
+    """Return a command's arguments with the path of the newest backup instead of BACKUP, or of the OLDEST.
+
+    DAMAGED is a copy of the newest one with a flipped bit.
+    """
     backups = sorted(map(str, folder.glob("*.backup"))) or ["BACKUP"]
-    return tuple(
-        argument.replace("=BACKUP", f"={backups[-1]}").replace("=OLDEST", f"={backups[0]}")
-        for argument in arguments
-    )
+    paths = {"BACKUP": backups[-1], "OLDEST": backups[0]}
+    if any(argument.endswith("=DAMAGED") for argument in arguments):
+        content = bytearray(Path(backups[-1]).read_bytes())
+        content[len(content) // 2] ^= 1
+        damaged = folder / "damaged"
+        damaged.write_bytes(content)
+        paths["DAMAGED"] = str(damaged)
+    return tuple(_with_path(argument, paths) for argument in arguments)
+
+
+def _with_path(argument: str, paths: Mapping[str, str]) -> str:
+    name, equals, value = argument.rpartition("=")
+    return f"{name}{equals}{paths.get(value, value)}"
 
 
 def _snapshot_in(arguments: tuple[str, ...]) -> str:

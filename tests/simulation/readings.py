@@ -69,6 +69,8 @@ class Readings:
             lines += [f"restoring {files[f'{RESTORE_FOLDER}/record']}"]
         lines += [f"aside:{name}" for name in MANIFESTS if f"{RESTORE_FOLDER}/manifests/{name}.yaml" in files]
         lines += ["unpacked"] if f"{RESTORE_FOLDER}/unpacked" in files else []
+        paths = (manifest("etcd"), f"{RESTORE_FOLDER}/manifests/etcd.yaml")
+        lines += [f"etcd-image {_image_in(files[path])}" for path in paths if path in files][:1]
         cluster = self.world.clusters[machine.etcd.cluster] if machine.etcd else None
         if machine.etcd and cluster and self.world.runs_etcd(machine) and self.world.has_quorum(cluster):
             lines += [f"etcd-cluster {machine.etcd.cluster}"]
@@ -425,7 +427,8 @@ class Readings:
         status = {
             "version": "3.6.8",
             "leader": own.id if self.world.has_quorum(cluster) else 0,
-            "header": {"member_id": own.id},
+            "header": {"cluster_id": cluster.number, "member_id": own.id, "revision": machine.etcd.revision},
+            "raftAppliedIndex": machine.etcd.revision,
             **({"isLearner": True} if own.learner else {}),
         }
         return [json.dumps([{"Status": status}])]
@@ -433,7 +436,7 @@ class Readings:
     def upgrade_state(self, machine: Machine, part: Part) -> Lines:
         """facts/upgrade_state.py"""
         lines = [
-            f"image:{name} {machine.files[manifest(name)].rpartition('image: ')[2].splitlines()[0]}"
+            f"image:{name} {_image_in(machine.files[manifest(name)])}"
             for name in MANIFESTS
             if machine.has_manifest(name)
         ]
@@ -529,12 +532,17 @@ def _authority(config: str) -> str:
     return _base64(config[config.index("-----BEGIN") :].strip() + "\n")
 
 
+def _image_in(text: str) -> str:
+    """Return the image in a static pod's manifest, empty without one."""
+    return text.rpartition("image: ")[2].partition("\n")[0]
+
+
 def _pod(machine: Machine, name: str) -> object:
     """Return a static pod's manifest with the arguments that name files, whose folders are mounted."""
     arguments = re.findall(r"--[a-z-]*file=/[^\s\"]+", machine.files.get(manifest(name), ""))
     folders = {argument.partition("=")[2].rpartition("/")[0] for argument in arguments}
     mounts = [{"name": folder, "mountPath": folder} for folder in folders]
-    image = f"registry.k8s.io/{name}:1"
+    image = _image_in(machine.files.get(manifest(name), ""))
     return {
         "spec": {
             "volumes": [{"name": folder, "hostPath": {"path": folder}} for folder in folders],

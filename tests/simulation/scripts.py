@@ -560,9 +560,20 @@ class Scripts:
         machine.files[f"{work}/etcd.db"] = stdin
         yield "received"
 
+    def do_copy_database(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """lifecycle/disk_restore.py"""
+        folder, work = part.words
+        if f"{folder}/unpacked" in machine.files or f"{work}/ready" in machine.files:
+            return
+        assert machine.etcd and not self.world.runs_etcd(machine), "the database is copied while etcd runs"
+        content = f"the disk of {machine.name} at revision {machine.etcd.revision}"
+        self.world.snapshots[content] = deepcopy(self.world.clusters[machine.etcd.cluster])
+        machine.files[f"{work}/etcd.db"] = content
+        yield "copied"
+
     def do_unpack_snapshot(self, machine: Machine, part: Part, stdin: str) -> Steps:
         """lifecycle/restore_steps.py"""
-        folder, work, _, _, name, peer, _, _ = part.words
+        folder, work, _, _, name, peer, *_ = part.words
         ready = f"{work}/ready"
         if f"{folder}/unpacked" in machine.files and ready not in machine.files:
             machine.remove(work)
@@ -595,8 +606,7 @@ class Scripts:
             if f"{folder}/{name}.yaml" in machine.files and manifest(name) not in machine.files:
                 machine.files[manifest(name)] = machine.files.pop(f"{folder}/{name}.yaml")
                 yield f"moved {name}"
-        if "kubelet" not in machine.active:
-            self.world.kubelet_started(machine)
+        self.world.kubelet_started(machine)
         yield "started"
 
     def do_end_restore(self, machine: Machine, part: Part, stdin: str) -> Steps:

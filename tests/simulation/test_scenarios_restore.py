@@ -4,10 +4,12 @@ The invariants do most of the checking: after a successful run, every node reach
 the backup; data that was restored is never replaced by another run; and no two etcd clusters are served.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
+import pyrage
 import pytest
 
 from tests.simulation.history import Command, Event, Fault
@@ -209,6 +211,49 @@ def test_a_cluster_that_works_is_only_replaced_with_force(player: Player) -> Non
     before_operations(done, "the cluster works (cp-1)", "--data force=true")
 
 
+def test_a_damaged_backup_is_not_restored(player: Player) -> None:
+    damaged = (Command(deploy="restore.py", arguments=("--data=backup=DAMAGED", CONFIRMED[1])),)
+    _, done = player.play(ONE, BACKUP, damaged)
+    before_operations(done, "is damaged", "no changes were made")
+
+
+def test_a_backup_is_not_restored_without_its_key(player: Player) -> None:
+    recipients = json.dumps([str(pyrage.x25519.Identity.generate().to_public())])
+    backup = (Command(deploy="backup.py", arguments=(f"--data=backup_recipients={recipients}",)),)
+    _, done = player.play(ONE, backup, RESTORE)
+    before_operations(done, "--data identity=FILE", "no changes were made")
+
+
+def test_a_backup_of_a_cluster_of_another_name_is_not_restored(player: Player) -> None:
+    other = (*CONFIRMED[:1], "--data=cluster_name=other", "--data=confirm=other")
+    _, done = player.play(ONE, BACKUP, (Command(deploy="restore.py", arguments=other),))
+    before_operations(done, "is of the cluster 'kubernetes', but cluster_name is 'other'")
+
+
+def test_a_backup_of_an_earlier_cluster_of_the_name_is_not_restored(player: Player) -> None:
+    made = (Command(deploy="cluster.py", operator="bob"),)
+    override = (replace(OVERRIDE[0], operator="bob"),)
+    copied = (Command(deploy="backup.py", arguments=("--data=plain=true",), operator="bob"),)
+    *_, done = player.play(ONE, copied, *replaced("cp-1", "worker-1"), made, override)
+    before_operations(done, "cp-1: is a node of another cluster", "worker-1: is a node of another cluster")
+
+
+def test_a_backup_of_another_minor_release_is_restored_after_a_reset(player: Player) -> None:
+    hosts = machines("member, at 1.36.5", workers=["member, at 1.36.5"])
+    upgrade = (Command(deploy="upgrade.py", arguments=("--data=backup=false",)),)
+    reset = (Command(deploy="reset.py", arguments=("--data=confirm=kubernetes",)),)
+    _, upgraded, refused, cleaned, restore, cluster = player.play(
+        *(hosts, WRITTEN, BACKUP, upgrade, OVERRIDE, reset, RESTORE, CLUSTER)
+    )
+    assert upgraded.exit_code == 0, upgraded.output
+    before_operations(
+        *(refused, "cp-1: has Kubernetes 1.37.2, but the backup was made with 1.36.5"),
+        *("restore onto new machines", "deploys/reset.py"),
+    )
+    assert (cleaned.exit_code, restore.exit_code) == (0, 0), cleaned.output + restore.output
+    assert (cluster.exit_code, cluster.decisive) == (0, []), cluster.output
+
+
 def test_the_clusters_name_confirms(player: Player) -> None:
     for arguments in ((), ("--data=confirm=other",)):
         command = (Command(deploy="restore.py", arguments=("--data=backup=BACKUP", *arguments)),)
@@ -343,3 +388,22 @@ def test_an_upgrade_during_which_the_backup_was_made_is_ended_next(player: Playe
         refused, "an upgrade of the cluster to Kubernetes 1.37.2 has begun", "deploys/upgrade.py"
     )
     assert (upgraded.exit_code, cluster.exit_code) == (0, 0), upgraded.output + cluster.output
+
+
+@pytest.mark.parametrize("planes", [1, 3])
+def test_an_etcd_that_an_upgrade_has_replaced_before_the_api_server_is_not_kept(
+    player: Player, planes: int
+) -> None:
+    hosts = machines(*["member, at 1.36.5"] * planes, workers=["member, at 1.36.5"])
+    upgrade = (Command(deploy="upgrade.py", arguments=("--data=backup=false",)),)
+    # After preflight, and after etcd's manifest was moved away and the new one moved in.
+    cut = Fault(run=1, machine="cp-1", what="kubeadm upgrade apply v1.37.2", kind="cut", at=3)
+    _, _, restore, cluster = player.play(hosts, WRITTEN, BACKUP, upgrade, OVERRIDE, CLUSTER, faults=[cut])
+    assert restore.exit_code == 0, restore.output
+    assert (cluster.exit_code, cluster.decisive) == (0, []), cluster.output
+    assert "cp-1: clean and keep etcd" in restore.changes
+    # Of three, one with the etcd of the backup keeps its pods.
+    assert ("its etcd (registry.k8s.io/etcd:3.7.0-0) is not that of the backup" in restore.output) is (
+        planes == 1
+    )
+    assert ("cp-2: clean and keep etcd" in restore.changes) is False

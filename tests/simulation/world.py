@@ -91,7 +91,8 @@ class World:
             return False
         if machine.etcd is None or not machine.has("/etc/kubernetes/pki/etcd/ca.crt"):
             return False
-        return machine.etcd.member in self.clusters[machine.etcd.cluster].members
+        cluster = self.clusters[machine.etcd.cluster]
+        return machine.etcd.member in cluster.members and machine.etcd_minor >= cluster.etcd_minor
 
     def holder(self, cluster: Cluster, member: Member) -> Machine | None:
         """Return the machine that has a member's data, even while it is down."""
@@ -218,6 +219,8 @@ class World:
             if machine.is_up(self.now) and machine.kubelet_runs:
                 self._bootstrap(machine)
                 self._register(machine)
+        for cluster in self.clusters.values():
+            self._raise_etcd_minor(cluster)
 
     def _start_etcd(self, machine: Machine) -> None:
         if machine.has_manifest("etcd") and machine.kubelet_runs:
@@ -228,6 +231,13 @@ class World:
         if data and self.runs_etcd(machine):
             own = self.clusters[data.cluster].members[data.member]
             own.name = own.name or machine.name
+
+    def _raise_etcd_minor(self, cluster: Cluster) -> None:
+        """Set the version of an etcd cluster once all members run and have it."""
+        holders = [self.holder(cluster, member) for member in cluster.members.values()]
+        minors = [holder.etcd_minor for holder in holders if holder and self.runs_etcd(holder)]
+        if minors and len(minors) == len(holders):
+            cluster.etcd_minor = max(cluster.etcd_minor, min(minors))
 
     def _make_data(self, machine: Machine) -> None:
         """Start etcd without data: an init's makes a new cluster, a join's becomes the announced member."""
@@ -324,6 +334,7 @@ class World:
         cluster.nodes, cluster.objects, cluster.tokens = copied.nodes, copied.objects, copied.tokens
         cluster.acknowledged, cluster.origin = snapshot.acknowledged, content
         cluster.revision = snapshot.revision + 1_000_000_000
+        cluster.etcd_minor = snapshot.etcd_minor
         number = self.number()
         cluster.members[number] = Member(id=number, name=name, ip=ip)
         return cluster

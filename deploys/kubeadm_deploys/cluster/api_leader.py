@@ -19,7 +19,8 @@ SILENT_FIX = "find out why with 'journalctl --unit kubelet' and 'crictl ps --all
 """The fix when no control plane's API server answers."""
 
 RESTORE_FIX = (
-    "finish it with the same backup: deploys/restore.py --data backup=FILE --data confirm=CLUSTER_NAME"
+    "finish it with the command that began it: deploys/restore.py --data backup=FILE --data confirm=CLUSTER_NAME, or --data "
+    "from=disk instead of the same backup"
 )
 """The fix when a restore from a backup has not ended, and no control plane outside it serves the cluster."""
 

@@ -11,7 +11,8 @@ from kubeadm_deploys.model.nodes import Node, Topology
 
 QUORUM_FIX = (
     "start the machines that are down and mount their disks, then run again; if a majority of them is lost "
-    "for good, restore the cluster from a backup with deploys/restore.py, or give it up with deploys/reset.py"
+    "for good, restore the cluster from a backup with deploys/restore.py, or without one from a disk that is left "
+    "(--data from=disk), or give it up with deploys/reset.py"
 )
 
 

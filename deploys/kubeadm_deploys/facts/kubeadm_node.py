@@ -72,7 +72,8 @@ class KubeadmNodeState:
     ``restoring`` is the record of a restore from a backup that has not ended, empty without one.
     ``set_aside`` are the static pods whose manifests it set aside, and ``unpacked`` is whether the data of the
     backup is in place, or about to be. ``etcd_cluster`` is the ID of the etcd cluster that this machine's
-    etcd serves, empty if it does not answer or has no leader.
+    etcd serves, empty if it does not answer or has no leader. ``etcd_image`` is the image in etcd's manifest, which may
+    be set aside.
     """
 
     files: frozenset[str] = frozenset()
@@ -93,6 +94,7 @@ class KubeadmNodeState:
     set_aside: frozenset[str] = frozenset()
     unpacked: bool = False
     etcd_cluster: str = ""
+    etcd_image: str = ""
 
     @property
     def is_control_plane(self) -> bool:
@@ -159,6 +161,7 @@ class KubeadmNode(FactBase[KubeadmNodeState]):
             set_aside=frozenset(lines.by_prefix(values, "aside:")),
             unpacked="unpacked" in values,
             etcd_cluster=values.get("etcd-cluster", ""),
+            etcd_image=values.get("etcd-image", ""),
         )
 
 

@@ -103,7 +103,9 @@ class EtcdStatusState:
     """The etcd member of a machine.
 
     ``leader`` is whether it leads, ``has_leader`` whether it knows of any leader. ``database`` and ``quota`` are
-    in bytes; the quota is 0 where etcd does not report it. ``errors`` are etcd's own, like an alarm.
+    in bytes; the quota is 0 where etcd does not report it. ``errors`` are etcd's own, like an alarm. ``revision`` is that of
+    its data, ``applied`` the number of the last entry of etcd's log that is in the data, by which members of one cluster
+    are compared, and ``cluster_id`` the number of that cluster.
     """
 
     version: str
@@ -113,6 +115,9 @@ class EtcdStatusState:
     database: int = 0
     quota: int = 0
     errors: tuple[str, ...] = ()
+    revision: int = 0
+    applied: int = 0
+    cluster_id: int = 0
 
 
 class EtcdStatus(FactBase[EtcdStatusState]):
@@ -135,6 +140,9 @@ class EtcdStatus(FactBase[EtcdStatusState]):
             database=status.get("dbSize", 0),
             quota=status.get("dbSizeQuota", 0),
             errors=tuple(status.get("errors") or ()),
+            revision=status["header"].get("revision", 0),
+            applied=status.get("raftAppliedIndex", 0),
+            cluster_id=status["header"].get("cluster_id", 0),
         )
 
 

@@ -41,7 +41,7 @@ WORKERS_GROUP = "workers"
 _NODE_KEYS = tuple(HostData.model_fields)
 _CLOUD_KEYS = tuple(key for keys in CLOUD_DATA.values() for key in keys)
 
-_SCRIPT_KEYS = ("confirm", "node", "description", "folder", "verify", "identity", "backup")
+_SCRIPT_KEYS = ("confirm", "node", "description", "folder", "verify", "identity", "backup", "from")
 """Names and paths that scripts take from ``--data`` only."""
 
 _TEXTS = frozenset(

@@ -34,6 +34,8 @@ from kubeadm_deploys.lifecycle.restore_plan import (
     RestoreRecord,
     choose_seed,
     differing_nodes,
+    etcd_image_of,
+    is_same_etcd,
     is_whole,
     record_in,
     settings_of,
@@ -80,17 +82,10 @@ def plan_restore(
         raise InputError(
             ["backup: is missing; add --data backup=FILE with a file that deploys/backup.py wrote"]
         )
-    if str(confirmation) != options.cluster_name:
-        raise InputError(
-            [
-                f"confirm: {'is missing' if confirmation is None else f'{confirmation!r} is not the name of the cluster'}, "
-                "so no changes were made; a restore gives up everything that was written since the backup; to do it, "
-                f"add --data confirm={options.cluster_name}"
-            ]
-        )
+    refuse_unconfirmed_restore(
+        options, confirmation=confirmation, loses="everything that was written since the backup"
+    )
     state = host.state
-    if isinstance(state.limit_hosts, list):
-        raise InputError(["--limit: a restore needs every machine of the inventory; run it without --limit"])
     decisions = part(state, Decisions)
     backup = decisions.once("backup", lambda: _read(path, key=key))
     find = partial(
@@ -138,6 +133,26 @@ def register_workers(*, topology: Topology) -> None:
         restore_steps.registered(name="Register the node", topology=topology, node=node)
 
 
+def refuse_unconfirmed_restore(options: ClusterOptions, *, confirmation: object, loses: str) -> None:
+    """Refuse a restore without the cluster's name, or of some hosts only.
+
+    + confirmation: the cluster's name, as the operator gave it
+    + loses: what the restore gives up
+
+    Raises:
+        InputError: the name is missing or another one, or the run is limited.
+    """
+    if str(confirmation) != options.cluster_name:
+        raise InputError(
+            [
+                f"confirm: {'is missing' if confirmation is None else f'{confirmation!r} is not the name of the cluster'}, "
+                f"so no changes were made; a restore gives up {loses}; to do it, add --data confirm={options.cluster_name}"
+            ]
+        )
+    if isinstance(host.state.limit_hosts, list):
+        raise InputError(["--limit: a restore needs every machine of the inventory; run it without --limit"])
+
+
 def _read(path: str, *, key: BackupKey) -> Backup:
     try:
         return read_backup(Path(path).expanduser(), passphrase=key.passphrase, identity=key.path)
@@ -179,7 +194,7 @@ def _find(
         )
     )
     try:
-        settings = settings_of(backup)
+        settings, etcd_image = settings_of(backup), etcd_image_of(backup)
     except ValueError as error:
         raise DeployError(
             f"backup: {backup.path}: {error}; no changes were made; use another backup"
@@ -189,7 +204,7 @@ def _find(
     )
     nodes = {name: has for name, has in releases.items() if node_state(found[name]) is not NodeState.ABSENT}
     following = follow(options, settings=settings, machines=nodes)
-    seed = choose_seed(topology, found=found, record=begun)
+    seed = choose_seed(topology, found=found, record=begun, etcd_image=etcd_image)
     problems = [finding.sentence for finding in errors_of(following.findings)]
     problems += release_problems(
         topology, found=found, machines=machines, releases=releases, options=following.options
@@ -201,7 +216,7 @@ def _find(
         None,
         (
             disk_problem(seed, machine=machines[seed.host], found=found[seed.host], backup=backup),
-            unreadable_secrets(backup) if not is_whole(found[seed.host]) else "",
+            unreadable_secrets(backup) if not is_whole(found[seed.host], etcd_image=etcd_image) else "",
             _ask_unlisted(topology, found=found),
         ),
     )
@@ -212,7 +227,15 @@ def _find(
         if begun and continues
         else RestoreRecord(backup=backup.sha256, began=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}", seed=seed.name)
     )
-    return Restore(backup=backup, settings=settings, options=following.options, seed=seed, record=record)
+    has = found[seed.host].etcd_image
+    return Restore(
+        backup=backup,
+        settings=settings,
+        options=following.options,
+        seed=seed,
+        record=record,
+        other_etcd="" if is_same_etcd(has, etcd_image) else has,
+    )
 
 
 def _machine_errors(
@@ -255,9 +278,14 @@ def _ask_unlisted(topology: Topology, *, found: dict[str, KubeadmNodeState]) -> 
 def _describe(restore: Restore, *, topology: Topology) -> None:
     manifest = restore.backup.manifest
     different = "".join(f"; {words}" for words in differing_nodes(topology, backup=restore.backup))
+    anew = (
+        f", whose control plane is made anew, because its etcd ({restore.other_etcd}) is not that of the backup"
+        if restore.other_etcd
+        else ""
+    )
     logger.info(
         f"--> Backup of {manifest.made}: Kubernetes {manifest.releases['kubernetes']}, revision {manifest.revision}, "
-        f"{manifest.keys} keys; it is restored on {restore.seed.name}{different}. Volumes, and what is outside the "
+        f"{manifest.keys} keys; it is restored on {restore.seed.name}{anew}{different}. Volumes, and what is outside the "
         "cluster, do not go back in time"
     )
 

@@ -57,12 +57,7 @@ def restore_problems(
     if missing := lacking(backup):
         yield f"backup: {backup.path} lacks {', '.join(missing)}; use another backup"
         return
-    for node in topology.control_planes:
-        if node.host not in active:
-            yield (
-                f"{node.host}: cannot be reached, and its etcd may still serve the old data; start it; if it is lost, "
-                "make sure that it stays off, and take it out of the inventory"
-            )
+    yield from unreached_problems(topology, active=active)
     ca = backup.parts["pki/ca.crt"].decode()
     if kubeconfig_ca and not is_same_ca(kubeconfig_ca, ca):
         yield (
@@ -82,6 +77,16 @@ def restore_problems(
     yield from _state_problems(backup, api_leader=api_leader, record=record, force=force, restart=restart)
 
 
+def unreached_problems(topology: Topology, *, active: Collection[str]) -> Iterator[str]:
+    """Yield which control planes are not among the ``active`` hosts of this run."""
+    for node in topology.control_planes:
+        if node.host not in active:
+            yield (
+                f"{node.host}: cannot be reached, and its etcd may still serve the old data; start it; if it is lost, "
+                "make sure that it stays off, and take it out of the inventory"
+            )
+
+
 def _machine_problems(
     found: KubeadmNodeState,
     machine: MachineState,
@@ -91,22 +96,9 @@ def _machine_problems(
     control_plane: bool,
     ca: str,
 ) -> Iterator[str]:
-    if is_of_another_cluster(found, cluster_ca=ca):
-        yield (
-            f"{node.host}: is a node of another cluster: its CA certificate differs from that of the backup; take it "
-            "out of the inventory; if its cluster is gone for good, clean it with deploys/reset.py"
-        )
+    if unfit := unfit_problem(found, node=node, control_plane=control_plane, ca=ca):
+        yield unfit
         return
-    if found.has_etcd_of_others and not found.restoring:
-        yield f"{node.host}: {ETCD_DATA[0]}; {ETCD_DATA[1]}"
-        return
-    if not control_plane and found.is_control_plane:
-        yield (
-            f"{node.host}: is a control plane, but in the group workers, so its etcd would go on with the old data; "
-            "put it into the group control_plane"
-        )
-    if control_plane and found.is_worker:
-        yield f"{node.host}: is a worker of the cluster; put it into the group workers"
     release = backup.manifest.releases["kubernetes"]
     kubelet = machine.kubelet.partition("-")[0]
     if not kubelet or node_state(found) is NodeState.ABSENT:
@@ -124,14 +116,39 @@ def _machine_problems(
         )
 
 
+def unfit_problem(found: KubeadmNodeState, *, node: Node, control_plane: bool, ca: str) -> str:
+    """Return why a machine has no place in a restored cluster with this CA certificate, empty if it has.
+
+    Other control planes are cleaned.
+    """
+    if is_of_another_cluster(found, cluster_ca=ca):
+        return (
+            f"{node.host}: is a node of another cluster: its CA certificate differs from that of the cluster that is "
+            "restored; take it out of the inventory; if its cluster is gone for good, clean it with deploys/reset.py"
+        )
+    if found.has_etcd_of_others and not found.restoring:
+        return f"{node.host}: {ETCD_DATA[0]}; {ETCD_DATA[1]}"
+    if not control_plane and found.is_control_plane:
+        return (
+            f"{node.host}: is a control plane, but in the group workers, so its etcd would go on with the old data; "
+            "put it into the group control_plane"
+        )
+    if control_plane and found.is_worker:
+        return f"{node.host}: is a worker of the cluster; put it into the group workers"
+    return ""
+
+
 def _state_problems(
     backup: Backup, *, api_leader: ApiLeader, record: RestoreRecord | None, force: bool, restart: bool
 ) -> Iterator[str]:
     if record:
         if record.backup != backup.sha256 and not restart:
+            other, way = (
+                ("a disk", "--data from=disk") if record.from_disk else ("another backup", "that file")
+            )
             yield (
-                f"a restore from another backup began at {record.began} and has not ended; finish it with that file, "
-                "or begin again with this one: --data restart=true"
+                f"a restore from {other} began at {record.began} and has not ended; finish it with {way}, or begin again with "
+                "this backup: --data restart=true"
             )
     elif api_leader.healthy and not force:
         yield (

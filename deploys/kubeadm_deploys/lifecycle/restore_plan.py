@@ -5,8 +5,11 @@ exists from before the first change until the restored API serves, so that the n
 """
 
 import base64
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+
+import yaml
 
 from kubeadm_deploys.documents.backup_file import Backup
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
@@ -19,10 +22,16 @@ from kubeadm_deploys.model.nodes import Node, Topology
 from kubeadm_deploys.model.options import ClusterOptions
 from kubeadm_deploys.operations import shared_pki
 
+FROM_DISK = "disk:"
+"""Begins the record of a restore from a disk."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreRecord:
-    """A restore that has begun: the ``backup`` (SHA-256 of the file), when it began (UTC), and the seed's name."""
+    """A restore that has begun: from which ``backup``, when it began (UTC), and the seed's name.
+
+    ``backup`` is the SHA-256 of the file; in a restore from a disk, ``disk:`` and the revision of the data there.
+    """
 
     backup: str
     began: str
@@ -32,6 +41,11 @@ class RestoreRecord:
     def line(self) -> str:
         """The record as it is on the machines."""
         return f"{self.backup} {self.began} {self.seed}"
+
+    @property
+    def from_disk(self) -> bool:
+        """Whether it is a restore from a disk."""
+        return self.backup.startswith(FROM_DISK)
 
     @property
     def token(self) -> str:
@@ -46,17 +60,25 @@ class RestoreRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Restore:
-    """What a run restores: the ``backup``, onto the ``seed``, as the ``record`` says.
+class Begun:
+    """A restore onto the control plane ``seed``, as the ``record`` says."""
 
-    ``settings`` are the cluster's in the backup, and ``options`` have its releases.
+    seed: Node
+    record: RestoreRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restore(Begun):
+    """A restore from a ``backup``.
+
+    ``settings`` are the cluster's in the backup, and ``options`` have its releases. ``other_etcd`` is the image of etcd on
+    the seed, whose control plane is made anew because of it, empty if it is that of the backup.
     """
 
     backup: Backup
     settings: ClusterSettingsState
     options: ClusterOptions
-    seed: Node
-    record: RestoreRecord
+    other_etcd: str = ""
 
     @property
     def next_step(self) -> str:
@@ -148,23 +170,58 @@ def record_in(
 
 
 def choose_seed(
-    topology: Topology, *, found: Mapping[str, KubeadmNodeState], record: RestoreRecord | None
+    topology: Topology,
+    *,
+    found: Mapping[str, KubeadmNodeState],
+    record: RestoreRecord | None,
+    etcd_image: str,
 ) -> Node:
     """Return the control plane on which the cluster is restored; the others join it.
 
     That of the record, unless it is no longer in the inventory; else the first one that is whole, because its
-    kubelet and its pods need not stop; else the first one.
+    kubelet and its pods need not stop; else the first one. ``etcd_image`` is that of the backup.
     """
     nodes = topology.control_planes
     recorded = [node for node in nodes if record and node.name == record.seed]
-    whole = [node for node in nodes if is_whole(found[node.host])]
+    whole = [node for node in nodes if is_whole(found[node.host], etcd_image=etcd_image)]
     return next(iter([*recorded, *whole, *nodes]))
 
 
-def is_whole(found: KubeadmNodeState) -> bool:
-    """Return whether a control plane has all of kubeadm's files, so that only its data has to be replaced."""
+def etcd_image_of(backup: Backup) -> str:
+    """Return the image of etcd in a backup.
+
+    Raises:
+        ValueError: the manifest cannot be parsed.
+    """
+    try:
+        (container,) = yaml.safe_load(backup.parts["manifests/etcd.yaml"])["spec"]["containers"]
+        return str(container["image"])
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"its manifest of etcd cannot be parsed: {error}") from None
+
+
+def is_same_etcd(one: str, other: str) -> bool:
+    """Return whether two images of etcd have the same minor release, or the same name if they do not show it.
+
+    An older minor release does not start with the data of a newer one, and does not join its cluster. An upgrade of
+    Kubernetes replaces etcd first, so that an interrupted one leaves a newer etcd than its kubeadm joins others with.
+    """
+
+    def minor(image: str) -> str:
+        match = re.search(r":v?(\d+\.\d+)\.[^:/]*$", image)
+        return match[1] if match else image
+
+    return minor(one) == minor(other)
+
+
+def is_whole(found: KubeadmNodeState, *, etcd_image: str) -> bool:
+    """Return whether only the data of a control plane has to be replaced.
+
+    It has all of kubeadm's files, and an etcd of the same minor release as the backup's ``etcd_image``.
+    """
     return (
         found.has_joined
+        and is_same_etcd(found.etcd_image, etcd_image)
         and {"admin.conf", "pki/ca.key", "pki/etcd/ca.crt"} <= found.files
         and all(f"manifests/{name}.yaml" in found.files or name in found.set_aside for name in MANIFESTS)
     )
@@ -193,19 +250,20 @@ def lost_nodes(
     *,
     topology: Topology,
     machine_ids: Mapping[str, str],
-    backup: Backup,
+    known: Collection[str],
     seed: Node,
 ) -> list[str]:
     """Return the Node objects of control planes that no longer exist: their machines were lost or replaced.
 
-    ``machine_ids`` are those of the inventory's control planes by host.
+    ``machine_ids`` are those of the inventory's control planes by host, ``known`` the names of members of etcd, as it was
+    before.
     """
     own = {node.name: machine_ids[node.host] for node in topology.control_planes}
     workers = {node.name for node in topology.workers}
     return sorted(
         name
         for name, node in members.nodes.items()
-        if (node.control_plane or name in backup.manifest.members)
+        if (node.control_plane or name in known)
         # The seed's kubelet takes its object over.
         and name not in workers | {seed.name}
         and own.get(name) != node.machine_id

@@ -6,7 +6,7 @@ stops at the first that fails.
 
 import json
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,7 @@ from kubeadm_deploys.cluster.join_credentials import JoinCredentials
 from kubeadm_deploys.cluster.kubeadm import LEFT_BY_INIT, kubeadm
 from kubeadm_deploys.cluster.leader import wait_for_kubeadm
 from kubeadm_deploys.cluster.members import ask_members, restored_cluster
-from kubeadm_deploys.documents.backup_encryption import BackupError, BackupKey
+from kubeadm_deploys.documents.backup_encryption import BackupKey
 from kubeadm_deploys.documents.backup_file import SNAPSHOT, copy_snapshot
 from kubeadm_deploys.documents.kubeadm_documents import restore_document
 from kubeadm_deploys.facts.cluster_health import KUBECTL
@@ -37,7 +37,14 @@ from kubeadm_deploys.facts.kubeadm_node import (
     NodeState,
     node_state,
 )
-from kubeadm_deploys.lifecycle.restore_plan import Restore, is_whole, lost_nodes, revision_bump
+from kubeadm_deploys.lifecycle.restore_plan import (
+    Begun,
+    Restore,
+    etcd_image_of,
+    is_whole,
+    lost_nodes,
+    revision_bump,
+)
 from kubeadm_deploys.model.nodes import API_PORT, Node, Topology
 from kubeadm_deploys.model.options import ClusterOptions
 from kubeadm_deploys.operations import shared_pki
@@ -52,10 +59,12 @@ from kubeadm_deploys.scripts import script
 from kubeadm_deploys.sections.api_endpoint import resolve_commands
 from kubeadm_deploys.sections.control_plane_files import ControlPlaneFiles
 
-_WORK = f"{SAVED_ETCD}/restoring"
+WORK = f"{SAVED_ETCD}/restoring"
 """Where the snapshot and what is made of it are, on the disk of etcd's data."""
 
-_MANIFESTS = f"{RESTORE_FOLDER}/manifests"
+SET_ASIDE = f"{RESTORE_FOLDER}/manifests"
+"""Where the manifests are while etcd and the API server are stopped."""
+
 _SECONDS = 900
 _API_SECONDS = 120
 _REGISTRATION_SECONDS = 60
@@ -63,7 +72,7 @@ _REGISTRATION_SECONDS = 60
 
 @operation()
 @fails_clearly
-def control_planes_stopped(*, restore: Restore, topology: Topology) -> Generator[FunctionCommand, None, None]:
+def control_planes_stopped(*, restore: Begun, topology: Topology) -> Generator[FunctionCommand, None, None]:
     """Stop etcd and the API server on every control plane, so that none serves the data that is given up.
 
     + restore: what is restored
@@ -138,36 +147,38 @@ def registered(*, topology: Topology, node: Node) -> Generator[StringCommand, No
         members = ask_members(host.state, topology, refresh=True)
 
 
-def _run(host: Host, machine: Host, command: StringCommand, *, seconds: int = _SECONDS) -> bool:
+def run_on(host: Host, machine: Host, command: StringCommand, *, seconds: int = _SECONDS) -> bool:
+    """Run a command on a machine, print why it failed, and return whether it succeeded."""
     done, output = direct.run(machine, command, seconds=seconds)
     if not done:
         host.log(f"{machine.name}: {output.stderr or output.stdout}")
     return done
 
 
-def _on_all(host: Host, nodes: list[Node], command: StringCommand) -> bool:
+def run_on_all(host: Host, nodes: list[Node], command: StringCommand) -> bool:
+    """Run a command on several machines at once, and return whether it succeeded on all."""
     machines = [inventory.get_host(node.host) for node in nodes]
-    return all(in_parallel(lambda machine: _run(host, machine, command), machines).values())
+    return all(in_parallel(lambda machine: run_on(host, machine, command), machines).values())
 
 
-def _stop(state: State, host: Host, restore: Restore, topology: Topology) -> bool:
+def _stop(state: State, host: Host, restore: Begun, topology: Topology) -> bool:
     nodes = list(topology.control_planes)
     for node in nodes:
         found = wait_for_kubeadm(inventory.get_host(node.host))
         if isinstance(found, NotRead):
             raise found
-    if not _on_all(host, nodes, script("begin-restore", RESTORE_FOLDER, _WORK, restore.record.line)):
+    if not run_on_all(host, nodes, script("begin-restore", RESTORE_FOLDER, WORK, restore.record.line)):
         return False
     # Once the data of the backup is in place, it may have got new writes.
-    if ask(_seed(restore), KubeadmNode).unpacked:
+    if ask(seed_of(restore), KubeadmNode).unpacked:
         nodes.remove(restore.seed)
-    return _on_all(host, nodes, script("stop-static-pods", _MANIFESTS, *MANIFESTS))
+    return run_on_all(host, nodes, script("stop-static-pods", SET_ASIDE, *MANIFESTS))
 
 
 def _restore_data(state: State, host: Host, restore: Restore, key: BackupKey) -> bool:
-    machine = _seed(restore)
+    machine = seed_of(restore)
     found = ask(machine, KubeadmNode)
-    run = partial(_run, host, machine)
+    run = partial(run_on, host, machine)
     saved = f"{SAVED_ETCD}/{restore.record.began}"
     if not found.unpacked:
         if not _keeps_files(machine, found, restore):
@@ -181,11 +192,11 @@ def _restore_data(state: State, host: Host, restore: Restore, key: BackupKey) ->
             return False
         if not _send_snapshot(host, machine, restore, key):
             return False
-    image = _image(restore)
+    image = etcd_image_of(restore.backup)
     peer = f"https://{restore.seed.ip}:2380"
     unpack = script(
         "unpack-snapshot",
-        *(RESTORE_FOLDER, _WORK, saved, image, restore.seed.name, peer, restore.record.token),
+        *(RESTORE_FOLDER, WORK, saved, image, restore.seed.name, peer, restore.record.token),
         str(revision_bump(restore.backup.manifest.revision, now=int(time.time()))),
     )
     return run(unpack)
@@ -202,7 +213,7 @@ def _send_snapshot(host: Host, machine: Host, restore: Restore, key: BackupKey) 
             write=sink.write,
         )
 
-    receive = script("receive-snapshot", _WORK, str(snapshot.size), snapshot.sha256)
+    receive = script("receive-snapshot", WORK, str(snapshot.size), snapshot.sha256)
     try:
         done, output = streams.write_to(machine, receive, produce)
     except NoAnswer as error:
@@ -214,14 +225,14 @@ def _send_snapshot(host: Host, machine: Host, restore: Restore, key: BackupKey) 
 
 
 def _serve(state: State, host: Host, restore: Restore, options: ClusterOptions, topology: Topology) -> bool:
-    machine, seed = _seed(restore), restore.seed
+    machine, seed = seed_of(restore), restore.seed
     found = ask(machine, KubeadmNode)
     if not found.unpacked:
         host.log(f"{machine.name}: the data of the backup is not there; nothing was started")
         return False
-    run = partial(_run, host, machine)
+    run = partial(run_on, host, machine)
     if _keeps_files(machine, found, restore):
-        if not run(script("start-static-pods", _MANIFESTS, *MANIFESTS)):
+        if not run(script("start-static-pods", SET_ASIDE, *MANIFESTS)):
             return False
     else:
         commands = resolve_commands(ask(machine, ApiEndpoint), endpoint=options.endpoint, address=seed.ip)
@@ -244,14 +255,14 @@ def _serve(state: State, host: Host, restore: Restore, options: ClusterOptions, 
 
 
 def _end(state: State, host: Host, restore: Restore, topology: Topology) -> bool:
-    machine = _seed(restore)
+    machine = seed_of(restore)
     others = [node for node in topology.control_planes if node != restore.seed]
     clean = partial(_cleaned, host, restore)
     if not all(in_parallel(clean, [inventory.get_host(node.host) for node in others]).values()):
         return False
-    if not _delete_lost_nodes(host, machine, restore, topology):
+    if not delete_lost_nodes(host, restore, topology, known=restore.backup.manifest.members):
         return False
-    if not _run(host, machine, script("end-restore", RESTORE_FOLDER, _WORK)):
+    if not run_on(host, machine, script("end-restore", RESTORE_FOLDER, WORK)):
         return False
     restored_cluster(state)
     kept = (
@@ -266,7 +277,7 @@ def _end(state: State, host: Host, restore: Restore, topology: Topology) -> bool
 def _cleaned(host: Host, restore: Restore, machine: Host) -> bool:
     found = ask(machine, KubeadmNode)
     if node_state(found) is not NodeState.ABSENT:
-        if not _run(host, machine, clean_command(saved=f"{SAVED_ETCD}/{restore.record.began}")):
+        if not run_on(host, machine, clean_command(saved=f"{SAVED_ETCD}/{restore.record.began}")):
             return False
         if "etcd" in found.files:
             host.log(f"{machine.name}: its old etcd data is kept in {SAVED_ETCD}/{restore.record.began}")
@@ -278,28 +289,28 @@ def _cleaned(host: Host, restore: Restore, machine: Host) -> bool:
     }
     if files and not _write_missing(host, machine, files):
         return False
-    return _run(host, machine, script("end-restore", RESTORE_FOLDER, _WORK))
+    return run_on(host, machine, script("end-restore", RESTORE_FOLDER, WORK))
 
 
 def _write_missing(host: Host, machine: Host, files: Mapping[str, bytes]) -> bool:
     found = ask(machine, Reading.of(ControlPlaneFiles, paths=tuple(files))).files
     missing = {path: content for path, content in files.items() if path not in found}
-    return not missing or _run(host, machine, _write(missing))
+    return not missing or run_on(host, machine, _write(missing))
 
 
 def _write(files: Mapping[str, bytes]) -> StringCommand:
     return write_command(files, private=[path for path, content in files.items() if content])
 
 
-def _delete_lost_nodes(host: Host, machine: Host, restore: Restore, topology: Topology) -> bool:
+def delete_lost_nodes(host: Host, restore: Begun, topology: Topology, *, known: Collection[str] = ()) -> bool:
+    """Delete the Node objects of lost control planes, and return whether that is done; see ``lost_nodes``."""
+    machine = seed_of(restore)
     planes = [inventory.get_host(node.host) for node in topology.control_planes]
     ids = in_parallel(lambda each: ask(each, KubeadmNode).machine_id, planes)
     members = _members(machine)
-    for name in lost_nodes(
-        members, topology=topology, machine_ids=ids, backup=restore.backup, seed=restore.seed
-    ):
+    for name in lost_nodes(members, topology=topology, machine_ids=ids, known=known, seed=restore.seed):
         host.log(f"Deleting the node {name}: its machine was lost")
-        if not _run(
+        if not run_on(
             host, machine, StringCommand(f"{KUBECTL} delete node --ignore-not-found", QuoteString(name))
         ):
             return False
@@ -320,7 +331,7 @@ def _members(machine: Host) -> ClusterMembersState:
 
 def _keeps_files(machine: Host, found: KubeadmNodeState, restore: Restore) -> bool:
     """Return whether the seed has all of kubeadm's files, and the keys of the backup."""
-    if not is_whole(found):
+    if not is_whole(found, etcd_image=etcd_image_of(restore.backup)):
         return False
     try:
         pki = JoinCredentials.ask_shared_pki(machine)
@@ -329,24 +340,12 @@ def _keeps_files(machine: Host, found: KubeadmNodeState, restore: Restore) -> bo
     return pki.split() == restore.shared_pki.split()
 
 
-def _image(restore: Restore) -> str:
-    """Return the image of etcd in the backup.
-
-    Raises:
-        BackupError: the manifest cannot be parsed.
-    """
-    try:
-        (container,) = yaml.safe_load(restore.backup.parts["manifests/etcd.yaml"])["spec"]["containers"]
-        return str(container["image"])
-    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise BackupError(f"the manifest of etcd in the backup cannot be parsed: {error}") from None
-
-
 def _configuration(restore: Restore, name: str, key: str) -> dict[str, Any]:
     items = json.loads(restore.backup.parts["config-maps.json"])["items"]
     (data,) = [item["data"] for item in items if item["metadata"]["name"] == name]
     return dict(yaml.safe_load(data[key]))
 
 
-def _seed(restore: Restore) -> Host:
+def seed_of(restore: Begun) -> Host:
+    """Return the machine on which the cluster is restored."""
     return inventory.get_host(restore.seed.host)

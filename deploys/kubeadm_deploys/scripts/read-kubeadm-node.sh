@@ -15,6 +15,9 @@ for manifest in "$@"; do
   if [ -s "$restore/manifests/$manifest.yaml" ]; then echo "aside:$manifest"; fi
 done
 if [ -e "$restore/unpacked" ]; then echo 'unpacked'; fi
+for file in /etc/kubernetes/manifests/etcd.yaml "$restore/manifests/etcd.yaml"; do
+  if [ -s "$file" ]; then echo "etcd-image $(sed -n 's/^ *image: *//p' "$file" | head -n 1)"; break; fi
+done
 cd /etc/kubernetes 2>/dev/null || exit 0
 for file in kubelet.conf bootstrap-kubelet.conf admin.conf super-admin.conf pki/ca.key pki/etcd/ca.crt; do
   if [ -e "$file" ]; then echo "have:$file"; fi

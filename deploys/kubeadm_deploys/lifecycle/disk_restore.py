@@ -1,0 +1,210 @@
+"""Restore a cluster that has lost etcd's majority from the disk of a control plane that is left, without a backup.
+
+The database of that member becomes the data of a new etcd cluster with one member, as the snapshot of a backup does. etcd is
+ended before the database is copied, which then has every write that this member knew to be acknowledged: as much as
+``etcd --force-new-cluster`` keeps, but with another cluster ID, by which machines of before are recognised.
+
+Source: etcd's operations guide, "Disaster recovery"; etcd's server/etcdserver/bootstrap.go.
+"""
+
+import time
+from collections.abc import Generator
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+
+from pyinfra import host, inventory, logger
+from pyinfra.api import Host, State, deploy, operation
+from pyinfra.api.command import FunctionCommand
+from pyinfra.api.exceptions import DeployError
+
+from kubeadm_deploys.cluster.cleaning import clean_command
+from kubeadm_deploys.cluster.leader import active_hosts, ask_planned_leader
+from kubeadm_deploys.cluster.members import restored_cluster
+from kubeadm_deploys.facts.etcd import EtcdMember, EtcdMembers
+from kubeadm_deploys.facts.kubeadm_node import (
+    MANIFESTS,
+    RESTORE_FOLDER,
+    SAVED_ETCD,
+    KubeadmNode,
+    NodeState,
+    node_state,
+)
+from kubeadm_deploys.facts.node_status import EtcdStatus, EtcdStatusState
+from kubeadm_deploys.lifecycle.disk_restore_plan import DiskRestore, described, disk_problems, survivors
+from kubeadm_deploys.lifecycle.restore import refuse_unconfirmed_restore
+from kubeadm_deploys.lifecycle.restore_checks import unreached_problems
+from kubeadm_deploys.lifecycle.restore_plan import FROM_DISK, RestoreRecord, record_in, revision_bump
+from kubeadm_deploys.lifecycle.restore_steps import (
+    SET_ASIDE,
+    WORK,
+    control_planes_stopped,
+    delete_lost_nodes,
+    run_on,
+    seed_of,
+)
+from kubeadm_deploys.model.errors import InputError
+from kubeadm_deploys.model.nodes import API_PORT, Node, Topology
+from kubeadm_deploys.model.options import ClusterOptions
+from kubeadm_deploys.operations.barrier import barrier
+from kubeadm_deploys.operations.failure import calling, fails_clearly
+from kubeadm_deploys.preflight.check import other_cluster_findings, refuse, refuse_all
+from kubeadm_deploys.remote.reading import NotRead, ask, in_parallel, read
+from kubeadm_deploys.remote.run_parts import Decisions, part
+from kubeadm_deploys.run.locking import check_under_lock
+from kubeadm_deploys.scripts import script
+
+
+@deploy("Restore from a disk")
+def restore_from_disk(
+    *, options: ClusterOptions, topology: Topology, source: str, path: str, confirmation: object
+) -> None:
+    """Make the newest data that is left on a control plane the cluster's, and clean the other control planes.
+
+    + source: "disk"
+    + path: of a backup, which must not be named together with it
+    + confirmation: the cluster's name, as the operator gave it
+
+    Raises:
+        InputError: the source is another one, the cluster's name is missing, or the run is limited to some hosts.
+        DeployError: lists every reason why the cluster is not restored.
+    """
+    if source != "disk" or path:
+        raise InputError(
+            [
+                "from: only 'disk' is known, and not together with a backup; name either from=disk or backup=FILE"
+            ]
+        )
+    refuse_unconfirmed_restore(
+        options, confirmation=confirmation, loses="writes that only the lost control planes had"
+    )
+    state = host.state
+    find = partial(_find, state, options=options, topology=topology)
+    restore, words = part(state, Decisions).once("restore", find)
+    part(state, Decisions).once("what is restored", lambda: logger.info(f"--> {words}"))
+    check_under_lock(lambda: _refuse_another(find()[0], planned=restore), key="restore")
+    if host.name == restore.seed.host:
+        control_planes_stopped(name="Stop the control planes", restore=restore, topology=topology)
+        disk_restored(name=f"Restore etcd on {restore.seed.name}", restore=restore)
+        disk_restore_ended(name="Clean the other control planes", restore=restore, topology=topology)
+    barrier(name="The restored API answers")
+
+
+def _find(state: State, *, options: ClusterOptions, topology: Topology) -> tuple[DiskRestore, str]:
+    """Decide from which disk the cluster is restored, and say what is lost; refuse with every reason why it is not."""
+    active = active_hosts(state)
+    refuse_all(list(unreached_problems(topology, active=active)))
+    nodes = topology.control_planes
+    hosts = [inventory.get_host(node.host) for node in nodes]
+    machines = [inventory.get_host(name) for name in active]
+    found = in_parallel(lambda machine: read(machine, KubeadmNode), machines)
+    api_leader = ask_planned_leader(state, topology)
+    refuse(other_cluster_findings(api_leader, None, options=options))
+    begun = record_in(topology, found, healthy=api_leader.healthy)
+    running = [machine for machine in hosts if not begun and "etcd" in found[machine.name].files]
+    etcd = in_parallel(_ask_etcd, running)
+    answering = [machine for machine in running if isinstance(etcd[machine.name], EtcdStatusState)]
+    refuse_all(
+        list(
+            disk_problems(
+                topology,
+                found=found,
+                etcd=etcd,
+                members=_ask_members(answering),
+                api_leader=api_leader,
+                record=begun,
+            )
+        )
+    )
+    able = survivors(topology, found=found, etcd=etcd)
+    seed = next(node for node in nodes if node.name == begun.seed) if begun else able[0][0]
+    record = begun or RestoreRecord(
+        backup=f"{FROM_DISK}{able[0][1].revision}",
+        began=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}",
+        seed=seed.name,
+    )
+    restore = DiskRestore(seed=seed, record=record, image=found[seed.host].etcd_image)
+    return restore, described(able, restore=restore)
+
+
+def _ask_etcd(machine: Host) -> EtcdStatusState | NotRead:
+    try:
+        return ask(machine, EtcdStatus)
+    except NotRead as error:
+        return error
+
+
+def _ask_members(machines: list[Host]) -> tuple[EtcdMember, ...]:
+    for machine in machines:
+        # A learner does not list them.
+        with suppress(NotRead):
+            return ask(machine, EtcdMembers)
+    return ()
+
+
+def _refuse_another(found: DiskRestore, *, planned: DiskRestore) -> None:
+    if (found.seed, found.record.backup) != (planned.seed, planned.record.backup):
+        raise DeployError(
+            "the machines have changed since this run was prepared; no changes were made; run it again"
+        )
+
+
+@operation()
+@fails_clearly
+def disk_restored(*, restore: DiskRestore) -> Generator[FunctionCommand, None, None]:
+    """Make the seed's own database the data of a new etcd cluster, keep the old data, and wait until the API answers.
+
+    + restore: what is restored
+    """
+    yield calling(_restore, restore)
+
+
+@operation()
+@fails_clearly
+def disk_restore_ended(*, restore: DiskRestore, topology: Topology) -> Generator[FunctionCommand, None, None]:
+    """Clean the other control planes, delete the Node objects of those that were lost, and remove the record.
+
+    + restore: what is restored
+    + topology: the cluster
+    """
+    yield calling(_end, restore, topology)
+
+
+def _restore(state: State, host: Host, restore: DiskRestore) -> bool:
+    run = partial(run_on, host, seed_of(restore))
+    seed, record = restore.seed, restore.record
+    bump = revision_bump(int(record.backup.removeprefix(FROM_DISK)), now=int(time.time()))
+    commands = (
+        script("copy-database", RESTORE_FOLDER, WORK),
+        script(
+            "unpack-snapshot",
+            *(RESTORE_FOLDER, WORK, f"{SAVED_ETCD}/{record.began}", restore.image, seed.name),
+            *(f"https://{seed.ip}:2380", record.token, str(bump), "--skip-hash-check"),
+        ),
+        script("start-static-pods", SET_ASIDE, *MANIFESTS),
+        script("wait-for-api", f"{seed.ip}:{API_PORT}"),
+    )
+    return all(run(command) for command in commands)
+
+
+def _end(state: State, host: Host, restore: DiskRestore, topology: Topology) -> bool:
+    saved = f"{SAVED_ETCD}/{restore.record.began}"
+
+    def cleaned(machine: Host) -> bool:
+        found = ask(machine, KubeadmNode)
+        done = node_state(found) is NodeState.ABSENT or run_on(host, machine, clean_command(saved=saved))
+        return done and run_on(host, machine, script("end-restore", RESTORE_FOLDER, WORK))
+
+    others: list[Node] = [node for node in topology.control_planes if node != restore.seed]
+    if not all(in_parallel(cleaned, [inventory.get_host(node.host) for node in others]).values()):
+        return False
+    if not delete_lost_nodes(host, restore, topology):
+        return False
+    if not run_on(host, seed_of(restore), script("end-restore", RESTORE_FOLDER, WORK)):
+        return False
+    restored_cluster(state)
+    logger.info(
+        f"--> Restored from the disk of {restore.seed.name}; etcd's old data is kept on each control plane in {saved} until "
+        "deploys/reset.py cleans the machine"
+    )
+    return True
