@@ -21,6 +21,10 @@ _ARMOR_BEGIN, _ARMOR_END = b"-----BEGIN AGE ENCRYPTED FILE-----", b"-----END AGE
 _AGE = b"age-encryption.org/v1\n"
 _LONGEST_KEY = 4096
 
+_TOO_MUCH_WORK = "Excessive work"
+_TRIES, _PAUSE = 20, 1
+"""How often a passphrase is tried on a busy machine, and the seconds between."""
+
 DAMAGED = "is damaged ({}); use another backup"
 
 
@@ -145,13 +149,33 @@ def _key_of(file: BinaryIO, passphrase: str) -> Any:
         raise BackupError(DAMAGED.format("its key is incomplete"))
     file.seek(len(armored) + len(end))
     try:
-        return age.x25519.Identity.from_str(age.passphrase.decrypt(armored + end, passphrase).decode())
+        return age.x25519.Identity.from_str(_decrypted(armored + end, passphrase).decode())
     except age.DecryptError as error:
         raise BackupError(
-            f"cannot be decrypted ({error}); BACKUP_PASSPHRASE is another one, or the file is damaged"
+            "cannot be decrypted: to open its passphrase takes this machine too long; run this on a faster machine, or "
+            "when it has less to do"
+            if _TOO_MUCH_WORK in str(error)
+            else f"cannot be decrypted ({error}); BACKUP_PASSPHRASE is another one, or the file is damaged"
         ) from None
     except (age.IdentityError, ValueError) as error:
         raise BackupError(DAMAGED.format(error)) from None
+
+
+def _decrypted(armored: bytes, passphrase: str) -> bytes:
+    """Decrypt what a passphrase opens.
+
+    age refuses what would take the machine more than some 16 seconds, to which end it measures the machine anew each
+    time, within milliseconds: on a busy machine, a process that has to wait just then looks far too slow.
+    """
+    age = _age()
+    for _ in range(_TRIES - 1):
+        try:
+            return bytes(age.passphrase.decrypt(armored, passphrase))
+        except age.DecryptError as error:
+            if _TOO_MUCH_WORK not in str(error):
+                raise
+        gevent.sleep(_PAUSE)
+    return bytes(age.passphrase.decrypt(armored, passphrase))
 
 
 def _identity(path: Path | None) -> Any:
