@@ -447,6 +447,11 @@ class Readings:
         self.world.kubectl(machine)
         return ["Deployment|kube-system/coredns|2|2"]
 
+    def controller_leases(self, machine: Machine, part: Part) -> Lines:
+        """facts/upgrade_state.py; both run wherever an API server serves."""
+        self.world.kubectl(machine)
+        return [f"{name}|{self.world.now}" for name in ("kube-controller-manager", "kube-scheduler")]
+
     def kubelet_through_api(self, machine: Machine, part: Part) -> Lines:
         """facts/upgrade_state.py"""
         cluster = self.world.kubectl(machine)

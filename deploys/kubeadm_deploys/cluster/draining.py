@@ -13,7 +13,7 @@ from pyinfra.api.exceptions import DeployError
 
 from kubeadm_deploys.facts.cluster_health import KUBECTL, KUBECTL_WAIT
 from kubeadm_deploys.facts.node_status import CORDONED_BY, NodeStatusState
-from kubeadm_deploys.facts.upgrade_state import WholeWorkloads
+from kubeadm_deploys.facts.upgrade_state import ControllerLeases, WholeWorkloads
 from kubeadm_deploys.model.errors import some
 from kubeadm_deploys.remote import direct
 from kubeadm_deploys.remote.progress import reported
@@ -34,8 +34,9 @@ def drain(
     ``by`` is what the node is drained for, in one word, and ``seconds`` the limit.
 
     Raises:
-        DeployError: pods stay on it. It takes pods again if it did before.
+        DeployError: the cluster's controllers do not run, or pods stay on it. It takes pods again if it did before.
     """
+    await_controllers(leader=leader, seconds=seconds)
     name = shlex.quote(status.name)
     claims = not status.cordoned and not status.claimed
     if claims:
@@ -92,6 +93,28 @@ def await_workloads(*, leader: Host, before: Mapping[str, bool], seconds: int) -
         return [f"{some(broken)} had all pods before this node was drained, and not now"] if broken else []
 
     await_none(reasons, leader=leader, seconds=seconds, what="the pods of workloads")
+
+
+def await_controllers(*, leader: Host, seconds: int) -> None:
+    """Wait until the controller manager and the scheduler renew their leases.
+
+    After a restart they wait for the lease of before to end. Until then Services go on to send requests to pods that have
+    left their node, and no other pods take their place.
+
+    Raises:
+        DeployError: they do not renew them within ``seconds``.
+    """
+    before: dict[str, str] = {}
+
+    def reasons() -> list[str]:
+        found = ask(leader, ControllerLeases)
+        stale = sorted(name for name, renewed in found.items() if before.get(name, renewed) == renewed)
+        before.update(found)
+        return [
+            f"{some(stale)} did not renew {'its lease' if len(stale) == 1 else 'their leases'} in kube-system"
+        ] * bool(stale)
+
+    await_none(reasons, leader=leader, seconds=seconds, what="the cluster's controllers")
 
 
 def await_none(reasons: Callable[[], list[str]], *, leader: Host, seconds: int, what: str) -> None:

@@ -79,6 +79,29 @@ class WholeWorkloads(ClusterFact[dict[str, bool]]):
         return found
 
 
+_ELECTED = ("kube-controller-manager", "kube-scheduler")
+
+
+class ControllerLeases(ClusterFact[dict[str, str]]):
+    """Read when the controller manager and the scheduler last renewed their leases, by name, as the API has it.
+
+    Source: Kubernetes documentation, "Leases"; a lease is renewed every 2 s, and another instance takes it 15 s after that.
+    """
+
+    @override
+    def command(self) -> StringCommand:
+        jsonpath = '{range .items[*]}{.metadata.name}|{.spec.renewTime}{"\\n"}{end}'
+        return StringCommand(
+            f"{KUBECTL} --namespace kube-system get leases --output",
+            QuoteString(f"jsonpath={jsonpath}"),
+        )
+
+    @override
+    def process(self, output: list[str]) -> dict[str, str]:
+        renewed = dict(line.split("|") for line in filter(None, output))
+        return {name: time for name, time in renewed.items() if name in _ELECTED}
+
+
 class KubeletThroughApi(ClusterFact[str]):
     """Ask a kubelet for its health through the API server of this machine, which needs its right to do so."""
 
