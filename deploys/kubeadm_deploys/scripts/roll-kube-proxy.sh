@@ -72,11 +72,12 @@ rolled_out() {
   done
 }
 
+# Of the pod that has ended most often, or is not ready. One that ends at once is ready in between, and has said nothing yet.
 say_what_fails() {
-  pods | while read -r name node ready _; do
-    if [ "$ready" = True ]; then continue; fi
+  pods | sort -k 4,4nr -k 3,3 | while read -r name node ready restarts; do
+    if [ "$ready" = True ] && [ "${restarts:-0}" -eq 0 ]; then continue; fi
     echo "kube-proxy on $node ($name) said last:"
-    system logs "$name" --tail 6 2>&1 | cut -c 1-300
+    { system logs "$name" --tail 6 --previous || system logs "$name" --tail 6; } 2> /dev/null | cut -c 1-300
     break
   done
 }
