@@ -26,10 +26,9 @@ from kubeadm_deploys.cni import cni_of
 from kubeadm_deploys.documents.backup_encryption import Protection
 from kubeadm_deploys.lifecycle.backup import backup_path, write_now
 from kubeadm_deploys.lifecycle.upgrade_checks import found_releases, refusals
+from kubeadm_deploys.lifecycle.upgrade_choices import batches, crowded, limited
 from kubeadm_deploys.lifecycle.upgrade_plan import (
     Plan,
-    batches,
-    limited,
     plan_of,
     target_options,
     text,
@@ -202,6 +201,7 @@ def cluster_upgraded(
         add_ons=_add_ons(plan, topology=topology, place=place),
         drain_timeout=drain_timeout,
         settle_timeout=settle_timeout,
+        heals=set(plan.heals),
     )
     if backup and plan.upgrades:
         path = backup_path(
@@ -356,7 +356,6 @@ def _find(
         target=target,
         found=found,
         discard_edits=discard_edits,
-        workers_at_once=workers_at_once,
     ):
         listed = "".join(f"\n  - {reason}" for reason in reasons)
         raise DeployError(f"the cluster cannot be upgraded now; no changes were made:{listed}")
@@ -368,4 +367,7 @@ def _find(
         own=own,
         drain_always=drain_always,
     )
-    return planned(plan=limited(plan, chosen))
+    plan = limited(plan, chosen)
+    if problem := crowded(plan, workers_at_once=workers_at_once):
+        raise DeployError(f"{problem}; no changes were made")
+    return planned(plan=plan)

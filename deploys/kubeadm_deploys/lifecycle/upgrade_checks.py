@@ -95,12 +95,10 @@ def refusals(
     target: ClusterOptions,
     found: Readings,
     discard_edits: bool = False,
-    workers_at_once: int = 1,
 ) -> list[str]:
     """Return every reason why the cluster must not be upgraded now, each with its fix.
 
     With ``discard_edits``, what people have changed in manifests of static pods may be lost.
-    ``workers_at_once`` is how many workers may be drained at the same time.
     """
     return [
         *_members(topology, found),
@@ -109,7 +107,6 @@ def refusals(
         *_kubernetes(topology, target=target, found=found),
         *_components(topology, target=target, found=found),
         *_machines(topology, target=target, found=found),
-        *_places(workers_at_once, found=found),
         *(
             _unfinished_change(found)
             or (() if discard_edits else _edits(topology, target=target, found=found))
@@ -162,6 +159,15 @@ def is_in_progress(node: Node, *, target: ClusterOptions, found: Readings) -> bo
     version_now = str(target.kubernetes_version)
     return packages.get("kubelet", "").startswith(f"{version_now}-") and (
         status.claimed or status.kubelet != version_now
+    )
+
+
+def nodes_to_heal(topology: Topology, *, target: ClusterOptions, found: Readings) -> frozenset[str]:
+    """Return the names of the nodes that are not Ready because their upgrade has begun and not ended."""
+    return frozenset(
+        node.name
+        for node in topology.nodes
+        if not found.nodes[node.name].ready and is_in_progress(node, target=target, found=found)
     )
 
 
@@ -261,21 +267,6 @@ def _machines(topology: Topology, *, target: ClusterOptions, found: Readings) ->
                 f"{node.name}: has cgroup v1, with which a kubelet of 1.{wanted} does not start; boot it with cgroup "
                 "v2, or set failCgroupV1 to false in the ConfigMap kubelet-config of kube-system"
             )
-
-
-def _places(workers_at_once: int, *, found: Readings) -> Iterator[str]:
-    """Yield an error if too few nodes would be left for the pods of the workers that are drained."""
-    places = sum(takes_pods(node) for node in found.nodes.values())
-    if workers_at_once > 1 and workers_at_once >= places:
-        yield (
-            f"workers_at_once is {workers_at_once}, but {places} nodes take ordinary pods, and one of them has to take "
-            f"those of the drained ones; set it to at most {max(1, places - 1)}"
-        )
-
-
-def takes_pods(node: NodeStatusState) -> bool:
-    """Return whether ordinary pods can be scheduled to a node, or could but for a run of this package."""
-    return node.ready and not node.dedicated and (not node.cordoned or node.claimed)
 
 
 def _unfinished_change(found: Readings) -> list[str]:

@@ -69,7 +69,11 @@ class AddOn:
 
 @dataclass(frozen=True, kw_only=True)
 class Upgrading:
-    """What all steps of an upgrade need: limits are in seconds, ``leader`` is the host that kubectl runs on."""
+    """What all steps of an upgrade need: limits are in seconds, ``leader`` is the host that kubectl runs on.
+
+    ``heals`` are the nodes that need not be Ready, because an earlier run has left them so and this one has not made
+    their steps yet.
+    """
 
     topology: Topology
     plan: Plan
@@ -78,6 +82,7 @@ class Upgrading:
     add_ons: tuple[AddOn, ...]
     drain_timeout: int
     settle_timeout: int
+    heals: set[str]
 
     def options(self, machine: Host) -> ClusterOptions:
         """Return the options of a machine with the releases that the cluster gets."""
@@ -237,6 +242,7 @@ def _upgrade_node(
         container_runtime=str(options.containerd_version),
         seconds=upgrading.settle_timeout,
     )
+    upgrading.heals.discard(name)
     if claimed:
         # A new kubelet may have restarted the static pods.
         _await_whole(upgrading, but=others)
@@ -293,7 +299,12 @@ def _await_kubeadm(machine: Host) -> None:
 
 
 def _await_whole(upgrading: Upgrading, *, but: Collection[str] = ()) -> None:
-    await_whole(upgrading.topology, leader=upgrading.leader, seconds=upgrading.settle_timeout, but=but)
+    await_whole(
+        upgrading.topology,
+        leader=upgrading.leader,
+        seconds=upgrading.settle_timeout,
+        but={*but, *upgrading.heals},
+    )
 
 
 def _record(upgrading: Upgrading) -> ClusterRecord:
