@@ -56,6 +56,10 @@ from kubeadm_deploys.sections.readiness import cluster_ready, workloads
 CONTROL_PLANE, ALWAYS = "control_plane", "always"
 """The values of ``only`` and ``drain``."""
 
+MOST_AT_ONCE = 8
+"""The most workers at once: sshd accepts ten sessions per connection (MaxSessions), and the leader's has one for the
+drain of each worker, and that of the run lock."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Backup:
@@ -103,17 +107,24 @@ def upgrade_cluster(
     + place: the cluster's place in its cloud, from ``place_from_data``
     + only: ``control_plane`` leaves out the workers; empty leaves out none
     + drain: ``always`` drains nodes for a patch, too; empty only if a minor changes
-    + workers_at_once: how many workers are drained and upgraded at the same time
+    + workers_at_once: how many workers are drained and upgraded at the same time, at most 8
 
     Raises:
-        InputError: it is not clear how to encrypt the backup, its folder does not exist, or ``only`` or ``drain`` is
-            not known.
+        InputError: it is not clear how to encrypt the backup, its folder does not exist, ``only`` or ``drain`` is
+            not known, or ``workers_at_once`` is too high.
         DeployError: lists every reason why the cluster must not be upgraded now.
         NotRead: a machine or the cluster did not answer.
     """
     state = host.state
     if drain not in ("", ALWAYS):
         raise InputError([f"drain: {shown(drain)} is not known; choose {ALWAYS}, or leave it out"])
+    if workers_at_once > MOST_AT_ONCE:
+        raise InputError(
+            [
+                f"workers_at_once: {workers_at_once} is more than {MOST_AT_ONCE}, and all drains share one SSH connection, "
+                f"which allows ten sessions; choose at most {MOST_AT_ONCE}"
+            ]
+        )
     chosen = _chosen(state, topology=topology, only=only)
     find = partial(
         _find,
