@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from tests.simulation.history import Event
+from tests.simulation.history import Command, Event
 from tests.simulation.scenarios import Player, before_operations, machines
 from tests.simulation.test_scenarios_upgrade import MEMBER, ONE, decisive, upgrade
 
@@ -62,6 +62,25 @@ def test_another_containerd_heals_a_worker_before_the_control_planes_get_it(play
     assert done.exit_code == 0, done.output
     restarts = [change for change in done.changes if "run-unit" in change]
     assert restarts[0].startswith("worker-1") and restarts[-1].startswith("cp-1"), restarts
+
+
+@pytest.mark.parametrize("then", ["2.2.4", "2.2.5"], ids=["it starts later", "another release"])
+def test_a_containerd_that_fails_where_no_node_is_drained_is_ended_or_replaced(
+    player: Player, then: str
+) -> None:
+    def patch(containerd: str) -> tuple[Command, ...]:
+        return upgrade("--data=kubernetes_version=1.37.1", f"--data=containerd_version={containerd}")
+
+    hosts = machines("member, at 1.37.1", workers=["member, at 1.37.1"] * 2)
+    repair = [mended("worker-1")] if then == "2.2.4" else []
+    failed, done, again = player.play(
+        hosts, fails("worker-1", "2.2.4"), patch("2.2.4"), *repair, patch(then), patch(then)
+    )
+    assert failed.exit_code == 1 and not any("annotate" in change for change in failed.changes)
+    assert done.exit_code == 0, done.output
+    restarts = [change for change in done.changes if "run-unit" in change]
+    assert restarts[0].startswith("worker-1"), restarts
+    assert (again.exit_code, again.changes) == (0, []), again.output
 
 
 def test_so_many_workers_at_once_are_only_refused_where_they_are_drained(player: Player) -> None:

@@ -149,17 +149,28 @@ def _not_ready(topology: Topology, *, target: ClusterOptions, found: Readings) -
     for node in topology.nodes:
         status = found.nodes.get(node.name)
         if status and not status.ready and not is_in_progress(node, target=target, found=found):
-            yield f"{node.name}: is not Ready; find out why with 'journalctl --unit kubelet' on it, or remove it with deploys/remove_node.py"
+            yield (
+                f"{node.name}: is not Ready; find out why with 'journalctl --unit kubelet' and 'journalctl --unit containerd' "
+                "on it, or remove it with deploys/remove_node.py"
+            )
 
 
 def is_in_progress(node: Node, *, target: ClusterOptions, found: Readings) -> bool:
-    """Return whether an upgrade of a node's kubelet has begun and not ended: it may not be Ready therefore."""
-    packages = found.machines[node.host].packages.versions
-    status = found.nodes[node.name]
-    version_now = str(target.kubernetes_version)
-    return packages.get("kubelet", "").startswith(f"{version_now}-") and (
-        status.claimed or status.kubelet != version_now
-    )
+    """Return whether an upgrade of a node's kubelet or containerd has begun and not ended: it may not be Ready therefore."""
+    read, status = found.machines[node.host], found.nodes[node.name]
+    wanted = str(target.kubernetes_version)
+    if read.packages.versions.get("kubelet", "").startswith(f"{wanted}-") and (
+        status.claimed or status.kubelet != wanted
+    ):
+        return True
+    upgrade = found.settings.record.upgrade
+    if upgrade is None:
+        return False
+    # An earlier run may have installed a containerd that does not serve, and this one has another.
+    is_replaced = "containerd" in container_runtime.outdated_components(
+        found=read.runtime, options=target
+    ) and read.runtime.versions.get("containerd") == upgrade.get("containerd")
+    return is_replaced or not container_runtime.runs_well(read.runtime)
 
 
 def nodes_to_heal(topology: Topology, *, target: ClusterOptions, found: Readings) -> frozenset[str]:
