@@ -5,6 +5,7 @@ Any failure raises a ``DeployError``: the run stops there, and leaves the other 
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from gevent import sleep
 from pyinfra import inventory
@@ -234,7 +235,8 @@ def _upgrade_node(
         what="upgrade the container runtime",
     )
     if "kubelet" in step.parts:
-        _restart_kubelet(machine, options=options, before=status.kubelet)
+        release = partial(draining.release, leader, name) if claimed else None
+        _restart_kubelet(machine, options=options, before=status.kubelet, release=release)
     await_upgraded(
         leader=leader,
         node=name,
@@ -249,10 +251,13 @@ def _upgrade_node(
         draining.release(leader, name)
 
 
-def _restart_kubelet(machine: Host, *, options: ClusterOptions, before: str) -> None:
+def _restart_kubelet(
+    machine: Host, *, options: ClusterOptions, before: str, release: Callable[[], None] | None
+) -> None:
     """Restart a node's kubelet; if the new one does not run, put back that of the release ``before``.
 
-    An older kubelet is supported with the new API servers, so the node's pods keep a kubelet that watches them.
+    An older kubelet is supported with the new API servers, so the node's pods keep a kubelet that watches them, and the
+    node takes pods again if it has a ``release``.
     """
     restart, wanted = kube_packages.restart_command(), str(options.kubernetes_version)
     done, output = direct.run(machine, restart)
@@ -270,11 +275,13 @@ def _restart_kubelet(machine: Host, *, options: ClusterOptions, before: str) -> 
             what=f"install the kubelet of {before} again",
         )
         _run(machine, restart, what=f"restart the kubelet of {before}")
+        if release:
+            release()
     except PyinfraError as another:
         raise DeployError(f"{failure}\n{another}") from None
     raise DeployError(
-        f"{failure}\n{machine.name}: the kubelet of {before} is back and runs; find out why that of {wanted} does "
-        "not, and run again"
+        f"{failure}\n{machine.name}: the kubelet of {before} is back and runs{', and the node takes pods again' if release else ''}; "
+        f"find out why that of {wanted} does not, and run again"
     )
 
 
