@@ -240,7 +240,14 @@ def _add_ons(plan: Plan, *, topology: Topology, place: object) -> tuple[AddOn, .
         add_ons.append(AddOn(folder=cni.folder, workloads=cni.workloads, commands=commands))
     if cloud.upgrade_commands and set(plan.add_ons) - {cni.component}:
         commands = partial(cloud.upgrade_commands, place=place)
-        add_ons.append(AddOn(folder=cloud.folder, workloads=cloud.workloads, commands=commands))
+        add_ons.append(
+            AddOn(
+                folder=cloud.folder,
+                workloads=cloud.workloads,
+                commands=commands,
+                afterwards=cloud.upgraded_commands,
+            )
+        )
     return tuple(add_ons)
 
 

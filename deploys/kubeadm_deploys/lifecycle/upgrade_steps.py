@@ -60,12 +60,14 @@ class AddOn:
     """What runs as pods and is applied from a ``folder`` of each control plane.
 
     ``commands`` gets a control plane and its ``options``, and yields the commands that give it the files of their
-    releases. ``workloads`` are those of kube-system that get new pods.
+    releases. ``workloads`` are those of kube-system that get new pods. ``afterwards`` gets the leader, and yields the
+    commands that remove what only the old pods needed.
     """
 
     folder: str
     workloads: tuple[str, ...]
     commands: Callable[..., Iterator[StringCommand]]
+    afterwards: Callable[[Host], Iterator[StringCommand]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +137,8 @@ def add_on_upgraded(state: State, host: Host, upgrading: Upgrading, add_on: AddO
         workloads=add_on.workloads,
         timeout=timeout,
     )
+    if add_on.afterwards:
+        _run_all(leader, add_on.afterwards(leader), what=f"remove what only the old {add_on.folder} needed")
     _await_whole(upgrading)
     return True
 
