@@ -15,13 +15,13 @@ from kubeadm_deploys.cni.calico import network
 from kubeadm_deploys.cni.calico.network import CniFilesState
 from kubeadm_deploys.documents.cluster_record import ClusterRecord
 from kubeadm_deploys.documents.templates import sha256
+from kubeadm_deploys.lifecycle import upgrade, upgrade_steps
 from kubeadm_deploys.lifecycle.upgrade_checks import Readings, found_releases, refusals
+from kubeadm_deploys.lifecycle.upgrade_choices import batches, crowded, limited
 from kubeadm_deploys.lifecycle.upgrade_plan import (
     Kind,
     Plan,
     Step,
-    batches,
-    limited,
     plan_of,
     target_options,
     text,
@@ -137,6 +137,32 @@ def test_hetzners_kustomization_keeps_the_secrets_checksum(monkeypatch: pytest.M
         commands(controller.upgrade_commands(machine, options=options, place=place))
 
 
+@pytest.mark.parametrize("is_administrator", [True, False])
+def test_an_upgrade_takes_the_old_rights_from_hetzners_controller_once_its_pods_are_new(
+    monkeypatch: pytest.MonkeyPatch, is_administrator: bool
+) -> None:
+    made = plan(upgraded(cloud_versions={"hcloud-cloud-controller": "1.34.0"}), cloud_provider="hetzner")
+    (add_on,) = upgrade._add_ons(made, topology=SMALL, place=HetznerCloud(network="demo", location="fsn1"))
+    monkeypatch.setattr(controller, "ask", lambda machine, reading: is_administrator)
+    done: list[str] = []
+    machine: Any = SimpleNamespace(name=CP.host)
+
+    def run(machine: object, command: Any, **_: object) -> None:
+        done.append(command if isinstance(command, str) else command.get_raw_value())
+
+    monkeypatch.setattr(upgrade_steps, "_run", run)
+    monkeypatch.setattr(upgrade_steps, "_kubectl", run)
+    monkeypatch.setattr(upgrade_steps, "wait", lambda *_, **__: done.append("pods are new"))
+    monkeypatch.setattr(upgrade_steps, "_await_whole", lambda upgrading: None)
+    upgrading: Any = SimpleNamespace(
+        leader=machine, topology=replace(SMALL, control_planes=(), workers=(W1,)), settle_timeout=1
+    )
+    host: Any = SimpleNamespace(log=lambda text: None)
+    upgrade_steps.add_on_upgraded(host, host, upgrading, add_on)
+    later = done[done.index("pods are new") + 1 :]
+    assert [controller.OLD_BINDING in command for command in later] == [True] * is_administrator
+
+
 # Some of the nodes.
 
 
@@ -190,8 +216,6 @@ def test_only_workers_are_upgraded_at_the_same_time() -> None:
 
 @pytest.mark.parametrize(("at_once", "is_refused"), [(1, False), (2, True), (5, True)])
 def test_one_node_stays_for_the_pods_of_the_drained_ones(at_once: int, is_refused: bool) -> None:
-    found = readings(SMALL)
-    target = target_options(ClusterOptions(), found_releases(SMALL, found))
-    reasons = refusals(SMALL, target=target, found=found, workers_at_once=at_once)
-    assert bool(reasons) == is_refused
-    assert all("2 nodes take ordinary pods" in reason and "at most 1" in reason for reason in reasons)
+    reason = crowded(planned(SMALL, readings(SMALL)), workers_at_once=at_once)
+    assert bool(reason) == is_refused
+    assert not reason or ("2 nodes take ordinary pods" in reason and "at most 1" in reason)

@@ -327,6 +327,36 @@ def test_a_node_that_is_not_ready_is_refused_unless_its_upgrade_has_begun() -> N
 
 
 @pytest.mark.parametrize(
+    ("containerd", "runs", "is_refused"),
+    [
+        ("2.3.4", False, False),
+        # The containerd of the earlier run, and this one has another.
+        ("2.3.3", True, False),
+        # Its upgrade has not begun.
+        ("2.3.2", True, True),
+    ],
+)
+def test_a_node_whose_containerd_failed_in_an_unfinished_upgrade_is_upgraded_first(
+    containerd: str, runs: bool, is_refused: bool
+) -> None:
+    machines = {each: new(each in SMALL.control_planes) for each in SMALL.nodes}
+    failed = machine(NEW, plane=False, containerd=containerd)
+    failed = replace(failed, runtime=replace(failed.runtime, active=runs))
+    found = readings(SMALL, machines={**machines, W2: failed}, config=NEW)
+    down = replace(found.nodes["worker-2"], ready=False)
+    found = replace(found, nodes={**found.nodes, "worker-2": down})
+    # Without an upgrade, there is another reason.
+    (reason,) = refused(SMALL, found)
+    assert "worker-2: is not Ready" in reason and "journalctl --unit containerd" in reason
+    record = ClusterRecord().with_upgrade({"kubernetes": NEW, "containerd": "2.3.3"})
+    found = replace(found, settings=replace(found.settings, record=record))
+    assert bool(refused(SMALL, found)) == is_refused
+    if not is_refused:
+        plan = planned(SMALL, found)
+        assert (plan.heals, [step.node for step in plan.steps]) == (frozenset({"worker-2"}), [W2])
+
+
+@pytest.mark.parametrize(
     ("pending", "what"),
     [
         (RecordedConfiguration(pending=({"apiServer": {}},)), "control planes"),

@@ -1,4 +1,4 @@
-"""The script that exchanges a kubelet's configuration, with a fake systemctl, and a folder instead of the kubelet's."""
+"""Whether a kubelet runs, and the script that exchanges its configuration, with a fake systemctl and another folder."""
 
 import base64
 import subprocess
@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 
 from kubeadm_deploys.scripts import text
+from kubeadm_deploys.sections import kube_packages
 
 # Logs what a kubelet would find with each stop and start. One with "wrong" in its configuration ends again and again.
 _SYSTEMCTL = """#!/bin/sh
 case "$*" in
-  *NRestarts*) if grep -q wrong "$FAKE/config.yaml"; then echo 2; else echo 0; fi ;;
+  *NRestarts*)
+    if grep -q wrong "$FAKE/config.yaml"; then echo again >> "$FAKE/restarts"; fi
+    cat "$FAKE/restarts" 2>/dev/null | wc -l ;;
   *MainPID*) echo 7 ;;
   *)
     state=
@@ -52,6 +55,16 @@ class Kubelet:
         )
         return done.returncode, done.stdout
 
+    def is_well(self) -> bool:
+        """Return whether it counts as running after a restart, with a clock on which every look takes five seconds."""
+        date = '#!/bin/sh\necho 5 >> "$FAKE/clock"\necho $(($(wc -l < "$FAKE/clock") * 5))\n'
+        for name, program in {"date": date, "sleep": "#!/bin/sh\n"}.items():
+            (self.folder / name).write_text(program)
+            (self.folder / name).chmod(0o755)
+        check = kube_packages._KUBELET_IS_WELL.replace("/var/lib/kubelet", str(self.folder))
+        environment = {"PATH": f"{self.folder}:/usr/bin:/bin", "FAKE": str(self.folder)}
+        return subprocess.run(["sh", "-c", check], env=environment, timeout=60).returncode == 0
+
     @property
     def log(self) -> list[str]:
         return (self.folder / "log").read_text().splitlines()
@@ -76,3 +89,30 @@ def test_the_old_configuration_comes_back_without_the_files_of_the_new_one(kubel
     code, said = kubelet.swap("wrong", kubelet.state)
     assert code == 1 and "the old configuration was put back, and the kubelet runs again" in said
     assert kubelet.log == ["stop old with state", "restart wrong", "stop wrong with state", "restart old"]
+
+
+@pytest.mark.parametrize(
+    ("configuration", "answers_at", "is_well"),
+    [
+        ("healthzPort: 10248", 10248, True),
+        ("healthzPort: 10300", 10300, True),
+        # There is no health to ask for, or not at this address.
+        ("healthzPort: 0", None, True),
+        ("healthzBindAddress: 10.0.0.11", None, True),
+        # It ends again and again.
+        ("healthzPort: 0\nwrong: true", None, False),
+        ("wrong: true", None, False),
+    ],
+)
+def test_a_kubelet_runs_if_it_is_healthy_or_lasts(
+    kubelet: Kubelet, configuration: str, answers_at: int | None, is_well: bool
+) -> None:
+    (kubelet.folder / "config.yaml").write_text(f"{configuration}\n")
+    curl = f"#!/bin/sh\ncase $* in *127.0.0.1:{answers_at}/healthz) printf ok ;; *) exit 7 ;; esac\n"
+    (kubelet.folder / "curl").write_text(curl)
+    assert kubelet.is_well() == is_well
+
+
+def test_restarts_of_the_kubelet_before_do_not_count(kubelet: Kubelet) -> None:
+    (kubelet.folder / "restarts").write_text("again\n" * 3)
+    assert kubelet.is_well()

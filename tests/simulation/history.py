@@ -117,7 +117,8 @@ class Event(Literal):
     A machine "reboots", "stops" until the history's end, "dies", is "replaced" by a new one, or is
     "forgotten": removed from the inventory if it has left the cluster. Or its Node object is deleted ("node
     deleted") or "cordoned", its cluster is "upgraded to X.Y.Z" of Kubernetes, or its cluster's record gets another release
-    of containerd ("recorded X.Y.Z"). A user's write to its cluster is acknowledged ("written"). Somebody sets another mode in
+    of containerd ("recorded X.Y.Z"). A release of containerd does not start on it ("fails with containerd X.Y.Z"), or
+    all do again ("mended"). A user's write to its cluster is acknowledged ("written"). Somebody sets another mode in
     kube-proxy's ConfigMap ("kube-proxy edited").
     A machine is switched off and "left out" of the inventory, and later it is "put back" with its old data.
 

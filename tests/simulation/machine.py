@@ -78,6 +78,7 @@ class Machine:
     start. ``docker`` is the number of Docker's containers, None without Docker. ``foreign`` says why the
     machine is foreign, "" if it is not. ``greeting`` is what its login shell prints before each command's
     output. ``kubelet`` and ``containerd`` are the releases that run, which may be older than the installed ones.
+    ``failing`` are the releases of containerd that do not start on it.
     """
 
     name: str
@@ -106,6 +107,7 @@ class Machine:
     kubeadm_until: float = 0
     kubelet: str = ""
     containerd: str = ""
+    failing: set[str] = field(default_factory=set)
 
     def is_up(self, now: float) -> bool:
         """Return whether it can be reached."""
@@ -155,7 +157,16 @@ class Machine:
         self.stale_containerd = self.stale_kubelet = False
         self.kubeadm_until = 0
         self.kubelet_starts()
-        self.containerd = self.programs.get("containerd", "")
+        self.containerd_starts()
+
+    def containerd_starts(self) -> bool:
+        """Run the installed containerd, and return whether it starts."""
+        release = self.programs.get("containerd", "")
+        if release in self.failing:
+            self.active.discard("containerd")
+            return False
+        self.containerd = release
+        return True
 
     def kubelet_starts(self) -> None:
         """Run the installed kubelet, which registers its node."""

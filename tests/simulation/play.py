@@ -185,6 +185,10 @@ class _Player:
             for cluster in world.own_clusters():
                 if event.machine in cluster.nodes:
                     cluster.nodes[event.machine].unschedulable = True
+        elif event.what.startswith("fails with containerd "):
+            machine.failing.add(event.what.rpartition(" ")[2])
+        elif event.what == "mended":
+            machine.failing.clear()
         elif event.what.startswith(("upgraded to ", "recorded ")):
             release = event.what.rpartition(" ")[2]
             cluster = world.kubectl(machine)

@@ -177,8 +177,9 @@ class Scripts:
             raise Failed("containerd.service: Unit has no program")
         machine.active.add(name)
         if name == "containerd":
+            if not machine.containerd_starts():
+                raise Failed("containerd.service does not run as it should")
             machine.stale_containerd = False
-            machine.containerd = machine.programs["containerd"]
             # A kubelet reports its runtime again and again.
             self.world.report_runtime(machine)
         if name == "kubelet":

@@ -180,6 +180,7 @@ def test_unknown_values_are_refused(player: Player) -> None:
         ("only=workers", "only: 'workers' is not known; choose control_plane"),
         ("drain=never", "drain: 'never' is not known; choose always"),
         ("workers_at_once=0", "workers_at_once: 0 is not a number from 1 on"),
+        ("workers_at_once=9", "workers_at_once: 9 is more than 8"),
         ("workers_at_once=2", "workers_at_once is 2, but 2 nodes take ordinary pods"),
     ):
         (done,) = player.play(TWO_WORKERS, upgrade(f"--data={data}"))

@@ -36,6 +36,10 @@ def _reboot(*, options: ClusterOptions, node: Node) -> str:
     return "reboot the machine, or check its network configuration"
 
 
+def _nothing(leader: Host) -> Iterator[StringCommand]:
+    return iter(())
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cloud:
     """What a cloud adds to a cluster; the defaults add nothing.
@@ -43,7 +47,8 @@ class Cloud:
     - ``place`` returns the cluster's place in the cloud, from a host's data and the operator's environment;
     - ``install`` installs what the cloud needs in the cluster;
     - for an upgrade, ``upgrade_commands`` give each control plane the files, and the leader applies the
-      kustomization in ``folder``;
+      kustomization in ``folder``; once all pods are replaced, ``upgraded_commands`` remove on the leader what only
+      the old ones needed;
     - ``images`` returns images to pull early on control planes;
     - ``workloads`` of kube-system must be ready at the end of a run;
     - ``reading`` is read from every control plane, ``cluster_readings`` from the cluster;
@@ -55,6 +60,7 @@ class Cloud:
     place: Callable[[Mapping[str, object], Mapping[str, str]], object] = _no_place
     install: Install | None = None
     upgrade_commands: OnMachine | None = None
+    upgraded_commands: Callable[[Host], Iterator[StringCommand]] = _nothing
     folder: str = ""
     images: Callable[[ClusterOptions], tuple[str, ...]] = _no_images
     workloads: tuple[str, ...] = ()

@@ -26,10 +26,9 @@ from kubeadm_deploys.cni import cni_of
 from kubeadm_deploys.documents.backup_encryption import Protection
 from kubeadm_deploys.lifecycle.backup import backup_path, write_now
 from kubeadm_deploys.lifecycle.upgrade_checks import found_releases, refusals
+from kubeadm_deploys.lifecycle.upgrade_choices import batches, crowded, limited
 from kubeadm_deploys.lifecycle.upgrade_plan import (
     Plan,
-    batches,
-    limited,
     plan_of,
     target_options,
     text,
@@ -56,6 +55,10 @@ from kubeadm_deploys.sections.readiness import cluster_ready, workloads
 
 CONTROL_PLANE, ALWAYS = "control_plane", "always"
 """The values of ``only`` and ``drain``."""
+
+MOST_AT_ONCE = 8
+"""The most workers at once: sshd accepts ten sessions per connection (MaxSessions), and the leader's has one for the
+drain of each worker, and that of the run lock."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,17 +107,24 @@ def upgrade_cluster(
     + place: the cluster's place in its cloud, from ``place_from_data``
     + only: ``control_plane`` leaves out the workers; empty leaves out none
     + drain: ``always`` drains nodes for a patch, too; empty only if a minor changes
-    + workers_at_once: how many workers are drained and upgraded at the same time
+    + workers_at_once: how many workers are drained and upgraded at the same time, at most 8
 
     Raises:
-        InputError: it is not clear how to encrypt the backup, its folder does not exist, or ``only`` or ``drain`` is
-            not known.
+        InputError: it is not clear how to encrypt the backup, its folder does not exist, ``only`` or ``drain`` is
+            not known, or ``workers_at_once`` is too high.
         DeployError: lists every reason why the cluster must not be upgraded now.
         NotRead: a machine or the cluster did not answer.
     """
     state = host.state
     if drain not in ("", ALWAYS):
         raise InputError([f"drain: {shown(drain)} is not known; choose {ALWAYS}, or leave it out"])
+    if workers_at_once > MOST_AT_ONCE:
+        raise InputError(
+            [
+                f"workers_at_once: {workers_at_once} is more than {MOST_AT_ONCE}, and all drains share one SSH connection, "
+                f"which allows ten sessions; choose at most {MOST_AT_ONCE}"
+            ]
+        )
     chosen = _chosen(state, topology=topology, only=only)
     find = partial(
         _find,
@@ -202,6 +212,7 @@ def cluster_upgraded(
         add_ons=_add_ons(plan, topology=topology, place=place),
         drain_timeout=drain_timeout,
         settle_timeout=settle_timeout,
+        heals=set(plan.heals),
     )
     if backup and plan.upgrades:
         path = backup_path(
@@ -229,7 +240,14 @@ def _add_ons(plan: Plan, *, topology: Topology, place: object) -> tuple[AddOn, .
         add_ons.append(AddOn(folder=cni.folder, workloads=cni.workloads, commands=commands))
     if cloud.upgrade_commands and set(plan.add_ons) - {cni.component}:
         commands = partial(cloud.upgrade_commands, place=place)
-        add_ons.append(AddOn(folder=cloud.folder, workloads=cloud.workloads, commands=commands))
+        add_ons.append(
+            AddOn(
+                folder=cloud.folder,
+                workloads=cloud.workloads,
+                commands=commands,
+                afterwards=cloud.upgraded_commands,
+            )
+        )
     return tuple(add_ons)
 
 
@@ -356,7 +374,6 @@ def _find(
         target=target,
         found=found,
         discard_edits=discard_edits,
-        workers_at_once=workers_at_once,
     ):
         listed = "".join(f"\n  - {reason}" for reason in reasons)
         raise DeployError(f"the cluster cannot be upgraded now; no changes were made:{listed}")
@@ -368,4 +385,7 @@ def _find(
         own=own,
         drain_always=drain_always,
     )
-    return planned(plan=limited(plan, chosen))
+    plan = limited(plan, chosen)
+    if problem := crowded(plan, workers_at_once=workers_at_once):
+        raise DeployError(f"{problem}; no changes were made")
+    return planned(plan=plan)

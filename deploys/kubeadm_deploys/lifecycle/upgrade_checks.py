@@ -95,12 +95,10 @@ def refusals(
     target: ClusterOptions,
     found: Readings,
     discard_edits: bool = False,
-    workers_at_once: int = 1,
 ) -> list[str]:
     """Return every reason why the cluster must not be upgraded now, each with its fix.
 
     With ``discard_edits``, what people have changed in manifests of static pods may be lost.
-    ``workers_at_once`` is how many workers may be drained at the same time.
     """
     return [
         *_members(topology, found),
@@ -109,7 +107,6 @@ def refusals(
         *_kubernetes(topology, target=target, found=found),
         *_components(topology, target=target, found=found),
         *_machines(topology, target=target, found=found),
-        *_places(workers_at_once, found=found),
         *(
             _unfinished_change(found)
             or (() if discard_edits else _edits(topology, target=target, found=found))
@@ -152,16 +149,36 @@ def _not_ready(topology: Topology, *, target: ClusterOptions, found: Readings) -
     for node in topology.nodes:
         status = found.nodes.get(node.name)
         if status and not status.ready and not is_in_progress(node, target=target, found=found):
-            yield f"{node.name}: is not Ready; find out why with 'journalctl --unit kubelet' on it, or remove it with deploys/remove_node.py"
+            yield (
+                f"{node.name}: is not Ready; find out why with 'journalctl --unit kubelet' and 'journalctl --unit containerd' "
+                "on it, or remove it with deploys/remove_node.py"
+            )
 
 
 def is_in_progress(node: Node, *, target: ClusterOptions, found: Readings) -> bool:
-    """Return whether an upgrade of a node's kubelet has begun and not ended: it may not be Ready therefore."""
-    packages = found.machines[node.host].packages.versions
-    status = found.nodes[node.name]
-    version_now = str(target.kubernetes_version)
-    return packages.get("kubelet", "").startswith(f"{version_now}-") and (
-        status.claimed or status.kubelet != version_now
+    """Return whether an upgrade of a node's kubelet or containerd has begun and not ended: it may not be Ready therefore."""
+    read, status = found.machines[node.host], found.nodes[node.name]
+    wanted = str(target.kubernetes_version)
+    if read.packages.versions.get("kubelet", "").startswith(f"{wanted}-") and (
+        status.claimed or status.kubelet != wanted
+    ):
+        return True
+    upgrade = found.settings.record.upgrade
+    if upgrade is None:
+        return False
+    # An earlier run may have installed a containerd that does not serve, and this one has another.
+    is_replaced = "containerd" in container_runtime.outdated_components(
+        found=read.runtime, options=target
+    ) and read.runtime.versions.get("containerd") == upgrade.get("containerd")
+    return is_replaced or not container_runtime.runs_well(read.runtime)
+
+
+def nodes_to_heal(topology: Topology, *, target: ClusterOptions, found: Readings) -> frozenset[str]:
+    """Return the names of the nodes that are not Ready because their upgrade has begun and not ended."""
+    return frozenset(
+        node.name
+        for node in topology.nodes
+        if not found.nodes[node.name].ready and is_in_progress(node, target=target, found=found)
     )
 
 
@@ -261,21 +278,6 @@ def _machines(topology: Topology, *, target: ClusterOptions, found: Readings) ->
                 f"{node.name}: has cgroup v1, with which a kubelet of 1.{wanted} does not start; boot it with cgroup "
                 "v2, or set failCgroupV1 to false in the ConfigMap kubelet-config of kube-system"
             )
-
-
-def _places(workers_at_once: int, *, found: Readings) -> Iterator[str]:
-    """Yield an error if too few nodes would be left for the pods of the workers that are drained."""
-    places = sum(takes_pods(node) for node in found.nodes.values())
-    if workers_at_once > 1 and workers_at_once >= places:
-        yield (
-            f"workers_at_once is {workers_at_once}, but {places} nodes take ordinary pods, and one of them has to take "
-            f"those of the drained ones; set it to at most {max(1, places - 1)}"
-        )
-
-
-def takes_pods(node: NodeStatusState) -> bool:
-    """Return whether ordinary pods can be scheduled to a node, or could but for a run of this package."""
-    return node.ready and not node.dedicated and (not node.cordoned or node.claimed)
 
 
 def _unfinished_change(found: Readings) -> list[str]:

@@ -5,10 +5,8 @@ Source: Kubernetes documentation, "Upgrading kubeadm clusters".
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
-
-from pyinfra.api.exceptions import DeployError
 
 from kubeadm_deploys.cluster.live_options import ADD_ONS, add_on_releases, option_releases
 from kubeadm_deploys.facts.upgrade_state import UpgradeReading
@@ -17,10 +15,9 @@ from kubeadm_deploys.lifecycle.upgrade_checks import (
     is_newer,
     is_version,
     minor,
-    takes_pods,
+    nodes_to_heal,
     version,
 )
-from kubeadm_deploys.model.errors import some
 from kubeadm_deploys.model.nodes import Node, Topology
 from kubeadm_deploys.model.options import DEFAULT_RELEASES, RELEASE_NAMES, ClusterOptions
 from kubeadm_deploys.operations.managed_files import differing_files
@@ -72,6 +69,9 @@ class Plan:
     cluster's record. ``add_ons`` are the components that are applied after the last node, by their names in the
     record. ``begins`` is whether the record has to say that the upgrade has begun, and ``ends`` whether it has
     to be written at the end. ``left_out`` are the nodes that the operator has left out and that have steps.
+    ``heals`` are the nodes that are not Ready before their steps: an earlier run has begun and not ended them.
+    ``places`` are the nodes, these included, that ordinary pods can be scheduled to, or could but for a run of this
+    package.
     """
 
     target: ClusterOptions
@@ -81,6 +81,8 @@ class Plan:
     begins: bool = False
     ends: bool = False
     left_out: tuple[str, ...] = ()
+    heals: frozenset[str] = frozenset()
+    places: frozenset[str] = frozenset()
     differences: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -130,8 +132,8 @@ def plan_of(
     With ``drain_always``, nodes are drained for a patch, too.
 
     First the static pods of the control planes, one by one, so that no kubelet is ever newer than an API
-    server. Their kubelets follow, the workers, and at last the add-ons. A node that an earlier run has drained
-    comes first.
+    server. Then the nodes that are not Ready because an earlier run has begun and not ended them. The kubelets of the
+    control planes follow, the workers, and at last the add-ons. A node that an earlier run has drained comes first.
 
     Raises:
         DeployError: no checksum is known for a machine's architecture, or somebody else has configured a
@@ -153,6 +155,14 @@ def plan_of(
         for node in planes
         if node == apply or node in unfinished
     ]
+    heals = nodes_to_heal(topology, target=target, found=found)
+    places = frozenset(
+        status.name
+        for status in found.nodes.values()
+        if (status.ready or status.name in heals)
+        and not status.dedicated
+        and (not status.cordoned or status.claimed)
+    )
     nodes = [
         Step(
             kind=Kind.NODE,
@@ -160,14 +170,16 @@ def plan_of(
             control_plane=node in topology.control_planes,
             drain=parts != _ONLY_UNCORDON
             and (drain_always or is_other_minor(node, target=target, found=found))
-            and can_be_drained(node, found=found),
+            # Nodes with the taint of control planes have no ordinary pods.
+            and not found.nodes[node.name].dedicated
+            and bool(places - {node.name}),
             parts=parts,
         )
         for group in (planes, topology.workers)
         for node in sorted(group, key=lambda node: not found.nodes[node.name].claimed)
         if (parts := outdated_parts(node, options=own(target, node.host), found=found))
     ]
-    steps = (*static_pods, *nodes)
+    steps = (*static_pods, *sorted(nodes, key=lambda step: step.node.name not in heals))
     # What the cloud needs may not be installed yet; a record without the pod network would mean that there is none.
     absent = {
         component
@@ -190,46 +202,15 @@ def plan_of(
         add_ons=add_ons,
         begins=upgrades and record.upgrade != releases,
         ends=upgrades or not is_recorded,
+        heals=heals,
+        places=places,
         differences=tuple(_differences(topology, target=target, found=found)),
-        warnings=tuple(_warnings(steps, target=target, found=found, drain_always=drain_always)),
+        warnings=tuple(
+            _warnings(
+                steps, target=target, found=found, heals=heals, places=places, drain_always=drain_always
+            )
+        ),
     )
-
-
-def limited(plan: Plan, nodes: Collection[Node]) -> Plan:
-    """Return the part of a plan for these nodes; add-ons and the end wait until no node is left out.
-
-    Raises:
-        DeployError: a control plane with steps is left out, which have to come first.
-    """
-    left_out = [step for step in plan.steps if step.node not in nodes]
-    if not left_out:
-        return plan
-    if planes := dict.fromkeys(step.node.name for step in left_out if step.control_plane):
-        raise DeployError(
-            f"{some(list(planes))}: not upgraded yet and left out, but all control planes are upgraded before any worker; no "
-            "changes were made; run it without --limit, or with --data only=control_plane first"
-        )
-    steps = tuple(step for step in plan.steps if step.node in nodes)
-    return replace(
-        plan,
-        steps=steps,
-        add_ons=(),
-        begins=plan.begins and bool(steps),
-        ends=False,
-        left_out=tuple(dict.fromkeys(step.node.name for step in left_out)),
-    )
-
-
-def batches(steps: Collection[Step], *, workers_at_once: int) -> list[tuple[Step, ...]]:
-    """Return steps in order, grouped into those that are made at the same time: up to so many workers, else one."""
-    made: list[tuple[Step, ...]] = []
-    for step in steps:
-        joins = made and not step.control_plane and not made[-1][0].control_plane
-        if joins and len(made[-1]) < workers_at_once:
-            made[-1] = (*made[-1], step)
-        else:
-            made.append((step,))
-    return made
 
 
 def _outdated_add_ons(target: ClusterOptions, *, found: Readings) -> Iterator[str]:
@@ -268,12 +249,6 @@ def outdated_parts(node: Node, *, options: ClusterOptions, found: Readings) -> t
     return (*parts, *(_ONLY_UNCORDON if status.claimed else ()))
 
 
-def can_be_drained(node: Node, *, found: Readings) -> bool:
-    """Return whether a node has ordinary pods, which those with the taint of control planes have not, and they have
-    another place."""
-    return not found.nodes[node.name].dedicated and _has_another_place(node, found=found)
-
-
 def is_other_minor(node: Node, *, target: ClusterOptions, found: Readings) -> bool:
     """Return whether a node's running kubelet or containerd has another minor than the target."""
     status = found.nodes[node.name]
@@ -281,10 +256,6 @@ def is_other_minor(node: Node, *, target: ClusterOptions, found: Readings) -> bo
     return minor(status.kubelet) != target.kubernetes_version.minor or (
         is_version(runtime) and version(runtime).release[:2] != target.containerd_version.release[:2]
     )
-
-
-def _has_another_place(node: Node, *, found: Readings) -> bool:
-    return any(takes_pods(other) for name, other in found.nodes.items() if name != node.name)
 
 
 def _differences(topology: Topology, *, target: ClusterOptions, found: Readings) -> Iterator[str]:
@@ -307,7 +278,13 @@ def _differences(topology: Topology, *, target: ClusterOptions, found: Readings)
 
 
 def _warnings(
-    steps: tuple[Step, ...], *, target: ClusterOptions, found: Readings, drain_always: bool
+    steps: tuple[Step, ...],
+    *,
+    target: ClusterOptions,
+    found: Readings,
+    heals: Collection[str],
+    places: frozenset[str],
+    drain_always: bool,
 ) -> Iterator[str]:
     for step in steps:
         if step.kind is Kind.STATIC_PODS:
@@ -316,14 +293,12 @@ def _warnings(
                 yield f"{step.node.name}: it is not known whether kubeadm would undo changes in its manifests"
             continue
         status = found.nodes[step.node.name]
+        if step.node.name in heals:
+            yield f"{step.node.name} is not Ready; its upgrade has begun and not ended, and goes on before that of others"
         if status.cordoned and not status.claimed:
             yield f"{step.node.name} is cordoned, and stays so"
         other_minor = is_other_minor(step.node, target=target, found=found)
-        if (
-            (other_minor or drain_always)
-            and not status.dedicated
-            and not _has_another_place(step.node, found=found)
-        ):
+        if (other_minor or drain_always) and not status.dedicated and not places - {step.node.name}:
             unsupported = ", which Kubernetes does not support for another minor" if other_minor else ""
             yield (
                 f"{step.node.name} is not drained, because no other node takes its pods; they go on running "

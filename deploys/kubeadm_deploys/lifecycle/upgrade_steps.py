@@ -5,6 +5,7 @@ Any failure raises a ``DeployError``: the run stops there, and leaves the other 
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from gevent import sleep
 from pyinfra import inventory
@@ -59,17 +60,23 @@ class AddOn:
     """What runs as pods and is applied from a ``folder`` of each control plane.
 
     ``commands`` gets a control plane and its ``options``, and yields the commands that give it the files of their
-    releases. ``workloads`` are those of kube-system that get new pods.
+    releases. ``workloads`` are those of kube-system that get new pods. ``afterwards`` gets the leader, and yields the
+    commands that remove what only the old pods needed.
     """
 
     folder: str
     workloads: tuple[str, ...]
     commands: Callable[..., Iterator[StringCommand]]
+    afterwards: Callable[[Host], Iterator[StringCommand]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Upgrading:
-    """What all steps of an upgrade need: limits are in seconds, ``leader`` is the host that kubectl runs on."""
+    """What all steps of an upgrade need: limits are in seconds, ``leader`` is the host that kubectl runs on.
+
+    ``heals`` are the nodes that need not be Ready, because an earlier run has left them so and this one has not made
+    their steps yet.
+    """
 
     topology: Topology
     plan: Plan
@@ -78,6 +85,7 @@ class Upgrading:
     add_ons: tuple[AddOn, ...]
     drain_timeout: int
     settle_timeout: int
+    heals: set[str]
 
     def options(self, machine: Host) -> ClusterOptions:
         """Return the options of a machine with the releases that the cluster gets."""
@@ -129,6 +137,8 @@ def add_on_upgraded(state: State, host: Host, upgrading: Upgrading, add_on: AddO
         workloads=add_on.workloads,
         timeout=timeout,
     )
+    if add_on.afterwards:
+        _run_all(leader, add_on.afterwards(leader), what=f"remove what only the old {add_on.folder} needed")
     _await_whole(upgrading)
     return True
 
@@ -229,7 +239,8 @@ def _upgrade_node(
         what="upgrade the container runtime",
     )
     if "kubelet" in step.parts:
-        _restart_kubelet(machine, options=options, before=status.kubelet)
+        release = partial(draining.release, leader, name) if claimed else None
+        _restart_kubelet(machine, options=options, before=status.kubelet, release=release)
     await_upgraded(
         leader=leader,
         node=name,
@@ -237,16 +248,20 @@ def _upgrade_node(
         container_runtime=str(options.containerd_version),
         seconds=upgrading.settle_timeout,
     )
+    upgrading.heals.discard(name)
     if claimed:
         # A new kubelet may have restarted the static pods.
         _await_whole(upgrading, but=others)
         draining.release(leader, name)
 
 
-def _restart_kubelet(machine: Host, *, options: ClusterOptions, before: str) -> None:
+def _restart_kubelet(
+    machine: Host, *, options: ClusterOptions, before: str, release: Callable[[], None] | None
+) -> None:
     """Restart a node's kubelet; if the new one does not run, put back that of the release ``before``.
 
-    An older kubelet is supported with the new API servers, so the node's pods keep a kubelet that watches them.
+    An older kubelet is supported with the new API servers, so the node's pods keep a kubelet that watches them, and the
+    node takes pods again if it has a ``release``.
     """
     restart, wanted = kube_packages.restart_command(), str(options.kubernetes_version)
     done, output = direct.run(machine, restart)
@@ -264,11 +279,13 @@ def _restart_kubelet(machine: Host, *, options: ClusterOptions, before: str) -> 
             what=f"install the kubelet of {before} again",
         )
         _run(machine, restart, what=f"restart the kubelet of {before}")
+        if release:
+            release()
     except PyinfraError as another:
         raise DeployError(f"{failure}\n{another}") from None
     raise DeployError(
-        f"{failure}\n{machine.name}: the kubelet of {before} is back and runs; find out why that of {wanted} does "
-        "not, and run again"
+        f"{failure}\n{machine.name}: the kubelet of {before} is back and runs{', and the node takes pods again' if release else ''}; "
+        f"find out why that of {wanted} does not, and run again"
     )
 
 
@@ -293,7 +310,12 @@ def _await_kubeadm(machine: Host) -> None:
 
 
 def _await_whole(upgrading: Upgrading, *, but: Collection[str] = ()) -> None:
-    await_whole(upgrading.topology, leader=upgrading.leader, seconds=upgrading.settle_timeout, but=but)
+    await_whole(
+        upgrading.topology,
+        leader=upgrading.leader,
+        seconds=upgrading.settle_timeout,
+        but={*but, *upgrading.heals},
+    )
 
 
 def _record(upgrading: Upgrading) -> ClusterRecord:

@@ -202,8 +202,12 @@ def needs_restart(*, found: ContainerRuntimeState, outdated: set[str], differing
 
     runc, the CNI plugins and the registries' hosts.toml are read at every use.
     """
-    running_well = found.active and found.enabled and found.up_to_date and found.systemd_cgroup != "false"
-    return not running_well or "containerd" in outdated or bool({CONFIG_FILE, UNIT_FILE} & differing)
+    return not runs_well(found) or "containerd" in outdated or bool({CONFIG_FILE, UNIT_FILE} & differing)
+
+
+def runs_well(found: ContainerRuntimeState) -> bool:
+    """Return whether the daemon runs with what is installed, also after a reboot."""
+    return found.active and found.enabled and found.up_to_date and found.systemd_cgroup != "false"
 
 
 def unwanted_registry_files(*, found: ContainerRuntimeState, wanted: Mapping[str, str]) -> list[str]:

@@ -24,7 +24,7 @@ from kubeadm_deploys.operations.managed_files import differing_files, write_file
 from kubeadm_deploys.remote import lines
 from kubeadm_deploys.remote.answers import Reading
 from kubeadm_deploys.remote.reading import ask, read_for_plan
-from kubeadm_deploys.scripts import script
+from kubeadm_deploys.scripts import script, text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,15 +71,7 @@ KEYRING = "/etc/apt/keyrings/kubernetes-apt-keyring.gpg"
 SOURCES_FILE = "/etc/apt/sources.list.d/kubernetes.list"
 PREFERENCES_FILE = "/etc/apt/preferences.d/kubernetes"
 
-# systemd restarts a failing kubelet every ten seconds, and reports it as active for a moment each time.
-_KUBELET_IS_WELL = """
-port=$(sed -n 's/^healthzPort: *//p' /var/lib/kubelet/config.yaml)
-deadline=$(($(date +%s) + 40))
-until curl --fail --silent --output /dev/null --max-time 5 "http://127.0.0.1:${port:-10248}/healthz"; do
-  if [ "$(date +%s)" -gt "$deadline" ]; then exit 1; fi
-  sleep 1
-done
-"""
+_KUBELET_IS_WELL = text("library/kubelet") + "kubelet_runs 40"
 
 
 def apt_files(options: ClusterOptions) -> Mapping[str, str]:

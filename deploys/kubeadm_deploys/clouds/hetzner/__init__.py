@@ -25,6 +25,7 @@ CLOUD = Cloud(
     place=place.place_from_data,
     install=controller.install_cloud_controller,
     upgrade_commands=controller.upgrade_commands,
+    upgraded_commands=controller.upgraded_commands,
     folder=controller.FOLDER,
     images=_images,
     workloads=controller.WORKLOADS,

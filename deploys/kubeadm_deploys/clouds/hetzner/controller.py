@@ -66,6 +66,8 @@ class CloudSecret(ClusterFact[CloudSecretState]):
 OLD_BINDING = "system:hcloud-cloud-controller-manager"
 """The binding to cluster-admin in manifests before 1.35.0; the current binding has another name."""
 
+_REMOVE_OLD_BINDING = f"{KUBECTL} delete clusterrolebinding --ignore-not-found {OLD_BINDING}"
+
 
 class CloudAdministrator(ClusterFact[bool]):
     """Whether an older manifest's binding still makes the cloud controller a cluster-admin."""
@@ -134,7 +136,7 @@ def old_rights_removed(*, topology: Topology) -> Generator[StringCommand, None, 
         host.noop("a new cluster has none")
         return
     if read(host, CloudAdministrator):
-        yield StringCommand(f"{KUBECTL} delete clusterrolebinding --ignore-not-found {OLD_BINDING}")
+        yield StringCommand(_REMOVE_OLD_BINDING)
     else:
         host.noop("already removed")
 
@@ -265,6 +267,16 @@ def upgrade_commands(
     wanted = {_KUSTOMIZATION: kustomization(options=options, cloud=place, token_sha256=found.token_sha256)}
     if differing_files(wanted=wanted, found=files):
         yield text_files.write_command({path: text.encode() for path, text in wanted.items()})
+
+
+def upgraded_commands(leader: Host) -> Iterator[StringCommand]:
+    """Read the cluster, and yield the command that removes what only older pods needed.
+
+    Raises:
+        NotRead: the cluster did not answer.
+    """
+    if ask(leader, CloudAdministrator):
+        yield StringCommand(_REMOVE_OLD_BINDING)
 
 
 def _manifests_to_fetch(
