@@ -159,7 +159,25 @@ def test_a_kubelets_change_that_is_cut_off_is_finished_or_taken_back(
     _, done, again = player.play(WELL, cluster(*pods(50)), cluster(*then), cluster(*then), faults=[fault])
     assert done.exit_code == 0, done.output
     # Otherwise the kubelet's file and process are already those of the options.
-    assert ("worker-1" in restarts(done)) == (back or (kind, at) == ("cut", 1)), done.output
+    assert ("worker-1" in restarts(done)) == back, done.output
+    unchanged(again)
+
+
+@pytest.mark.parametrize("kind", ["cut", "reboot"])
+@pytest.mark.parametrize("at", [1, 2, 3])
+@pytest.mark.parametrize("hosts", [WELL, WELL_OF_THREE], ids=["one", "three"])
+@pytest.mark.parametrize("policy", [{}, {"cpuManagerPolicy": "static"}], ids=["undrained", "drained"])
+def test_a_kubelet_that_was_cut_off_with_a_wrong_value_gets_its_old_configuration(
+    player: Player, hosts: Hosts, at: int, kind: str, policy: dict[str, str]
+) -> None:
+    fault = Fault(run=0, machine="cp-1", what="swap-kubelet-configuration", kind=kind, at=at)
+    wrong = cluster(*pods(-5, **policy), MAY_DRAIN)
+    cut, same, done, again = player.play(
+        hosts, wrong, wrong, cluster(*pods(50), MAY_DRAIN), cluster(*pods(50)), faults=[fault]
+    )
+    assert (cut.exit_code, same.exit_code) == (1, 1), same.output
+    assert "it said last: invalid maxPods" in same.output, same.output
+    assert (done.exit_code, restarts(done)) == (0, [host.name for host in hosts]), done.output
     unchanged(again)
 
 
