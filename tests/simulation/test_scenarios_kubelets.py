@@ -114,6 +114,28 @@ def test_a_node_that_is_not_drained_or_whose_kubelet_fails_takes_pods_again(play
     assert "invalid maxPods" in done.output
 
 
+def test_a_drain_that_was_killed_and_then_fails_leaves_no_node_cordoned(player: Player) -> None:
+    killed = Fault(run=0, machine="cp-1", what="drain", kind="killed after")
+    fails_then = Fault(run=1, machine="cp-1", what="drain", kind="fails")
+    wanted = cluster(*STATIC, MAY_DRAIN)
+    _, failed, done = player.play(WELL, wanted, wanted, wanted, faults=[killed, fails_then])
+    assert (failed.exit_code, turns(failed)) == (1, ["uncordon", "annotate"]), failed.output
+    assert (done.exit_code, turns(done)) == (0, TURN * 2), done.output
+
+
+@pytest.mark.parametrize(("nth", "then"), [(0, STATIC), (1, ())], ids=["not begun", "half done"])
+def test_without_allow_drain_a_node_that_a_killed_run_has_cordoned_takes_pods_again(
+    player: Player, nth: int, then: tuple[str, ...]
+) -> None:
+    fault = Fault(run=0, machine="cp-1", what="drain", kind="killed after", nth=nth)
+    _, done, again = player.play(
+        WELL, cluster(*STATIC, MAY_DRAIN), cluster(*then), cluster(*then), faults=[fault]
+    )
+    assert turns(done) == ["uncordon", "annotate"], done.output
+    assert f"{('cp-1', 'worker-1')[nth]}: takes pods again" in done.output
+    assert "allow_drain=true" in done.output and turns(again) == [], again.output
+
+
 @pytest.mark.parametrize("kind", ["cut", "reboot", "killed before", "killed after"])
 @pytest.mark.parametrize("at", range(len(TURN)))
 @pytest.mark.parametrize("back", [False, True], ids=["goes on", "taken back"])
@@ -136,7 +158,8 @@ def test_an_unfinished_change_that_needs_a_drained_node_says_so(player: Player) 
     _, done, end = player.play(
         WELL, cluster(*STATIC, MAY_DRAIN), cluster(), cluster(MAY_DRAIN), faults=[fault]
     )
-    assert (done.exit_code, turns(done)) == (1, []), done.output
+    # The killed run has drained worker-1.
+    assert (done.exit_code, turns(done)) == (1, ["uncordon", "annotate"]), done.output
     assert "allow_drain=true" in done.output and "cp-1" in done.output
     assert end.exit_code == 0, end.output
 
