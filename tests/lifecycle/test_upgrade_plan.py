@@ -329,8 +329,9 @@ def test_a_node_that_is_not_ready_is_refused_unless_its_upgrade_has_begun() -> N
 @pytest.mark.parametrize(
     ("pending", "what"),
     [
-        (RecordedConfiguration(pending=({"apiServer": {}},)), "control planes"),
-        (RecordedConfiguration(kubelet_pending=({"maxPods": 50},)), "kubelets"),
+        (RecordedConfiguration(pending=({"apiServer": {}},)), "the control planes"),
+        (RecordedConfiguration(kubelet_pending=({"maxPods": 50},)), "the kubelets"),
+        (RecordedConfiguration(kube_proxy_pending=({"mode": "ipvs"},)), "kube-proxy"),
     ],
 )
 def test_a_change_of_the_configuration_that_has_not_ended_is_refused_instead_of_its_edits(
@@ -341,7 +342,7 @@ def test_a_change_of_the_configuration_that_has_not_ended_is_refused_instead_of_
     record = ClusterRecord().with_configuration(pending)
     changing = replace(found, settings=replace(found.settings, record=record))
     (reason,) = refused(SMALL, changing)
-    assert f"configuration of the {what} has begun and not ended" in reason and "cluster.py" in reason
+    assert f"configuration of {what} has begun and not ended" in reason and "cluster.py" in reason
     # Then cluster.py does nothing.
     upgrading = record.with_upgrade({"kubernetes": NEW})
     (reason,) = refused(SMALL, replace(found, settings=replace(found.settings, record=upgrading)))
