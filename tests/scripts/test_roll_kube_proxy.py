@@ -33,6 +33,8 @@ def print_pods():
         print(pod["name"], pod["node"], ready, 3 if crashes(pod) else 0)
 
 if verb == "patch":
+    if kind == "configmap" and state["patches"] and state["refuses back"]:
+        sys.exit("the API server refuses")
     state["patches"].append(kind)
     if kind == "configmap":
         state["configuration"] = json.load(open(words[words.index("--patch-file") + 1]))["data"]["config.conf"]
@@ -82,7 +84,7 @@ class Proxies:
             {"name": f"p-{name}", "node": name, "annotation": None, "configuration": OLD} for name in names
         ]
         self.state: dict[str, Any] = {"configuration": OLD, "annotation": None, "pods": pods, "broken": ""}
-        self.write(**{"killed after": 0, "patches": [], "replaced": []})
+        self.write(**{"killed after": 0, "patches": [], "replaced": [], "refuses back": False})
 
     def write(self, **changes: Any) -> None:
         self.state |= changes
@@ -128,6 +130,13 @@ def test_the_first_pod_that_does_not_run_ends_it_and_the_others_are_not_touched(
     assert "old configuration was put back, and kube-proxy runs on every node again" in said
     assert (proxies.state["configuration"], proxies.state["annotation"], proxies.runs) == (OLD, None, {OLD})
     assert set(proxies.state["replaced"]) == {"node-1"}
+
+
+def test_an_old_configuration_that_is_not_put_back_is_not_said_to_be(proxies: Proxies) -> None:
+    proxies.write(**{"refuses back": True})
+    code, said = proxies.roll(OLD, WRONG)
+    assert code == 1 and "could not be put back" in said and "was put back" not in said, said
+    assert proxies.state["configuration"] == WRONG
 
 
 @pytest.mark.parametrize("patches", [1, 2])

@@ -106,8 +106,9 @@ if [ "$back" = "$patch" ]; then
   echo "kube-proxy does not run on every node"
   exit 1
 fi
-if again system patch configmap kube-proxy --type merge --patch-file "$work/back.json" > /dev/null &&
-  mark "$template" && rolled_out; then
+if ! again system patch configmap kube-proxy --type merge --patch-file "$work/back.json" > /dev/null; then
+  echo "the old configuration could not be put back, and the ConfigMap kube-proxy may have the new one"
+elif mark "$template" && rolled_out; then
   echo "the old configuration was put back, and kube-proxy runs on every node again"
 else
   echo "the old configuration was put back, but kube-proxy does not run on every node: kubectl --namespace kube-system get pods"
