@@ -380,7 +380,7 @@ class Scripts:
         old, back, patch = (base64.b64decode(line).decode() for line in lines)
         cluster = self.world.kubectl(machine)
         if yaml.safe_load(old) != cluster.objects["kube-proxy"]:
-            raise Failed("its ConfigMap was changed meanwhile; nothing was changed")
+            raise Failed("its ConfigMap was changed meanwhile, so run this again; nothing was changed")
         before = cluster.objects.setdefault(KUBE_PROXY_PODS, yaml.safe_load(old))
         for text, step in ((patch, "written"), (back, "put back")):
             configuration = yaml.safe_load(json.loads(text)["data"]["config.conf"])
@@ -392,7 +392,10 @@ class Scripts:
             if configuration.get("mode") != "crashes":
                 break
         if step == "put back":
-            raise Failed("kube-proxy on worker-1 said last: unknown mode; the old configuration was put back")
+            raise Failed(
+                "kube-proxy on worker-1 said last: unknown mode; the old configuration was put back, and kube-proxy runs on "
+                "every node again"
+            )
 
     def do_restore_manifest(self, machine: Machine, part: Part, stdin: str) -> Steps:
         """sections/control_plane.py"""
