@@ -90,6 +90,7 @@ def test_nodes_are_drained_one_by_one_if_that_is_allowed(player: Player, hosts: 
     for changed in (done, back):
         assert changed.exit_code == 0 and turns(changed) == TURN * len(hosts), changed.output
         assert changed.decisive[-1] == UPLOAD_KUBELET
+        assert "this run drains" in changed.output and "without --data allow_drain" not in changed.output
     unchanged(again)
     unchanged(end)
 
