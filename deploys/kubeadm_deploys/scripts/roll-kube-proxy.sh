@@ -23,8 +23,10 @@ stop() {
 complete=
 read -r old && read -r back && read -r patch && read -r complete
 if [ "$complete" != end ]; then stop "the new configuration did not arrive"; fi
-printf %s "$old" | base64 --decode > "$work/old" && printf %s "$back" | base64 --decode > "$work/back.json" &&
-  printf %s "$patch" | base64 --decode > "$work/new.json" || stop "the new configuration could not be written"
+if ! { printf %s "$old" | base64 --decode > "$work/old" && printf %s "$back" | base64 --decode > "$work/back.json" &&
+  printf %s "$patch" | base64 --decode > "$work/new.json"; }; then
+  stop "the new configuration could not be written"
+fi
 
 system() { api --namespace kube-system "$@"; }
 now() { date +%s; }
