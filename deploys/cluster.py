@@ -53,6 +53,7 @@ from kubeadm_deploys import (
 
 data = host_data(host)
 options = options_from_data(data, also=("allow_drain", "discard_edits", "drain_timeout"))
+allow_drain = flag("allow_drain", data.get("allow_drain", False))
 discard_edits = flag("discard_edits", data.get("discard_edits", False))
 topology = topology_from_inventory(inventory, options=options)
 place = place_from_data(data, options=options)
@@ -60,7 +61,7 @@ place = place_from_data(data, options=options)
 report_on_failure(options=options, topology=topology)
 acquire_run_lock(topology=topology)
 read_machines(options=options, topology=topology)
-run_preflight(options=options, topology=topology)
+run_preflight(options=options, topology=topology, allow_drain=allow_drain)
 options = follow_cluster(options=options, topology=topology)
 
 # Every node, in parallel.
@@ -85,7 +86,7 @@ reconfigure_kubelets(
     options=options,
     topology=topology,
     discard_edits=discard_edits,
-    allow_drain=flag("allow_drain", data.get("allow_drain", False)),
+    allow_drain=allow_drain,
     drain_timeout=seconds("drain_timeout", data.get("drain_timeout", 300)),
 )
 reconfigure_kube_proxy(options=options, topology=topology, discard_edits=discard_edits)

@@ -122,11 +122,13 @@ def test_kubelets_get_our_resolver_file_only_for_nameservers_or_back(
 
 def test_policies_that_need_a_drained_node_are_a_warning() -> None:
     options = ClusterOptions(kubelet_configuration={"cpuManagerPolicy": "static", "maxPods": 50})
-    (finding,) = findings(options, SETTINGS)
+    (finding,) = findings(options, SETTINGS, allow_drain=False)
     assert finding.severity is Severity.WARNING and "allow_drain=true" in finding.fix
     assert "cpuManagerPolicy differs" in finding.found and "maxPods" not in finding.found
     has = settings_of(answer(kubelet={**KUBELET, "cpuManagerPolicy": "static"}, record=record()))
-    assert list(findings(options, has)) == []
+    assert list(findings(options, has, allow_drain=False)) == []
+    (finding,) = findings(options, SETTINGS, allow_drain=True)
+    assert "this run drains" in finding.found and "without" not in finding.found
 
 
 def test_the_pages_reserved_resources_and_evictions_are_accepted() -> None:

@@ -359,8 +359,9 @@ def test_a_node_whose_containerd_failed_in_an_unfinished_upgrade_is_upgraded_fir
 @pytest.mark.parametrize(
     ("pending", "what"),
     [
-        (RecordedConfiguration(pending=({"apiServer": {}},)), "control planes"),
-        (RecordedConfiguration(kubelet_pending=({"maxPods": 50},)), "kubelets"),
+        (RecordedConfiguration(pending=({"apiServer": {}},)), "the control planes"),
+        (RecordedConfiguration(kubelet_pending=({"maxPods": 50},)), "the kubelets"),
+        (RecordedConfiguration(kube_proxy_pending=({"mode": "ipvs"},)), "kube-proxy"),
     ],
 )
 def test_a_change_of_the_configuration_that_has_not_ended_is_refused_instead_of_its_edits(
@@ -371,7 +372,7 @@ def test_a_change_of_the_configuration_that_has_not_ended_is_refused_instead_of_
     record = ClusterRecord().with_configuration(pending)
     changing = replace(found, settings=replace(found.settings, record=record))
     (reason,) = refused(SMALL, changing)
-    assert f"configuration of the {what} has begun and not ended" in reason and "cluster.py" in reason
+    assert f"configuration of {what} has begun and not ended" in reason and "cluster.py" in reason
     # Then cluster.py does nothing.
     upgrading = record.with_upgrade({"kubernetes": NEW})
     (reason,) = refused(SMALL, replace(found, settings=replace(found.settings, record=upgrading)))

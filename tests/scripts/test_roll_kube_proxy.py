@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kubeadm_deploys.scripts import text
+from kubeadm_deploys.sections.kube_proxy_reconfiguration import is_as_before
 
 # Pods are replaced with each request, one by one; what a pod read at its start is its configuration. One with "crashes"
 # in it ends again and again, and so does every pod on the node in "broken". "killed after" ends the script.
@@ -33,6 +34,8 @@ def print_pods():
         print(pod["name"], pod["node"], "True", 3 if crashes(pod) else 0)
 
 if verb == "patch":
+    if kind == "configmap" and state["patches"] and state["refuses back"]:
+        sys.exit("the API server refuses")
     state["patches"].append(kind)
     if kind == "configmap":
         state["configuration"] = json.load(open(words[words.index("--patch-file") + 1]))["data"]["config.conf"]
@@ -82,7 +85,7 @@ class Proxies:
             {"name": f"p-{name}", "node": name, "annotation": None, "configuration": OLD} for name in names
         ]
         self.state: dict[str, Any] = {"configuration": OLD, "annotation": None, "pods": pods, "broken": ""}
-        self.write(**{"killed after": 0, "patches": [], "replaced": []})
+        self.write(**{"killed after": 0, "patches": [], "replaced": [], "refuses back": False})
 
     def write(self, **changes: Any) -> None:
         self.state |= changes
@@ -126,8 +129,17 @@ def test_the_first_pod_that_does_not_run_ends_it_and_the_others_are_not_touched(
     code, said = proxies.roll(OLD, WRONG)
     assert code == 1 and "node-1" in said and "unknown mode" in said, said
     assert "old configuration was put back, and kube-proxy runs on every node again" in said
+    assert is_as_before(said)
     assert (proxies.state["configuration"], proxies.state["annotation"], proxies.runs) == (OLD, None, {OLD})
     assert set(proxies.state["replaced"]) == {"node-1"}
+
+
+def test_an_old_configuration_that_is_not_put_back_is_not_said_to_be(proxies: Proxies) -> None:
+    proxies.write(**{"refuses back": True})
+    code, said = proxies.roll(OLD, WRONG)
+    assert code == 1 and "could not be put back" in said and "was put back" not in said, said
+    assert not is_as_before(said)
+    assert proxies.state["configuration"] == WRONG
 
 
 @pytest.mark.parametrize("patches", [1, 2])
@@ -144,7 +156,7 @@ def test_a_change_that_is_killed_can_go_on_or_be_taken_back(proxies: Proxies, pa
 def test_a_pod_that_does_not_run_before_stops_the_change(proxies: Proxies) -> None:
     proxies.write(broken="node-2")
     code, said = proxies.roll(OLD, NEW)
-    assert code == 1 and "node-2" in said and "nothing was changed" in said
+    assert code == 1 and "node-2" in said and is_as_before(said)
     assert proxies.state["patches"] == []
 
 
@@ -160,9 +172,10 @@ def test_what_an_earlier_run_broke_is_corrected(proxies: Proxies) -> None:
 
 def test_a_configuration_that_was_changed_meanwhile_stays(proxies: Proxies) -> None:
     code, said = proxies.roll("mode: ipvs\n", NEW)
-    assert code == 1 and "changed meanwhile" in said and proxies.state["patches"] == []
+    assert code == 1 and "changed meanwhile" in said and is_as_before(said) and proxies.state["patches"] == []
 
 
 def test_input_that_did_not_arrive_changes_nothing(proxies: Proxies) -> None:
-    assert proxies.roll(OLD, NEW, end="")[0] == 1
+    code, said = proxies.roll(OLD, NEW, end="")
+    assert code == 1 and is_as_before(said)
     assert proxies.state["patches"] == []

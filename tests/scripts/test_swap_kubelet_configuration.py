@@ -25,6 +25,12 @@ case "$*" in
 esac
 """
 
+# Ends the script once it has put in the new configuration.
+_MV = """#!/bin/sh
+/bin/mv "$@"
+case "$*" in *config.yaml) rm "$FAKE/mv"; kill -KILL $PPID ;; esac
+"""
+
 
 class Kubelet:
     """A kubelet's folder, and the programs that the script calls."""
@@ -44,12 +50,27 @@ class Kubelet:
             (folder / name).chmod(0o755)
 
     def swap(self, new: str, *files: Path) -> tuple[int, str]:
-        script = text("swap-kubelet-configuration").replace("/var/lib/kubelet", str(self.folder))
+        return self._run(
+            "swap-kubelet-configuration",
+            *map(str, files),
+            stdin=f"{base64.b64encode(new.encode()).decode()}\nend\n",
+        )
+
+    def settle(self) -> tuple[int, str]:
+        return self._run("settle-kubelet-configuration")
+
+    def power_cut(self) -> None:
+        """End the next script when it has put in the new configuration."""
+        (self.folder / "mv").write_text(_MV)
+        (self.folder / "mv").chmod(0o755)
+
+    def _run(self, name: str, *arguments: str, stdin: str = "") -> tuple[int, str]:
         done = subprocess.run(
-            ["sh", "-c", script, "swap-kubelet-configuration", "30", *map(str, files)],
+            ["sh", "-c", text(name).replace("/var/lib/kubelet", str(self.folder)), name, "30", *arguments],
             env={"PATH": f"{self.folder}:/usr/bin:/bin", "FAKE": str(self.folder)},
-            input=f"{base64.b64encode(new.encode()).decode()}\nend\n",
-            capture_output=True,
+            input=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
             timeout=60,
         )
@@ -116,3 +137,38 @@ def test_a_kubelet_runs_if_it_is_healthy_or_lasts(
 def test_restarts_of_the_kubelet_before_do_not_count(kubelet: Kubelet) -> None:
     (kubelet.folder / "restarts").write_text("again\n" * 3)
     assert kubelet.is_well()
+
+
+def left(kubelet: Kubelet) -> tuple[str, list[str]]:
+    """Return the configuration, and what is left of its change."""
+    names = sorted(path.name for path in kubelet.folder.glob("config.yaml.*"))
+    return (kubelet.folder / "config.yaml").read_text(), names
+
+
+@pytest.mark.parametrize("drained", [False, True])
+def test_a_wrong_configuration_of_a_change_that_was_cut_off_is_taken_back(
+    kubelet: Kubelet, drained: bool
+) -> None:
+    kubelet.power_cut()
+    kubelet.swap("wrong", *([kubelet.state] if drained else []))
+    assert left(kubelet)[0] == "wrong"
+    # The machine boots, and its kubelet fails.
+    kubelet.state.write_text("of wrong")
+    (kubelet.folder / "log").unlink(missing_ok=True)
+    # No other change takes the failing configuration for the old one.
+    code, said = kubelet.swap("new")
+    assert code == 1 and "nothing was changed" in said
+    assert kubelet.settle()[0] == 0
+    ends = ["stop wrong with state", "restart old"] if drained else ["restart old with state"]
+    assert kubelet.log == ["restart wrong with state", *ends]
+    assert left(kubelet) == ("old", [])
+    assert kubelet.swap("new")[0] == 0
+
+
+def test_a_configuration_with_which_the_kubelet_runs_stays(kubelet: Kubelet) -> None:
+    kubelet.power_cut()
+    kubelet.swap("new")
+    assert kubelet.settle() == (0, "") and left(kubelet) == ("new", [])
+    log = kubelet.log
+    # There is nothing left to do.
+    assert kubelet.settle() == (0, "") and kubelet.log == log

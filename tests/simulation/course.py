@@ -32,7 +32,7 @@ _DECISIVE = frozenset(
         *("write-pki", "wait-for-api", "make", "register", "label", "restore"),
         *("begin-restore", "stop-static-pods", "receive-snapshot", "unpack-snapshot", "start-static-pods"),
         *("copy-database", "end-restore", "restart"),
-        *("swap-static-pod", "swap-kubelet-configuration"),
+        *("swap-static-pod", "swap-kubelet-configuration", "settle-kubelet-configuration"),
     }
 )
 """Changes that decide over nodes, by the first word of their label."""

@@ -16,6 +16,7 @@ PKI = "/etc/kubernetes/pki"
 NEW_CERTIFICATE = f"{PKI}/kubeadm-deploys-new/apiserver.crt"
 """A new certificate of the API server while its key is already in place."""
 KUBELET_CONFIG = "/var/lib/kubelet/config.yaml"
+OLD_KUBELET_CONFIG = f"{KUBELET_CONFIG}.kubeadm-deploys-old"
 KUBELET_FLAGS = "/var/lib/kubelet/kubeadm-flags.env"
 CLIENT = "/var/lib/kubelet/pki/kubelet-client-current.pem"
 HOSTS = "/etc/hosts"
@@ -174,11 +175,22 @@ class Machine:
         self.registered = self.stale_kubelet = False
 
     @property
+    def wrong_kubelet_config(self) -> bool:
+        """Whether a new kubelet would not run, because of a value that kubeadm accepts and it does not."""
+        return "maxPods: -5" in self.files.get(KUBELET_CONFIG, "")
+
+    @property
+    def kubelet_crashes(self) -> bool:
+        """Whether the kubelet ends again and again since the machine booted; pods outlive only other restarts."""
+        return self.wrong_kubelet_config and not self.stale_kubelet
+
+    @property
     def kubelet_runs(self) -> bool:
         """Whether the kubelet has everything that it needs to keep running and start static pods."""
         started = "kubelet" in self.packages and "kubelet" in self.active and "containerd" in self.active
         return (
             started
+            and not self.kubelet_crashes
             and self.has(KUBELET_CONFIG)
             and (self.has(KUBELET_CONF, CLIENT) or self.has(BOOTSTRAP_CONF))
         )

@@ -22,6 +22,7 @@ from tests.simulation.machine import (
     KUBELET_CONFIG,
     KUBELET_FLAGS,
     NEW_CERTIFICATE,
+    OLD_KUBELET_CONFIG,
     PKI,
     ROTATING,
     SUPER_ADMIN_CONF,
@@ -202,7 +203,8 @@ class Readings:
         lines = [f"package:{name} {release}" for name, release in machine.packages.items()]
         lines += [f"held:{name}" for name in sorted(machine.held)]
         lines += ["kubelet:enabled"] if "kubelet" in machine.enabled else []
-        lines += ["kubelet:active"] if "kubelet" in machine.active else []
+        lines += ["kubelet:active"] if "kubelet" in machine.active and not machine.kubelet_crashes else []
+        lines += ["kubelet:half-changed"] if machine.has(OLD_KUBELET_CONFIG) else []
         has_node = machine.has(KUBELET_CONF, CA, KUBELET_CONFIG, CLIENT)
         return [*lines, *(["kubelet:has-node"] if has_node else []), *_sums(machine, part.words[2:])]
 

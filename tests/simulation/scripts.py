@@ -25,6 +25,7 @@ from tests.simulation.machine import (
     KUBELET_CONFIG,
     LOCK,
     NEW_CERTIFICATE,
+    OLD_KUBELET_CONFIG,
     PKI,
     Machine,
     manifest,
@@ -54,6 +55,7 @@ SECONDS = {
     "drain": 15.0,
     "swap-static-pod": 8.0,
     "swap-kubelet-configuration": 4.0,
+    "settle-kubelet-configuration": 4.0,
     "roll-kube-proxy": 15.0,
 }
 """Durations of slow commands."""
@@ -343,19 +345,34 @@ class Scripts:
         if len(policies) > 1 or removed:
             cluster = self.world.cluster_of_kubelet(machine)
             assert removed and cluster and cluster.nodes[machine.name].unschedulable, machine.name
+        assert not machine.has(OLD_KUBELET_CONFIG), f"{machine.name}: the old configuration would be lost"
+        machine.files[OLD_KUBELET_CONFIG] = old
         machine.files[KUBELET_CONFIG], machine.stale_kubelet = new, True
         yield "written"
-        if "maxPods: -5" not in new:
-            self.world.kubelet_started(machine)
-            yield "restarted"
+        yield from self._kubelet_configuration_tried(machine)
+        if machine.files[KUBELET_CONFIG] == new:
             return
-        machine.files[KUBELET_CONFIG] = old
-        yield "put back"
-        self.world.kubelet_started(machine)
-        yield "restarted as before"
         raise Failed(
             "the kubelet did not come up; it said last: invalid maxPods; the old configuration was put back"
         )
+
+    def do_settle_kubelet_configuration(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """sections/kube_packages.py"""
+        if machine.has(OLD_KUBELET_CONFIG):
+            yield from self._kubelet_configuration_tried(machine)
+
+    def _kubelet_configuration_tried(self, machine: Machine) -> Steps:
+        """Restart a kubelet with its configuration, and with the old one if it does not run."""
+        if not machine.wrong_kubelet_config:
+            self.world.kubelet_started(machine)
+            yield "restarted"
+            machine.remove(OLD_KUBELET_CONFIG)
+            yield "ended"
+            return
+        machine.files[KUBELET_CONFIG] = machine.files.pop(OLD_KUBELET_CONFIG)
+        yield "put back"
+        self.world.kubelet_started(machine)
+        yield "restarted as before"
 
     def do_roll_kube_proxy(self, machine: Machine, part: Part, stdin: str) -> Steps:
         """sections/kube_proxy_reconfiguration.py"""
@@ -364,7 +381,7 @@ class Scripts:
         old, back, patch = (base64.b64decode(line).decode() for line in lines)
         cluster = self.world.kubectl(machine)
         if yaml.safe_load(old) != cluster.objects["kube-proxy"]:
-            raise Failed("its ConfigMap was changed meanwhile; nothing was changed")
+            raise Failed("its ConfigMap was changed meanwhile, so run this again; nothing was changed")
         before = cluster.objects.setdefault(KUBE_PROXY_PODS, yaml.safe_load(old))
         for text, step in ((patch, "written"), (back, "put back")):
             configuration = yaml.safe_load(json.loads(text)["data"]["config.conf"])
@@ -376,7 +393,10 @@ class Scripts:
             if configuration.get("mode") != "crashes":
                 break
         if step == "put back":
-            raise Failed("kube-proxy on worker-1 said last: unknown mode; the old configuration was put back")
+            raise Failed(
+                "kube-proxy on worker-1 said last: unknown mode; the old configuration was put back, and kube-proxy runs on "
+                "every node again"
+            )
 
     def do_restore_manifest(self, machine: Machine, part: Part, stdin: str) -> Steps:
         """sections/control_plane.py"""

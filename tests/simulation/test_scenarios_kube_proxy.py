@@ -51,8 +51,17 @@ def test_kube_proxy_comes_after_the_kubelets(player: Player) -> None:
 def test_a_kube_proxy_that_does_not_run_gets_its_configuration_back(player: Player) -> None:
     done, again, end = player.play(WELL, cluster(*proxy("crashes")), cluster(), cluster())
     assert done.exit_code == 1 and "worker-1 said last: unknown mode" in done.output, done.output
-    assert again.exit_code == 0, again.output
+    assert (again.exit_code, rolls(again)) == (0, 0), again.output
     unchanged(end)
+
+
+def test_what_stops_before_any_change_is_no_unfinished_change(player: Player) -> None:
+    says = "kube-proxy does not run on every node; nothing was changed"
+    fault = Fault(run=0, machine="cp-1", what="roll-kube-proxy", kind="fails", says=says)
+    stopped, done = player.play(WELL, cluster(*proxy("nftables")), cluster(), faults=[fault])
+    assert stopped.exit_code == 1 and says in stopped.output, stopped.output
+    # Of an unfinished change, the next run would not ask whether all pods run.
+    assert (done.exit_code, rolls(done)) == (0, 0), done.output
 
 
 def test_a_field_that_kube_proxy_does_not_know_changes_nothing(player: Player) -> None:

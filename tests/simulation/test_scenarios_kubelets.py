@@ -90,6 +90,7 @@ def test_nodes_are_drained_one_by_one_if_that_is_allowed(player: Player, hosts: 
     for changed in (done, back):
         assert changed.exit_code == 0 and turns(changed) == TURN * len(hosts), changed.output
         assert changed.decisive[-1] == UPLOAD_KUBELET
+        assert "this run drains" in changed.output and "without --data allow_drain" not in changed.output
     unchanged(again)
     unchanged(end)
 
@@ -114,6 +115,28 @@ def test_a_node_that_is_not_drained_or_whose_kubelet_fails_takes_pods_again(play
     assert "invalid maxPods" in done.output
 
 
+def test_a_drain_that_was_killed_and_then_fails_leaves_no_node_cordoned(player: Player) -> None:
+    killed = Fault(run=0, machine="cp-1", what="drain", kind="killed after")
+    fails_then = Fault(run=1, machine="cp-1", what="drain", kind="fails")
+    wanted = cluster(*STATIC, MAY_DRAIN)
+    _, failed, done = player.play(WELL, wanted, wanted, wanted, faults=[killed, fails_then])
+    assert (failed.exit_code, turns(failed)) == (1, ["uncordon", "annotate"]), failed.output
+    assert (done.exit_code, turns(done)) == (0, TURN * 2), done.output
+
+
+@pytest.mark.parametrize(("nth", "then"), [(0, STATIC), (1, ())], ids=["not begun", "half done"])
+def test_without_allow_drain_a_node_that_a_killed_run_has_cordoned_takes_pods_again(
+    player: Player, nth: int, then: tuple[str, ...]
+) -> None:
+    fault = Fault(run=0, machine="cp-1", what="drain", kind="killed after", nth=nth)
+    _, done, again = player.play(
+        WELL, cluster(*STATIC, MAY_DRAIN), cluster(*then), cluster(*then), faults=[fault]
+    )
+    assert turns(done) == ["uncordon", "annotate"], done.output
+    assert f"{('cp-1', 'worker-1')[nth]}: takes pods again" in done.output
+    assert "allow_drain=true" in done.output and turns(again) == [], again.output
+
+
 @pytest.mark.parametrize("kind", ["cut", "reboot", "killed before", "killed after"])
 @pytest.mark.parametrize("at", range(len(TURN)))
 @pytest.mark.parametrize("back", [False, True], ids=["goes on", "taken back"])
@@ -136,7 +159,8 @@ def test_an_unfinished_change_that_needs_a_drained_node_says_so(player: Player) 
     _, done, end = player.play(
         WELL, cluster(*STATIC, MAY_DRAIN), cluster(), cluster(MAY_DRAIN), faults=[fault]
     )
-    assert (done.exit_code, turns(done)) == (1, []), done.output
+    # The killed run has drained worker-1.
+    assert (done.exit_code, turns(done)) == (1, ["uncordon", "annotate"]), done.output
     assert "allow_drain=true" in done.output and "cp-1" in done.output
     assert end.exit_code == 0, end.output
 
@@ -159,7 +183,25 @@ def test_a_kubelets_change_that_is_cut_off_is_finished_or_taken_back(
     _, done, again = player.play(WELL, cluster(*pods(50)), cluster(*then), cluster(*then), faults=[fault])
     assert done.exit_code == 0, done.output
     # Otherwise the kubelet's file and process are already those of the options.
-    assert ("worker-1" in restarts(done)) == (back or (kind, at) == ("cut", 1)), done.output
+    assert ("worker-1" in restarts(done)) == back, done.output
+    unchanged(again)
+
+
+@pytest.mark.parametrize("kind", ["cut", "reboot"])
+@pytest.mark.parametrize("at", [1, 2, 3])
+@pytest.mark.parametrize("hosts", [WELL, WELL_OF_THREE], ids=["one", "three"])
+@pytest.mark.parametrize("policy", [{}, {"cpuManagerPolicy": "static"}], ids=["undrained", "drained"])
+def test_a_kubelet_that_was_cut_off_with_a_wrong_value_gets_its_old_configuration(
+    player: Player, hosts: Hosts, at: int, kind: str, policy: dict[str, str]
+) -> None:
+    fault = Fault(run=0, machine="cp-1", what="swap-kubelet-configuration", kind=kind, at=at)
+    wrong = cluster(*pods(-5, **policy), MAY_DRAIN)
+    cut, same, done, again = player.play(
+        hosts, wrong, wrong, cluster(*pods(50), MAY_DRAIN), cluster(*pods(50)), faults=[fault]
+    )
+    assert (cut.exit_code, same.exit_code) == (1, 1), same.output
+    assert "it said last: invalid maxPods" in same.output, same.output
+    assert (done.exit_code, restarts(done)) == (0, [host.name for host in hosts]), done.output
     unchanged(again)
 
 

@@ -34,31 +34,32 @@ def drain(
     ``by`` is what the node is drained for, in one word, and ``seconds`` the limit.
 
     Raises:
-        DeployError: the cluster's controllers do not run, or pods stay on it. It takes pods again if it did before.
+        DeployError: the cluster's controllers do not run, or pods stay on it. It takes pods again, unless somebody else
+            cordoned it.
     """
     await_controllers(leader=leader, seconds=seconds)
     name = shlex.quote(status.name)
-    claims = not status.cordoned and not status.claimed
-    if claims:
+    claimed = status.claimed or not status.cordoned
+    if claimed and not status.claimed:
         # First, so that a run that is killed after it has cordoned the node leaves no node cordoned for good.
         _kubectl(leader, f"annotate --overwrite node {name} {CORDONED_BY}={by}", what=f"claim {status.name}")
     if not status.ready:
         say(f"{status.name} is NotReady; not waiting for its pods")
         _kubectl(leader, f"cordon {name}", what=f"cordon {status.name}")
-        return claims or status.claimed
+        return claimed
     done, output = direct.run(
         leader,
         f"{KUBECTL_WAIT} drain {name} --ignore-daemonsets --delete-emptydir-data --timeout={seconds}s",
         seconds=seconds + 60,
     )
     if done:
-        return claims or status.claimed
+        return claimed
     reasons = "; ".join(refusals(output.stderr)) or output.stderr
-    if claims:
+    if claimed:
         release(leader, status.name)
     raise DeployError(
         f"{status.name}: was not drained within {seconds} s ({reasons}); nothing on it was changed"
-        f"{', and it takes pods again' if claims else ''}; deal with these pods, and run again"
+        f"{', and it takes pods again' if claimed else ''}; deal with these pods, and run again"
     )
 
 

@@ -22,6 +22,9 @@ NEEDS_DRAIN = frozenset(
 
 ALLOW_DRAIN = "--data allow_drain=true"
 
+_DRAINS = "this run drains one node after the other"
+_STAYS = f"without {ALLOW_DRAIN} all kubelets stay as they are"
+
 _finding = partial(Finding, check="cluster-options", host="")
 
 
@@ -40,8 +43,10 @@ def needs_drain(names: Iterable[str]) -> list[str]:
     return [name for name in names if name.partition("/")[0] in NEEDS_DRAIN]
 
 
-def findings(options: ClusterOptions, settings: ClusterSettingsState) -> Iterator[Finding]:
-    """Yield a warning about fields that are changed only if nodes may be drained."""
+def findings(
+    options: ClusterOptions, settings: ClusterSettingsState, *, allow_drain: bool
+) -> Iterator[Finding]:
+    """Yield a warning about fields that are changed only on drained nodes, and so only with ``allow_drain``."""
     if settings.kubelet is None:
         return
     recorded = settings.record.configuration or RecordedConfiguration()
@@ -53,7 +58,11 @@ def findings(options: ClusterOptions, settings: ClusterSettingsState) -> Iterato
             severity=Severity.WARNING,
             found=(
                 f"kubelet_configuration: {some(names)} differs from the cluster's, and a kubelet takes it only on a "
-                f"drained node; without {ALLOW_DRAIN} all kubelets stay as they are"
+                f"drained node; {_DRAINS if allow_drain else _STAYS}"
             ),
-            fix=f"run cluster.py with {ALLOW_DRAIN}, which drains one node after the other, or set it back",
+            fix=(
+                f"none needed; to drain no node, leave {ALLOW_DRAIN} out"
+                if allow_drain
+                else f"run cluster.py with {ALLOW_DRAIN}, which drains one node after the other, or set it back"
+            ),
         )

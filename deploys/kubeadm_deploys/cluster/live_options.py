@@ -82,13 +82,18 @@ def machines_count(settings: ClusterSettingsState) -> bool:
 
 
 def follow(
-    options: ClusterOptions, *, settings: ClusterSettingsState, machines: Mapping[str, Mapping[str, str]]
+    options: ClusterOptions,
+    *,
+    settings: ClusterSettingsState,
+    machines: Mapping[str, Mapping[str, str]],
+    allow_drain: bool = False,
 ) -> Following:
     """Replace the releases in the options with the cluster's, even if the user has set others.
 
-    ``machines`` are the releases of the cluster's machines by host, used where the record has none.
+    ``machines`` are the releases of the cluster's machines by host, used where the record has none. ``allow_drain`` is
+    that of ``option_findings``.
     """
-    findings = list(option_findings(options, settings))
+    findings = list(option_findings(options, settings, allow_drain=allow_drain))
     found = {"kubernetes_version": {settings.kubernetes_version: ""}} | {
         COMPONENTS[component]: _found_releases(component, settings=settings, machines=machines)
         for component in option_releases(options)
@@ -194,14 +199,19 @@ def _enumerated(releases: Mapping[str, str]) -> str:
     return ", ".join(f"{RELEASE_NAMES[field]} {release}" for field, release in releases.items())
 
 
-def option_findings(options: ClusterOptions, settings: ClusterSettingsState) -> Iterator[Finding]:
-    """Yield where the options differ from the cluster: an error where that cannot work, else a warning."""
+def option_findings(
+    options: ClusterOptions, settings: ClusterSettingsState, *, allow_drain: bool = False
+) -> Iterator[Finding]:
+    """Yield where the options differ from the cluster: an error where that cannot work, else a warning.
+
+    ``allow_drain`` is whether the run may drain nodes for another configuration of their kubelets.
+    """
     yield from identity_findings(options, settings)
     yield from unfinished_upgrade(settings)
     yield from _cni(options, settings)
     yield from _network(options, settings)
     yield from live_configuration.findings(options, settings)
-    yield from live_kubelet.findings(options, settings)
+    yield from live_kubelet.findings(options, settings, allow_drain=allow_drain)
     for option, difference in _without_effect(options, settings):
         yield _option_finding(
             severity=Severity.WARNING,

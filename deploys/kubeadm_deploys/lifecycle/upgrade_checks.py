@@ -284,12 +284,18 @@ def _unfinished_change(found: Readings) -> list[str]:
     """Return that nodes may have different configurations, unless an upgrade has begun: then cluster.py does nothing."""
     record = found.settings.record
     recorded = record.configuration
-    if record.upgrade is not None or not recorded or not (recorded.pending or recorded.kubelet_pending):
+    if record.upgrade is not None or not recorded:
         return []
-    what = "control planes" if recorded.pending else "kubelets"
+    changes = {
+        "the control planes": recorded.pending,
+        "the kubelets": recorded.kubelet_pending,
+        "kube-proxy": recorded.kube_proxy_pending,
+    }
     return [
-        f"a change of the configuration of the {what} has begun and not ended; finish it, or take it back, with "
+        f"a change of the configuration of {what} has begun and not ended; finish it, or take it back, with "
         "deploys/cluster.py and the cluster's releases"
+        for what, pending in changes.items()
+        if pending
     ]
 
 

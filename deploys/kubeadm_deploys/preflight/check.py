@@ -166,12 +166,14 @@ def preflight_findings(
 
 
 @deploy("Preflight")
-def run_preflight(*, options: ClusterOptions, topology: Topology) -> None:
+def run_preflight(*, options: ClusterOptions, topology: Topology, allow_drain: bool = False) -> None:
     """Check that the machines are nodes of the cluster, or can become nodes. Change nothing.
 
     In the prepare phase, print all findings on all machines of this run in one table, before any host fails.
     After the lock is taken and before the first change, read and check everything again except the
     reachability of servers.
+
+    ``allow_drain`` is what ``reconfigure_kubelets`` gets.
 
     Raises:
         DeployError: lists every error of the machines and of the cluster. It is the same on every host,
@@ -185,7 +187,8 @@ def run_preflight(*, options: ClusterOptions, topology: Topology) -> None:
     state = host.state
     # pyinfra executes this once for each host; with many hosts, the checks would take too long.
     following, findings = part(state, Decisions).once(
-        "preflight", partial(_ask_at_first, state, options=options, topology=topology)
+        "preflight",
+        partial(_ask_at_first, state, options=options, topology=topology, allow_drain=allow_drain),
     )
     report_once(findings)
     refuse(errors_of(findings))
@@ -196,14 +199,14 @@ def run_preflight(*, options: ClusterOptions, topology: Topology) -> None:
 
 
 def _ask_at_first(
-    state: State, *, options: ClusterOptions, topology: Topology
+    state: State, *, options: ClusterOptions, topology: Topology, allow_drain: bool
 ) -> tuple[Following, tuple[Finding, ...]]:
     """Return the options with the cluster's releases, and all findings, including those about servers."""
     in_parallel(
         lambda machine: ask_what_is_missing(machine, (Reading(KubeadmNode), Reading(Machine))),
         [inventory.get_host(name) for name in active_hosts(state)],
     )
-    following = followed(options=options, topology=topology)
+    following = followed(options=options, topology=topology, allow_drain=allow_drain)
     downloads = _ask_about_downloads(state, options=following.options, topology=topology)
     findings = _findings_now(state, options=following.options, topology=topology, downloads=downloads)
     return following, (*following.findings, *findings)

@@ -14,11 +14,19 @@ work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 # A shell that a signal ends does not run its EXIT trap.
 trap 'exit 1' HUP INT PIPE TERM
+# The caller looks for the last words.
+stop() {
+  echo "$1; nothing was changed"
+  exit 1
+}
+
 complete=
 read -r old && read -r back && read -r patch && read -r complete
-if [ "$complete" != end ]; then echo "the new configuration did not arrive; nothing was changed"; exit 1; fi
-printf %s "$old" | base64 --decode > "$work/old" && printf %s "$back" | base64 --decode > "$work/back.json" &&
-  printf %s "$patch" | base64 --decode > "$work/new.json" || exit 1
+if [ "$complete" != end ]; then stop "the new configuration did not arrive"; fi
+if ! { printf %s "$old" | base64 --decode > "$work/old" && printf %s "$back" | base64 --decode > "$work/back.json" &&
+  printf %s "$patch" | base64 --decode > "$work/new.json"; }; then
+  stop "the new configuration could not be written"
+fi
 
 system() { api --namespace kube-system "$@"; }
 now() { date +%s; }
@@ -82,18 +90,15 @@ say_what_fails() {
   done
 }
 
-found=$(system get configmap kube-proxy --output 'jsonpath={.data.config\.conf}') || exit 1
-if [ "$found" != "$(cat "$work/old")" ]; then
-  echo "its ConfigMap was changed meanwhile; nothing was changed, run this again"
-  exit 1
-fi
+found=$(system get configmap kube-proxy --output 'jsonpath={.data.config\.conf}') || stop "its ConfigMap was not read"
+if [ "$found" != "$(cat "$work/old")" ]; then stop "its ConfigMap was changed meanwhile, so run this again"; fi
 if [ "$whole" = whole ] && ! counts | awk -F '|' '{exit !($3 == $5 + 0)}'; then
   say_what_fails
-  echo "kube-proxy does not run on every node; nothing was changed"
-  exit 1
+  stop "kube-proxy does not run on every node"
 fi
-pods > "$work/before" || exit 1
-template=$(system get daemonset kube-proxy --output "jsonpath={.spec.template.metadata.annotations.$annotation}") || exit 1
+pods > "$work/before" || stop "its pods were not read"
+template=$(system get daemonset kube-proxy --output "jsonpath={.spec.template.metadata.annotations.$annotation}") ||
+  stop "its DaemonSet was not read"
 
 if again system patch configmap kube-proxy --type merge --patch-file "$work/new.json" > /dev/null &&
   mark "\"$(sha256sum < "$work/new.json" | cut -c 1-63)\"" && rolled_out; then
@@ -107,8 +112,9 @@ if [ "$back" = "$patch" ]; then
   echo "kube-proxy does not run on every node"
   exit 1
 fi
-if again system patch configmap kube-proxy --type merge --patch-file "$work/back.json" > /dev/null &&
-  mark "$template" && rolled_out; then
+if ! again system patch configmap kube-proxy --type merge --patch-file "$work/back.json" > /dev/null; then
+  echo "the old configuration could not be put back, and the ConfigMap kube-proxy may have the new one"
+elif mark "$template" && rolled_out; then
   echo "the old configuration was put back, and kube-proxy runs on every node again"
 else
   echo "the old configuration was put back, but kube-proxy does not run on every node: kubectl --namespace kube-system get pods"

@@ -50,8 +50,10 @@ def follow_cluster(*, options: ClusterOptions, topology: Topology) -> ClusterOpt
     return following.options
 
 
-def followed(*, options: ClusterOptions, topology: Topology) -> Following:
+def followed(*, options: ClusterOptions, topology: Topology, allow_drain: bool = False) -> Following:
     """Return the options with the cluster's releases, and everything in which the cluster differs from them.
+
+    ``allow_drain`` is whether this run may drain nodes for another configuration of their kubelets.
 
     Raises:
         DeployError: the cluster could not be read.
@@ -64,7 +66,7 @@ def followed(*, options: ClusterOptions, topology: Topology) -> Following:
         if machines_count(settings)
         else {}
     )
-    following = follow(options, settings=settings, machines=machines)
+    following = follow(options, settings=settings, machines=machines, allow_drain=allow_drain)
     if not settings.silent:
         return following
     packages = _of_members(

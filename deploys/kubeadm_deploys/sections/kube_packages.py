@@ -5,21 +5,23 @@ are installed in the wanted release, pinned and held. Source: Kubernetes documen
 """
 
 import base64
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 
 from pyinfra import host
-from pyinfra.api import FactBase, Host, deploy
-from pyinfra.api.command import StringCommand
+from pyinfra.api import FactBase, Host, State, deploy, operation
+from pyinfra.api.command import FunctionCommand, StringCommand
 from pyinfra.operations import server
 from typing_extensions import override
 
+from kubeadm_deploys.cluster.leader import wait_for_kubeadm
 from kubeadm_deploys.documents import apt_key
 from kubeadm_deploys.model import artifacts
 from kubeadm_deploys.model.options import ClusterOptions
 from kubeadm_deploys.operations import packages, text_files, units
+from kubeadm_deploys.operations.failure import calling
 from kubeadm_deploys.operations.managed_files import differing_files, write_files
 from kubeadm_deploys.remote import lines
 from kubeadm_deploys.remote.answers import Reading
@@ -31,8 +33,8 @@ from kubeadm_deploys.scripts import script, text
 class KubePackagesState:
     """Version by installed package, ``held`` packages, the keyring's bytes, and sha256 of ``files`` by path.
 
-    ``kubelet`` holds ``enabled`` and ``active`` if its unit is that, and ``has-node`` if kubeadm made the
-    machine a node.
+    ``kubelet`` holds ``enabled`` and ``active`` if its unit is that, ``has-node`` if kubeadm made the machine a
+    node, and ``half-changed`` if a change of its configuration has not ended, or goes on.
     """
 
     versions: dict[str, str] = field(default_factory=dict)
@@ -70,6 +72,9 @@ TOOLS = ("ca-certificates", "conntrack", "cri-tools", "ethtool", "iptables", "so
 KEYRING = "/etc/apt/keyrings/kubernetes-apt-keyring.gpg"
 SOURCES_FILE = "/etc/apt/sources.list.d/kubernetes.list"
 PREFERENCES_FILE = "/etc/apt/preferences.d/kubernetes"
+
+_SECONDS = 90
+"""How long a kubelet may take to come up."""
 
 _KUBELET_IS_WELL = text("library/kubelet") + "kubelet_runs 40"
 
@@ -145,6 +150,21 @@ def kubelet_fails(*, found: KubePackagesState) -> bool:
     return "kubelet" in found.versions and "enabled" not in found.kubelet
 
 
+@operation()
+def kubelet_configuration_settled() -> Generator[FunctionCommand | StringCommand, None, None]:
+    """Give a kubelet its configuration from before if it does not run with the one that a run was cut off at.
+
+    A change that goes on in a unit of its own is waited for.
+    """
+    yield calling(_unit_has_ended)
+    yield script("settle-kubelet-configuration", str(_SECONDS))
+
+
+def _unit_has_ended(state: State, host: Host) -> bool:
+    wait_for_kubeadm(host)
+    return True
+
+
 @deploy("Kubernetes packages")
 def install_kube_packages(*, options: ClusterOptions) -> None:
     """Install and hold kubelet, kubeadm and kubectl of one minor release, and run the kubelet of a node.
@@ -171,6 +191,8 @@ def install_kube_packages(*, options: ClusterOptions) -> None:
         server.shell(
             name="Hold the Kubernetes packages", commands=[f"apt-mark hold {' '.join(HELD_PACKAGES)}"]
         )
+    if "half-changed" in found.kubelet:
+        kubelet_configuration_settled(name="End the change of the kubelet's configuration that was cut off")
     if kubelet_fails(found=found):
         is_node = "has-node" in found.kubelet
         units.running(

@@ -157,6 +157,8 @@ def _reconfigure(
             seconds=_SECONDS * (3 + len(topology.nodes)),
         )
         if not rolled:
+            if not wanted.recorded.kube_proxy_pending and is_as_before(output.stderr):
+                _record_fields(state, host, topology, wanted.recorded.kube_proxy)
             raise Stopped(
                 f"kube-proxy was not changed: {output.stderr}; correct kube_proxy_configuration, or take the change "
                 "back, and run again"
@@ -193,6 +195,11 @@ def roll_command(old: str, new: str, *, whole: bool) -> StringCommand:
         "whole" if whole else "going on",
         stdin="\n".join([*lines, "end"]) + "\n",
     )
+
+
+def is_as_before(errors: str) -> bool:
+    """Return whether the command of ``roll_command`` has left or put back everything, by what it printed last."""
+    return errors.rstrip().endswith(("; nothing was changed", "and kube-proxy runs on every node again"))
 
 
 @deploy("Kube-proxy reconfiguration")

@@ -152,6 +152,9 @@ def kubelets_reconfigured(
             f"--> Warning: {changes} differs from the cluster, and stays: a kubelet takes {some(drained_for)} only on a "
             f"drained node, so run it with {live_kubelet.ALLOW_DRAIN}"
         )
+        if claimed := _claimed(host.state, topology, nodes, wanted):
+            yield calling(_release, topology, claimed)
+            return
         host.noop("nodes must not be drained")
         return
     if host.state.is_executing:
@@ -178,10 +181,11 @@ def _reconfigure(
         _refuse_edits(nodes, {name: current for name, (current, _) in found.items()}, wanted, discard_edits)
         turns = [_turn(node, *found[node.host], wanted) for node in nodes]
         if (drained := [turn.node.name for turn in turns if turn.drained]) and not drain_timeout:
+            _release(state, host, topology, _claimed(state, topology, nodes, wanted))
             raise Stopped(
                 f"{some(live_kubelet.needs_drain(wanted.values))}, which a run has changed without coming to its end, is "
                 f"taken by a kubelet only on a drained node: run it with {live_kubelet.ALLOW_DRAIN}, which drains "
-                f"{some(drained)}; nothing was changed"
+                f"{some(drained)}; no kubelet was changed"
             )
         # First, so that a run that is killed from here on knows what the files may have.
         names = wanted.recorded.kubelet_names | wanted.names
@@ -277,6 +281,23 @@ def _take_turn_alone(
             await_workloads(leader=leader, before=workloads, seconds=drain_timeout)
     except DeployError as error:
         raise Stopped(str(error)) from None
+
+
+def _claimed(state: State, topology: Topology, nodes: list[Node], wanted: Wanted) -> list[Node]:
+    """Return the nodes that an unfinished run has cordoned and left so."""
+    if not wanted.recorded.kubelet_pending:
+        return []
+    names = {status.name for status in ask(leader_of(state, topology), NodeStatuses) if status.claimed}
+    return [node for node in nodes if node.name in names]
+
+
+def _release(state: State, host: Host, topology: Topology, nodes: list[Node]) -> bool:
+    """Let nodes take pods again: their kubelets run, with the old configuration or already with another one."""
+    for node in nodes:
+        wait_for_kubeadm(inventory.get_host(node.host))
+        release(leader_of(state, topology), node.name)
+        host.log(f"{node.name}: takes pods again; an earlier run has cordoned it and has not ended")
+    return True
 
 
 def _record_names(state: State, host: Host, topology: Topology, names: frozenset[str]) -> bool:

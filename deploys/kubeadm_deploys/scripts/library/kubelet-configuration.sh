@@ -1,0 +1,21 @@
+# shellcheck shell=sh
+# shellcheck disable=SC2034 # The scripts use them.
+# What exchanges a kubelet's configuration. While that goes on, $old is the configuration from before, and $state names the
+# files that neither the old nor the new one may find.
+file=/var/lib/kubelet/config.yaml
+old=$file.kubeadm-deploys-old
+state=$file.kubeadm-deploys-state
+
+# $1 the configuration, other arguments are files that its kubelet must not find. They go before the configuration: a kubelet
+# that a power cut ends in between makes them again and runs.
+put_in() {
+  new=$1
+  shift
+  if [ $# -gt 0 ]; then systemctl stop kubelet && rm -f "$@" || return 1; fi
+  sync "$new" && mv --force "$new" "$file" && systemctl restart kubelet
+}
+
+# $1 since when, in seconds since 1970.
+say_what_failed() {
+  journalctl --unit kubelet --since "@$1" --no-pager --output cat | grep -i -E 'err|fail' | tail -n 4 | cut -c 1-300
+}
