@@ -145,6 +145,21 @@ def test_the_database_is_not_copied_to_a_full_disk(tmp_path: Path) -> None:
     assert list(machine.work.iterdir()) == []
 
 
+def test_what_a_killed_run_has_left_does_not_count_as_used(tmp_path: Path) -> None:
+    machine = copied(tmp_path)
+    left = machine.work / "unpacking"
+    machine.program("df", f"echo Avail; if [ -e {left} ]; then echo 100; else echo 1000; fi")
+    left.mkdir()
+    assert machine.run("copy-database", machine.restore, machine.work) == 0
+    left.mkdir()
+    sha256 = hashlib.sha256(b"snapshot").hexdigest()
+    assert machine.run("receive-snapshot", machine.work, 8, sha256, stdin=b"snapshot") == 0
+    # The container goes first, because it may write there.
+    calls = (machine.fake / "calls").read_text().splitlines()
+    deleted = next(number for number, line in enumerate(calls) if "containers delete" in line)
+    assert deleted < next(number for number, line in enumerate(calls) if line.endswith("/unpacking"))
+
+
 def test_the_old_data_joins_the_files_that_were_kept(machine: Machine) -> None:
     (machine.etcd / "saved/time/files").mkdir(parents=True)
     assert machine.unpack() == 0
