@@ -16,7 +16,6 @@ from functools import partial
 from pyinfra import host, inventory, logger
 from pyinfra.api import Host, State, deploy, operation
 from pyinfra.api.command import FunctionCommand
-from pyinfra.api.exceptions import DeployError
 
 from kubeadm_deploys.cluster.cleaning import clean_command
 from kubeadm_deploys.cluster.leader import active_hosts, ask_planned_leader
@@ -82,7 +81,7 @@ def restore_from_disk(
     find = partial(_find, state, options=options, topology=topology)
     restore, words = part(state, Decisions).once("restore", find)
     part(state, Decisions).once("what is restored", lambda: logger.info(f"--> {words}"))
-    check_under_lock(lambda: _refuse_another(find()[0], planned=restore), key="restore")
+    check_under_lock(lambda: find()[0].refuse_another(restore), key="restore")
     if host.name == restore.seed.host:
         control_planes_stopped(name="Stop the control planes", restore=restore, topology=topology)
         disk_restored(name=f"Restore etcd on {restore.seed.name}", restore=restore)
@@ -123,7 +122,7 @@ def _find(state: State, *, options: ClusterOptions, topology: Topology) -> tuple
         began=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}",
         seed=seed.name,
     )
-    restore = DiskRestore(seed=seed, record=record, image=found[seed.host].etcd_image)
+    restore = DiskRestore(seed=seed, record=record, found=begun, image=found[seed.host].etcd_image)
     return restore, described(able, restore=restore)
 
 
@@ -140,13 +139,6 @@ def _ask_members(machines: list[Host]) -> tuple[EtcdMember, ...]:
         with suppress(NotRead):
             return ask(machine, EtcdMembers)
     return ()
-
-
-def _refuse_another(found: DiskRestore, *, planned: DiskRestore) -> None:
-    if (found.seed, found.record.backup) != (planned.seed, planned.record.backup):
-        raise DeployError(
-            "the machines have changed since this run was prepared; no changes were made; run it again"
-        )
 
 
 @operation()

@@ -4,13 +4,10 @@ The seed's host runs them, also those on other control planes: each step ends be
 stops at the first that fails.
 """
 
-import json
 import time
 from collections.abc import Collection, Generator, Mapping
 from functools import partial
-from typing import Any
 
-import yaml
 from gevent import sleep
 from pyinfra import host, inventory, logger
 from pyinfra.api import Host, State, operation
@@ -40,6 +37,7 @@ from kubeadm_deploys.facts.kubeadm_node import (
 from kubeadm_deploys.lifecycle.restore_plan import (
     Begun,
     Restore,
+    configuration_in,
     etcd_image_of,
     is_whole,
     lost_nodes,
@@ -242,8 +240,8 @@ def _serve(state: State, host: Host, restore: Restore, options: ClusterOptions, 
             topology=topology,
             node=seed,
             token=credentials.token,
-            configuration=_configuration(restore, "kubeadm-config", "ClusterConfiguration"),
-            kubelet=_configuration(restore, "kubelet-config", "kubelet"),
+            configuration=configuration_in(restore.backup, "kubeadm-config", "ClusterConfiguration"),
+            kubelet=configuration_in(restore.backup, "kubelet-config", "kubelet"),
         )
         # CoreDNS and kube-proxy are in the backup.
         ignored = f"--ignore-preflight-errors={LEFT_BY_INIT}"
@@ -338,12 +336,6 @@ def _keeps_files(machine: Host, found: KubeadmNodeState, restore: Restore) -> bo
     except DeployError:
         return False
     return pki.split() == restore.shared_pki.split()
-
-
-def _configuration(restore: Restore, name: str, key: str) -> dict[str, Any]:
-    items = json.loads(restore.backup.parts["config-maps.json"])["items"]
-    (data,) = [item["data"] for item in items if item["metadata"]["name"] == name]
-    return dict(yaml.safe_load(data[key]))
 
 
 def seed_of(restore: Begun) -> Host:
