@@ -267,3 +267,21 @@ def test_a_copy_that_was_cut_off_is_made_again(machine: Machine) -> None:
     assert [(file.name, file.read_text()) for file in Path(f"{kept}{path}").parent.iterdir()] == [
         ("policy.yaml", "before")
     ]
+
+
+@pytest.mark.parametrize(("installed", "code"), [(False, 0), (True, 1)])
+def test_only_an_installed_containerd_has_to_start_before_a_machine_is_cleaned(
+    tmp_path: Path, installed: bool, code: int
+) -> None:
+    # Only the beginning: the rest is not for the machine of the tests.
+    beginning, found, _ = text("clean-machine").partition("systemctl stop kubelet")
+    assert found and "rm " not in beginning.rpartition("set -eu")[2]
+    for name in ("systemctl", *(["ctr"] if installed else [])):
+        (tmp_path / name).write_text("#!/bin/sh\nexit 5\n")
+        (tmp_path / name).chmod(0o755)
+    for name in ("readlink", "cat"):
+        (tmp_path / name).symlink_to(f"/usr/bin/{name}")
+    done = subprocess.run(
+        ["/bin/sh", "-c", beginning, "clean-machine"], env={"PATH": str(tmp_path)}, capture_output=True
+    )
+    assert done.returncode == code, done.stderr

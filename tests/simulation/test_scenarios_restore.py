@@ -152,7 +152,7 @@ def test_the_next_run_goes_on_with_a_restore_of_three_that_was_killed(player: Pl
         "end-restore",
         "delete node",
     )
-    assert sweep(player, "lost majority on 3+1", kinds=("killed after",), of=own) >= 12
+    assert sweep(player, "lost majority on 3+1", kinds=("killed after",), of=own) >= 9
 
 
 @pytest.mark.chaos

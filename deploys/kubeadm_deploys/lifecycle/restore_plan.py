@@ -18,15 +18,13 @@ from kubeadm_deploys.documents.backup_file import Backup
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.cluster_settings import ClusterSettings, ClusterSettingsState
 from kubeadm_deploys.facts.kubeadm_node import (
+    FROM_DISK,
     MANIFESTS,
     KubeadmNodeState,
 )
 from kubeadm_deploys.model.nodes import Node, Topology
 from kubeadm_deploys.model.options import ClusterOptions
 from kubeadm_deploys.operations import shared_pki
-
-FROM_DISK = "disk:"
-"""Begins the record of a restore from a disk."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +47,11 @@ class RestoreRecord:
     def from_disk(self) -> bool:
         """Whether it is a restore from a disk."""
         return self.backup.startswith(FROM_DISK)
+
+    @property
+    def revision(self) -> int:
+        """That of the data, in a restore from a disk."""
+        return int(self.backup.removeprefix(FROM_DISK))
 
     @property
     def token(self) -> str:

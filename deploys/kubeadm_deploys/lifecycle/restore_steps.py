@@ -29,6 +29,7 @@ from kubeadm_deploys.facts.kubeadm_node import (
     MANIFESTS,
     RESTORE_FOLDER,
     SAVED_ETCD,
+    SET_ASIDE,
     KubeadmNode,
     KubeadmNodeState,
     NodeState,
@@ -59,9 +60,6 @@ from kubeadm_deploys.sections.control_plane_files import ControlPlaneFiles
 
 WORK = f"{SAVED_ETCD}/restoring"
 """Where the snapshot and what is made of it are, on the disk of etcd's data."""
-
-SET_ASIDE = f"{RESTORE_FOLDER}/manifests"
-"""Where the manifests are while etcd and the API server are stopped."""
 
 _SECONDS = 900
 _API_SECONDS = 120
@@ -160,11 +158,14 @@ def run_on_all(host: Host, nodes: list[Node], command: StringCommand) -> bool:
 
 
 def _stop(state: State, host: Host, restore: Begun, topology: Topology) -> bool:
-    nodes = list(topology.control_planes)
-    for node in nodes:
+    nodes = []
+    for node in topology.control_planes:
         found = wait_for_kubeadm(inventory.get_host(node.host))
         if isinstance(found, NotRead):
             raise found
+        # On a new machine nothing runs, and it may not even have containerd.
+        if node == restore.seed or node_state(found) is not NodeState.ABSENT:
+            nodes.append(node)
     if not run_on_all(host, nodes, script("begin-restore", RESTORE_FOLDER, WORK, restore.record.line)):
         return False
     # Once the data of the backup is in place, it may have got new writes.
