@@ -30,6 +30,7 @@ from kubeadm_deploys import (
     install_kube_packages,
     join_nodes,
     label_nodes,
+    lead_workers,
     options_from_data,
     plan_restore,
     read_machines,
@@ -61,11 +62,16 @@ if "from" in data:
         topology=topology,
         source=str(data["from"]),
         path=str(data.get("backup", "")),
+        others=[name for name in ("force", "identity", "restart") if name in data],
         confirmation=data.get("confirm"),
     )
     find_cluster(topology=topology)
+    lead_workers(options=options, topology=topology)
     register_workers(topology=topology)
-    summarize_run(next_step="run deploys/cluster.py, which joins the other control planes")
+    summarize_run(
+        next_step="run deploys/cluster.py, which joins the other control planes; if an upgrade had begun, it says so: take the "
+        "machines that are not nodes out of the inventory, and end it with deploys/upgrade.py first"
+    )
 else:
     restore = plan_restore(
         options=options,

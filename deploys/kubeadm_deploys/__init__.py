@@ -17,7 +17,7 @@ from kubeadm_deploys.inventory.data import (
     topology_from_inventory,
 )
 from kubeadm_deploys.lifecycle.backup import back_up, check_backup
-from kubeadm_deploys.lifecycle.disk_restore import restore_from_disk
+from kubeadm_deploys.lifecycle.disk_restore import lead_workers, restore_from_disk
 from kubeadm_deploys.lifecycle.removal import remove_node
 from kubeadm_deploys.lifecycle.reset import refuse_unconfirmed, reset_machine
 from kubeadm_deploys.lifecycle.restore import plan_restore, register_workers, restore_control_plane
@@ -88,6 +88,7 @@ __all__ = [
     "install_kube_packages",
     "join_nodes",
     "label_nodes",
+    "lead_workers",
     "number",
     "options_from_data",
     "place_from_data",

@@ -52,17 +52,6 @@ def test_certificates_have_their_validity() -> None:
             ),
         ),
         (
-            {
-                "leader": 8,
-                "header": {"cluster_id": 5, "member_id": 7, "revision": 9},
-                "raftIndex": 12,
-                "raftAppliedIndex": 11,
-            },
-            EtcdStatusState(
-                version="3.7.0", leader=False, has_leader=True, revision=9, applied=11, cluster_id=5
-            ),
-        ),
-        (
             {"leader": 8, "isLearner": True, "errors": ["memberID:7 alarm:NOSPACE "]},
             EtcdStatusState(
                 version="3.7.0",

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from pyinfra.api.exceptions import DeployError
 
 from kubeadm_deploys.cluster.api_leader import ApiLeader
 from kubeadm_deploys.documents.backup_file import SNAPSHOT, Backup, Manifest, Part
@@ -17,12 +18,14 @@ from kubeadm_deploys.facts.kubeadm_node import MANIFESTS, KubeadmNodeState
 from kubeadm_deploys.facts.machine import Disk, MachineState
 from kubeadm_deploys.lifecycle.restore_checks import (
     disk_problem,
+    older_etcd,
     release_problems,
     restore_problems,
     unlisted_problem,
     unreadable_secrets,
 )
 from kubeadm_deploys.lifecycle.restore_plan import (
+    Begun,
     RestoreRecord,
     after_restore,
     choose_seed,
@@ -229,6 +232,29 @@ def test_etcds_of_one_minor_release_take_the_same_data(image: str, same: bool) -
     assert is_same_etcd(image, image)
 
 
+@pytest.mark.parametrize(
+    ("release", "image", "tag", "refused"),
+    [
+        ("1.36.5", "registry.k8s.io/etcd:3.7.0-0", "", True),
+        ("1.33.5", "mirror.internal:5000/etcd:v3.6.4", "", True),
+        ("1.36.5", ETCD, "", False),
+        ("1.37.2", ETCD, "", False),
+        ("1.36.5", "registry.k8s.io/etcd:3.7.0-0", "3.7.0-0", False),
+        ("1.36.5", "mirror.internal:5000/etcd", "", False),
+    ],
+)
+def test_a_backup_whose_etcd_is_newer_than_kubeadms_needs_a_machine_with_it(
+    release: str, image: str, tag: str, refused: bool
+) -> None:
+    configuration = {"clusterName": "kubernetes", **({"etcd": {"local": {"imageTag": tag}}} if tag else {})}
+    maps = json.dumps(cluster_settings.objects(cluster=configuration))
+    made = backup({"config-maps.json": maps})
+    made = replace(made, manifest=replace(made.manifest, releases={"kubernetes": release}))
+    problem = older_etcd(made, etcd_image=image)
+    assert bool(problem) is refused
+    assert not refused or (image in problem and "use the backup that was made before the upgrade" in problem)
+
+
 def test_the_image_of_etcd_is_read_from_the_manifest_in_the_backup() -> None:
     manifest = f"spec:\n  containers:\n  - image: {ETCD}\n    imagePullPolicy: IfNotPresent\n"
     assert etcd_image_of(backup({"manifests/etcd.yaml": manifest})) == ETCD
@@ -253,6 +279,26 @@ def test_a_restore_that_ended_without_a_machine_is_not_gone_on_with() -> None:
         assert record_in(TOPOLOGY, found, healthy=[one]) is None
         assert record_in(TOPOLOGY, found, healthy=[two]) == left
         assert record_in(TOPOLOGY, found, healthy=[]) == left
+
+
+def test_only_what_was_planned_is_gone_on_with() -> None:
+    one, two = TOPOLOGY.control_planes
+    planned = Begun(seed=one, record=OTHER)
+    later = replace(OTHER, began="20261130T000000Z")
+    # The time of a restore that has not begun is that of the reading.
+    replace(planned, record=later).refuse_another(planned)
+    replace(planned, found=OTHER).refuse_another(replace(planned, found=OTHER))
+    for found in (
+        replace(planned, seed=two),
+        replace(planned, record=replace(OTHER, backup="ef" * 32)),
+        # Another run has begun to restore the same backup, and was killed.
+        replace(planned, record=later, found=later),
+    ):
+        with pytest.raises(DeployError, match="changed since this run was prepared"):
+            found.refuse_another(planned)
+    with pytest.raises(DeployError, match="changed since this run was prepared"):
+        # Another run has ended it.
+        planned.refuse_another(replace(planned, found=OTHER))
 
 
 def test_each_restore_makes_another_etcd_cluster() -> None:

@@ -145,6 +145,21 @@ def test_the_database_is_not_copied_to_a_full_disk(tmp_path: Path) -> None:
     assert list(machine.work.iterdir()) == []
 
 
+def test_what_a_killed_run_has_left_does_not_count_as_used(tmp_path: Path) -> None:
+    machine = copied(tmp_path)
+    left = machine.work / "unpacking"
+    machine.program("df", f"echo Avail; if [ -e {left} ]; then echo 100; else echo 1000; fi")
+    left.mkdir()
+    assert machine.run("copy-database", machine.restore, machine.work) == 0
+    left.mkdir()
+    sha256 = hashlib.sha256(b"snapshot").hexdigest()
+    assert machine.run("receive-snapshot", machine.work, 8, sha256, stdin=b"snapshot") == 0
+    # The container goes first, because it may write there.
+    calls = (machine.fake / "calls").read_text().splitlines()
+    deleted = next(number for number, line in enumerate(calls) if "containers delete" in line)
+    assert deleted < next(number for number, line in enumerate(calls) if line.endswith("/unpacking"))
+
+
 def test_the_old_data_joins_the_files_that_were_kept(machine: Machine) -> None:
     (machine.etcd / "saved/time/files").mkdir(parents=True)
     assert machine.unpack() == 0
@@ -252,3 +267,21 @@ def test_a_copy_that_was_cut_off_is_made_again(machine: Machine) -> None:
     assert [(file.name, file.read_text()) for file in Path(f"{kept}{path}").parent.iterdir()] == [
         ("policy.yaml", "before")
     ]
+
+
+@pytest.mark.parametrize(("installed", "code"), [(False, 0), (True, 1)])
+def test_only_an_installed_containerd_has_to_start_before_a_machine_is_cleaned(
+    tmp_path: Path, installed: bool, code: int
+) -> None:
+    # Only the beginning: the rest is not for the machine of the tests.
+    beginning, found, _ = text("clean-machine").partition("systemctl stop kubelet")
+    assert found and "rm " not in beginning.rpartition("set -eu")[2]
+    for name in ("systemctl", *(["ctr"] if installed else [])):
+        (tmp_path / name).write_text("#!/bin/sh\nexit 5\n")
+        (tmp_path / name).chmod(0o755)
+    for name in ("readlink", "cat"):
+        (tmp_path / name).symlink_to(f"/usr/bin/{name}")
+    done = subprocess.run(
+        ["/bin/sh", "-c", beginning, "clean-machine"], env={"PATH": str(tmp_path)}, capture_output=True
+    )
+    assert done.returncode == code, done.stderr

@@ -114,7 +114,7 @@ class Command(Literal):
 class Event(Literal):
     """An event between commands.
 
-    A machine "reboots", "stops" until the history's end, "dies", is "replaced" by a new one, or is
+    A machine "reboots", "stops" until the history's end, "dies", is "replaced" by a new one, which is prepared or "bare", or is
     "forgotten": removed from the inventory if it has left the cluster. Or its Node object is deleted ("node
     deleted") or "cordoned", its cluster is "upgraded to X.Y.Z" of Kubernetes, or its cluster's record gets another release
     of containerd ("recorded X.Y.Z"). A release of containerd does not start on it ("fails with containerd X.Y.Z"), or

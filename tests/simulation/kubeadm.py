@@ -222,7 +222,8 @@ def phase(world: World, machine: Machine, name: str, *, documents: dict[str, Any
 
 def clean(world: World, machine: Machine, *, saved: bool) -> Steps:
     """Run the script ``clean-machine``, line by line; see cluster/cleaning.py."""
-    machine.active.add("containerd")
+    if "containerd" in machine.programs:
+        machine.active.add("containerd")
     machine.active.discard("kubelet")
     machine.registered = False
     yield "kubeadm reset stops the kubelet"

@@ -75,7 +75,8 @@ class Machine:
     """A machine; ``down_until`` is when it is up again after a reboot, infinity if it is dead.
 
     ``files`` are contents by path, ``etcd`` is the data in /var/lib/etcd, ``saved`` data that was moved aside
-    there. ``registered`` is whether the running kubelet has registered its node, which it does once after its
+    there. ``etcd_wrote`` is whether the running etcd has written since its start, before which it does not answer its clients.
+    ``registered`` is whether the running kubelet has registered its node, which it does once after its
     start. ``docker`` is the number of Docker's containers, None without Docker. ``foreign`` says why the
     machine is foreign, "" if it is not. ``greeting`` is what its login shell prints before each command's
     output. ``kubelet`` and ``containerd`` are the releases that run, which may be older than the installed ones.
@@ -96,6 +97,7 @@ class Machine:
     active: set[str] = field(default_factory=set)
     etcd: EtcdData | None = None
     saved: list[EtcdData] = field(default_factory=list)
+    etcd_wrote: bool = False
     registered: bool = False
     stale_containerd: bool = False
     stale_kubelet: bool = False
@@ -154,7 +156,7 @@ class Machine:
         self.booted = self.down_until
         self.remove("/run/*")
         self.active = set(self.enabled)
-        self.registered = False
+        self.registered = self.etcd_wrote = False
         self.stale_containerd = self.stale_kubelet = False
         self.kubeadm_until = 0
         self.kubelet_starts()

@@ -147,12 +147,13 @@ class _Player:
         if event.what in _AWAY:
             if not machine.is_dead:
                 machine.reboots(now=world.now, seconds=_AWAY[event.what])
-        elif event.what == "replaced":
+        elif event.what in ("replaced", "replaced, bare"):
             host = next(host for host in self.history.hosts if host.name == event.machine)
             replacement = machine_of(host)
             replacement.machine_id = f"id-{host.name}-{world.number()}"
             replacement.booted = world.now - 100
-            prepare(replacement, control_plane=host.control_plane)
+            if event.what == "replaced":
+                prepare(replacement, control_plane=host.control_plane)
             world.machines[event.machine] = replacement
         elif event.what == "forgotten":
             if any(world.belongs(machine, cluster) for cluster in world.own_clusters()):

@@ -429,11 +429,29 @@ class Readings:
         status = {
             "version": "3.6.8",
             "leader": own.id if self.world.has_quorum(cluster) else 0,
-            "header": {"cluster_id": cluster.number, "member_id": own.id, "revision": machine.etcd.revision},
-            "raftAppliedIndex": machine.etcd.revision,
+            "header": {"member_id": own.id},
             **({"isLearner": True} if own.learner else {}),
         }
         return [json.dumps([{"Status": status}])]
+
+    def own_etcd(self, machine: Machine, part: Part) -> Lines:
+        """facts/own_etcd.py: metrics, and what members tell each other, which are served without a majority, too."""
+        if not self.world.runs_etcd(machine) or machine.etcd is None:
+            raise Failed("curl: (7) Failed to connect to 127.0.0.1 port 2381: Connection refused")
+        cluster = self.world.clusters[machine.etcd.cluster]
+        members = [
+            {"id": member["ID"], **{key: value for key, value in member.items() if key != "ID"}}
+            for member in json.loads(cluster.members_json)["members"]
+        ]
+        return [
+            f"peer https://{machine.ip}:2380",
+            f"etcd_server_has_leader {int(self.world.has_quorum(cluster))}",
+            f"etcd_server_proposals_applied_total {float(machine.etcd.revision):e}",
+            f"etcd_debugging_mvcc_current_revision {machine.etcd.revision}",
+            "HTTP/1.1 200 OK",
+            f"X-Etcd-Cluster-Id: {cluster.number:x}",
+            json.dumps(members),
+        ]
 
     def upgrade_state(self, machine: Machine, part: Part) -> Lines:
         """facts/upgrade_state.py"""

@@ -560,6 +560,10 @@ class Scripts:
             if manifest(name) in machine.files:
                 machine.files[f"{folder}/{name}.yaml"] = machine.files.pop(manifest(name))
                 yield f"moved {name}"
+        if "containerd" not in machine.programs:
+            raise Failed(
+                "containerd does not start, and only it can stop the pods: systemctl status containerd"
+            )
         machine.active.add("containerd")
         yield "stopped"
 

@@ -64,6 +64,44 @@ def test_the_newest_data_of_several_is_taken(player: Player) -> None:
     assert "cp-1: clean and keep etcd" in restore.changes
 
 
+def test_newer_data_is_not_given_up_for_a_restore_that_was_interrupted(player: Player) -> None:
+    # The two that were left out go on, and then one of them is lost for good.
+    day_1: tuple[Step, ...] = (*left_out("cp-1", "cp-3"), DISK, *left_out("cp-2"), *put_back("cp-1", "cp-3"))
+    day_2: tuple[Step, ...] = (WRITTEN, *left_out("cp-3"), *put_back("cp-2"), DISK)
+    killed = Fault(run=0, machine="cp-2", what="stop-static-pods", kind="killed after")
+    *_, done = player.play(THREE, WRITTEN, *day_1, *day_2, faults=[killed])
+    before_operations(done, "cp-1: has newer data", "take cp-2 out of the inventory")
+
+
+def test_new_machines_need_not_be_prepared(player: Player) -> None:
+    lost = tuple(Event(what="replaced, bare", machine=name) for name in ("cp-2", "cp-3"))
+    restore, cluster, last = player.play(THREE, WRITTEN, *lost, DISK, CLUSTER, CLUSTER)
+    assert (restore.exit_code, cluster.exit_code) == (0, 0), restore.output + cluster.output
+    assert last.changes == [] and not [line for line in restore.changes if "cp-2: begin" in line]
+
+
+def test_workers_look_for_the_api_only_on_the_inventorys_control_planes(player: Player) -> None:
+    _, restore = player.play(FIVE, CLUSTER, WRITTEN, *left_out("cp-1", "cp-2", "cp-3"), DISK)
+    assert restore.exit_code == 0, restore.output
+    changes = restore.changes
+    assert changes.index("worker-1: write-files") < changes.index("cp-4: start-static-pods")
+
+
+@pytest.mark.parametrize("name", ["force", "restart", "identity"])
+def test_data_that_means_nothing_is_refused(player: Player, name: str) -> None:
+    command = (Command(deploy="restore.py", arguments=(*FROM_DISK, f"--data={name}=true")),)
+    (done,) = player.play(THREE, *replaced("cp-1", "cp-2"), command)
+    before_operations(done, f"{name}: means nothing with from=disk")
+
+
+def test_a_control_plane_that_was_started_again_after_the_loss_is_as_good(player: Player) -> None:
+    # Put back, cp-1 is started again.
+    lost = (*left_out("cp-2", "cp-3"), *put_back("cp-1"))
+    refused, restore, cluster = player.play(THREE, WRITTEN, *lost, CLUSTER, DISK, CLUSTER)
+    assert "--data from=disk" in refused.output and refused.exit_code != 0, refused.output
+    assert (restore.exit_code, cluster.exit_code) == (0, 0), restore.output + cluster.output
+
+
 OWN = (
     "begin-restore",
     "stop-static-pods",
@@ -160,7 +198,7 @@ def test_wrong_input_is_refused(player: Player, arguments: tuple[str, ...], word
 
 def test_another_machines_silence_is_no_sign_of_old_data(player: Player) -> None:
     lost = left_out("cp-3", "cp-4", "cp-5")
-    silent = Fault(run=0, machine="cp-2", what="EtcdStatus", kind="fails", again=True)
+    silent = Fault(run=0, machine="cp-2", what="OwnEtcd", kind="fails", again=True)
     (done,) = player.play(FIVE, WRITTEN, *lost, DISK, faults=[silent])
     before_operations(done, "cp-2: its etcd does not answer", "take the machine out of the inventory")
 
@@ -177,7 +215,7 @@ def test_a_half_done_one_is_ended_before_anything_else(player: Player, what: str
     killed = Fault(run=1, machine="cp-1", what=what, kind="killed after")
     lost = replaced("cp-2", "cp-3")
     _, _, cluster, restore = player.play(THREE, *steps(lost, DISK, CLUSTER, RESTORE), faults=[killed])
-    before_operations(cluster, "a restore from a backup has begun and has not ended", "from=disk")
+    before_operations(cluster, "a restore from a disk has begun and has not ended", "--data from=disk")
     before_operations(restore, "a restore from a disk began at", "--data restart=true")
 
 

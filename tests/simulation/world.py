@@ -197,16 +197,20 @@ class World:
         return cluster
 
     def etcdctl(self, machine: Machine) -> Cluster:
-        """Return the cluster whose etcd runs on a machine, even without a majority.
+        """Return the cluster whose etcd answers on a machine: without a majority, if it had one since its start.
 
         Raises:
-            Failed: no etcd runs there.
+            Failed: no etcd runs there, or it has not written since its start.
         """
         if not self.runs_etcd(machine) or machine.etcd is None:
             raise Failed(
                 'time="2026-11-28T10:00:00Z" level=fatal msg="execing command in container: not found"'
             )
-        return self.clusters[machine.etcd.cluster]
+        cluster = self.clusters[machine.etcd.cluster]
+        machine.etcd_wrote = machine.etcd_wrote or self.has_quorum(cluster)
+        if not machine.etcd_wrote:
+            raise Failed("Error: context deadline exceeded", 5.0)
+        return cluster
 
     # Kubelets.
 
@@ -215,6 +219,12 @@ class World:
         for machine in self.machines.values():
             if machine.is_up(self.now):
                 self._start_etcd(machine)
+        for machine in self.machines.values():
+            running = machine.etcd is not None and self.runs_etcd(machine)
+            cluster = self.clusters[machine.etcd.cluster] if machine.etcd else None
+            machine.etcd_wrote = bool(
+                running and cluster and (machine.etcd_wrote or self.has_quorum(cluster))
+            )
         for machine in self.machines.values():
             if machine.is_up(self.now) and machine.kubelet_runs:
                 self._bootstrap(machine)

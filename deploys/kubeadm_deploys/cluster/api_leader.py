@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState, certificates, is_same_ca
+from kubeadm_deploys.facts.kubeadm_node import FROM_DISK, KubeadmNodeState, certificates, is_same_ca
 from kubeadm_deploys.model.nodes import Node, Topology
 from kubeadm_deploys.remote.reading import NotRead
 
@@ -17,12 +17,6 @@ UNREACHABLE_FIX = "make it reachable, or take it out of the inventory"
 
 SILENT_FIX = "find out why with 'journalctl --unit kubelet' and 'crictl ps --all' there, then run again"
 """The fix when no control plane's API server answers."""
-
-RESTORE_FIX = (
-    "finish it with the command that began it: deploys/restore.py --data backup=FILE --data confirm=CLUSTER_NAME, or --data "
-    "from=disk instead of the same backup"
-)
-"""The fix when a restore from a backup has not ended, and no control plane outside it serves the cluster."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +112,7 @@ def _choose_leader(topology: Topology, *, found: Found, able: frozenset[str]) ->
         leader=leader.host,
         exists=False,
         problem=(
-            f"{unfinished}; no cluster was created; {RESTORE_FIX}"
+            f"{unfinished}; no cluster was created; {restore_fix(nodes, found)}"
             if (unfinished := unfinished_restore(nodes, found))
             else f"no control plane that answers has a cluster, but {_seen(unread, found)}, and may have one; "
             f"no cluster was created; {UNREACHABLE_FIX}"
@@ -129,11 +123,13 @@ def _choose_leader(topology: Topology, *, found: Found, able: frozenset[str]) ->
 
 
 def unfinished_restore(nodes: Collection[Node], found: Found) -> str:
-    """Return on which control planes a restore from a backup has not ended, empty if on none."""
+    """Return on which control planes a restore has not ended, empty if on none."""
     restoring = [node.name for node in nodes if _state(found, node).restoring]
     if not restoring:
         return ""
-    return f"{', '.join(restoring)}: a restore from a backup has begun and has not ended"
+    return (
+        f"{', '.join(restoring)}: a restore from a {_restored_from(nodes, found)} has begun and has not ended"
+    )
 
 
 def restore_fix(nodes: Collection[Node], found: Found) -> str:
@@ -146,13 +142,24 @@ def restore_fix(nodes: Collection[Node], found: Found) -> str:
     others = [
         node.name for node in nodes if _state(found, node).api == "ok" and not _state(found, node).restoring
     ]
+    backup = _restored_from(nodes, found) == "backup"
     if not others:
-        return RESTORE_FIX
-    return (
+        return (
+            f"finish it with the command that began it: deploys/restore.py --data {'backup=FILE' if backup else 'from=disk'} --data "
+            "confirm=CLUSTER_NAME"
+        )
+    kept = (
         f"the cluster works on {', '.join(others)}; to keep it as it is there, clean {', '.join(restoring)}, which deletes "
-        "the data there: deploys/reset.py --limit HOST --data confirm=CLUSTER_NAME --data force=true; to give it up for "
-        "the backup: deploys/restore.py with --data force=true"
+        "the data there: deploys/reset.py --limit HOST --data confirm=CLUSTER_NAME --data force=true"
     )
+    given_up = "; to give it up for the backup: deploys/restore.py with --data force=true"
+    return kept + (given_up if backup else "")
+
+
+def _restored_from(nodes: Collection[Node], found: Found) -> str:
+    """Return from what a restore has begun that has not ended: a disk or a backup."""
+    records = [_state(found, node).restoring for node in nodes]
+    return "disk" if any(record.startswith(FROM_DISK) for record in records) else "backup"
 
 
 def _unusable(nodes: tuple[Node, ...], members: list[Node], found: Found) -> str:

@@ -19,6 +19,7 @@ from kubeadm_deploys.cluster.api_leader import ApiLeader, choose_leader, unfinis
 from kubeadm_deploys.cluster.quorum import QUORUM_FIX, quorum_lost
 from kubeadm_deploys.facts.etcd import ONLY_FOR_VOTERS, EtcdKeys, EtcdMembers
 from kubeadm_deploys.facts.kubeadm_node import KUBEADM_SECONDS, KubeadmNode, KubeadmNodeState
+from kubeadm_deploys.facts.own_etcd import OwnEtcd
 from kubeadm_deploys.model.nodes import Topology
 from kubeadm_deploys.remote.answers import Reading, answers_of
 from kubeadm_deploys.remote.progress import reported
@@ -252,8 +253,12 @@ def _ask_lost_quorum(state: State, api_leader: ApiLeader, topology: Topology) ->
                 f"etcd on {leader.name} is a learner without a vote, and no other reachable control plane has "
                 "etcd data"
             )
-        # An etcd that does not answer may come back.
-        return ""
+        # One that was started without a majority does not answer etcdctl.
+        try:
+            members = ask(state.inventory.get_host(api_leader.leader), OwnEtcd).members
+        except NotRead:
+            # An etcd that does not answer may come back.
+            return ""
     return quorum_lost(members=members, reached=reached, with_data=with_data)
 
 

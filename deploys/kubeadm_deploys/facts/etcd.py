@@ -48,7 +48,8 @@ class EtcdMembers(ClusterFact[tuple[EtcdMember, ...]]):
 
     @override
     def command(self) -> StringCommand:
-        # A serializable read needs only this member, so it also works without a majority.
+        # A serializable read needs only this member, but one that was started without a majority does not answer; see
+        # own_etcd.
         return etcdctl("member", "list", "--consistency=s", "--write-out=json")
 
     @override
@@ -67,7 +68,7 @@ class EtcdHealth(ClusterFact[frozenset[str]]):
     @override
     def process(self, output: list[str]) -> frozenset[str]:
         answers = json.loads("".join(output))
-        return frozenset(_address(answer["endpoint"]) for answer in answers if answer["health"])
+        return frozenset(address_of(answer["endpoint"]) for answer in answers if answer["health"])
 
 
 class EtcdKeys(ClusterFact[int]):
@@ -103,21 +104,23 @@ def parse_members(text: str) -> tuple[EtcdMember, ...]:
     Raises:
         ValueError: the list is empty, although the etcd that was asked is a member itself.
     """
-    members = tuple(_member(member) for member in json.loads(text)["members"])
+    members = tuple(member_of(member) for member in json.loads(text)["members"])
     if not members:
         raise ValueError("etcd lists no members")
     return members
 
 
-def _member(found: dict[str, Any]) -> EtcdMember:
+def member_of(found: dict[str, Any]) -> EtcdMember:
+    """Parse a member as etcdctl prints it, or as etcd itself tells other members."""
     # etcd omits empty and false values.
     return EtcdMember(
-        id=f"{found['ID']:x}",
+        id=f"{found['ID'] if 'ID' in found else found['id']:x}",
         name=found.get("name", ""),
-        peer_ip=_address(found["peerURLs"][0]),
+        peer_ip=address_of(found["peerURLs"][0]),
         learner=found.get("isLearner", False),
     )
 
 
-def _address(url: str) -> str:
+def address_of(url: str) -> str:
+    """Return the address in a URL."""
     return urlsplit(url).hostname or ""

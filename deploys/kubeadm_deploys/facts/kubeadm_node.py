@@ -34,6 +34,12 @@ RESTORE_FOLDER = "/etc/kubernetes/kubeadm-deploys-restore"
 Nothing else could tell a half-done restore from a cluster that was lost, or from none at all.
 """
 
+SET_ASIDE = f"{RESTORE_FOLDER}/manifests"
+"""Where the manifests are while a restore has stopped etcd and the API server."""
+
+FROM_DISK = "disk:"
+"""Begins the record of a restore from a disk."""
+
 _CONTROL_PLANE_FILES = frozenset(
     {"admin.conf", "super-admin.conf", "pki/ca.key", "pki/etcd/ca.crt", "etcd"}
     | {f"manifests/{name}.yaml" for name in MANIFESTS}

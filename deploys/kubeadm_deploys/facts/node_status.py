@@ -103,9 +103,7 @@ class EtcdStatusState:
     """The etcd member of a machine.
 
     ``leader`` is whether it leads, ``has_leader`` whether it knows of any leader. ``database`` and ``quota`` are
-    in bytes; the quota is 0 where etcd does not report it. ``errors`` are etcd's own, like an alarm. ``revision`` is that of
-    its data, ``applied`` the number of the last entry of etcd's log that is in the data, by which members of one cluster
-    are compared, and ``cluster_id`` the number of that cluster.
+    in bytes; the quota is 0 where etcd does not report it. ``errors`` are etcd's own, like an alarm.
     """
 
     version: str
@@ -115,13 +113,10 @@ class EtcdStatusState:
     database: int = 0
     quota: int = 0
     errors: tuple[str, ...] = ()
-    revision: int = 0
-    applied: int = 0
-    cluster_id: int = 0
 
 
 class EtcdStatus(FactBase[EtcdStatusState]):
-    """Read the status of this machine's etcd member; works without a majority."""
+    """Read the status of this machine's etcd member; one that was started without a majority does not answer."""
 
     @override
     def command(self) -> StringCommand:
@@ -140,9 +135,6 @@ class EtcdStatus(FactBase[EtcdStatusState]):
             database=status.get("dbSize", 0),
             quota=status.get("dbSizeQuota", 0),
             errors=tuple(status.get("errors") or ()),
-            revision=status["header"].get("revision", 0),
-            applied=status.get("raftAppliedIndex", 0),
-            cluster_id=status["header"].get("cluster_id", 0),
         )
 
 

@@ -8,35 +8,39 @@ Source: etcd's operations guide, "Disaster recovery"; etcd's server/etcdserver/b
 """
 
 import time
-from collections.abc import Generator
-from contextlib import suppress
+from collections.abc import Collection, Generator
 from datetime import UTC, datetime
 from functools import partial
 
 from pyinfra import host, inventory, logger
 from pyinfra.api import Host, State, deploy, operation
 from pyinfra.api.command import FunctionCommand
-from pyinfra.api.exceptions import DeployError
 
 from kubeadm_deploys.cluster.cleaning import clean_command
 from kubeadm_deploys.cluster.leader import active_hosts, ask_planned_leader
 from kubeadm_deploys.cluster.members import restored_cluster
-from kubeadm_deploys.facts.etcd import EtcdMember, EtcdMembers
 from kubeadm_deploys.facts.kubeadm_node import (
+    FROM_DISK,
     MANIFESTS,
     RESTORE_FOLDER,
     SAVED_ETCD,
+    SET_ASIDE,
     KubeadmNode,
     NodeState,
     node_state,
 )
-from kubeadm_deploys.facts.node_status import EtcdStatus, EtcdStatusState
-from kubeadm_deploys.lifecycle.disk_restore_plan import DiskRestore, described, disk_problems, survivors
+from kubeadm_deploys.facts.own_etcd import OwnEtcd, OwnEtcdState
+from kubeadm_deploys.lifecycle.disk_restore_plan import (
+    DiskRestore,
+    described,
+    disk_problems,
+    has_old_etcd,
+    survivors,
+)
 from kubeadm_deploys.lifecycle.restore import refuse_unconfirmed_restore
 from kubeadm_deploys.lifecycle.restore_checks import unreached_problems
-from kubeadm_deploys.lifecycle.restore_plan import FROM_DISK, RestoreRecord, record_in, revision_bump
+from kubeadm_deploys.lifecycle.restore_plan import RestoreRecord, record_in, revision_bump
 from kubeadm_deploys.lifecycle.restore_steps import (
-    SET_ASIDE,
     WORK,
     control_planes_stopped,
     delete_lost_nodes,
@@ -53,26 +57,46 @@ from kubeadm_deploys.remote.reading import NotRead, ask, in_parallel, read
 from kubeadm_deploys.remote.run_parts import Decisions, part
 from kubeadm_deploys.run.locking import check_under_lock
 from kubeadm_deploys.scripts import script
+from kubeadm_deploys.sections.api_endpoint import (
+    install_api_endpoint,
+    remove_other_api_endpoints,
+    resolve_api_endpoint,
+)
 
 
 @deploy("Restore from a disk")
 def restore_from_disk(
-    *, options: ClusterOptions, topology: Topology, source: str, path: str, confirmation: object
+    *,
+    options: ClusterOptions,
+    topology: Topology,
+    source: str,
+    path: str,
+    others: Collection[str],
+    confirmation: object,
 ) -> None:
     """Make the newest data that is left on a control plane the cluster's, and clean the other control planes.
 
     + source: "disk"
     + path: of a backup, which must not be named together with it
+    + others: the names of other data that was given, which mean nothing here
     + confirmation: the cluster's name, as the operator gave it
 
     Raises:
-        InputError: the source is another one, the cluster's name is missing, or the run is limited to some hosts.
+        InputError: the source is another one, data was given that means nothing here, the cluster's name is missing, or
+            the run is limited to some hosts.
         DeployError: lists every reason why the cluster is not restored.
     """
     if source != "disk" or path:
         raise InputError(
             [
                 "from: only 'disk' is known, and not together with a backup; name either from=disk or backup=FILE"
+            ]
+        )
+    if others:
+        raise InputError(
+            [
+                f"{name}: means nothing with from=disk, which never gives up data that is served or newer; leave it out"
+                for name in others
             ]
         )
     refuse_unconfirmed_restore(
@@ -82,12 +106,24 @@ def restore_from_disk(
     find = partial(_find, state, options=options, topology=topology)
     restore, words = part(state, Decisions).once("restore", find)
     part(state, Decisions).once("what is restored", lambda: logger.info(f"--> {words}"))
-    check_under_lock(lambda: _refuse_another(find()[0], planned=restore), key="restore")
+    check_under_lock(lambda: find()[0].refuse_another(restore), key="restore")
+    node = topology.node(host.name)
+    if node in topology.workers and read(host, KubeadmNode).has_joined:
+        # As long as the seed does not serve, a lost control plane may come back.
+        install_api_endpoint(options=options, topology=topology)
+    barrier(name="The workers look for the API on the control planes of the inventory")
     if host.name == restore.seed.host:
         control_planes_stopped(name="Stop the control planes", restore=restore, topology=topology)
         disk_restored(name=f"Restore etcd on {restore.seed.name}", restore=restore)
         disk_restore_ended(name="Clean the other control planes", restore=restore, topology=topology)
     barrier(name="The restored API answers")
+
+
+def lead_workers(*, options: ClusterOptions, topology: Topology) -> None:
+    """Resolve the API's name on this machine to the restored cluster, if it is a worker; call it when the API answers."""
+    if topology.node(host.name) in topology.workers and read(host, KubeadmNode).has_joined:
+        resolve_api_endpoint(options=options, topology=topology)
+        remove_other_api_endpoints(options=options, topology=topology)
 
 
 def _find(state: State, *, options: ClusterOptions, topology: Topology) -> tuple[DiskRestore, str]:
@@ -101,52 +137,35 @@ def _find(state: State, *, options: ClusterOptions, topology: Topology) -> tuple
     api_leader = ask_planned_leader(state, topology)
     refuse(other_cluster_findings(api_leader, None, options=options))
     begun = record_in(topology, found, healthy=api_leader.healthy)
-    running = [machine for machine in hosts if not begun and "etcd" in found[machine.name].files]
+    running = [machine for machine in hosts if has_old_etcd(found[machine.name])]
     etcd = in_parallel(_ask_etcd, running)
-    answering = [machine for machine in running if isinstance(etcd[machine.name], EtcdStatusState)]
     refuse_all(
         list(
             disk_problems(
                 topology,
                 found=found,
                 etcd=etcd,
-                members=_ask_members(answering),
                 api_leader=api_leader,
                 record=begun,
             )
         )
     )
-    able = survivors(topology, found=found, etcd=etcd)
+    able = [] if begun else survivors(topology, found=found, etcd=etcd)
     seed = next(node for node in nodes if node.name == begun.seed) if begun else able[0][0]
     record = begun or RestoreRecord(
         backup=f"{FROM_DISK}{able[0][1].revision}",
         began=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}",
         seed=seed.name,
     )
-    restore = DiskRestore(seed=seed, record=record, image=found[seed.host].etcd_image)
+    restore = DiskRestore(seed=seed, record=record, found=begun, image=found[seed.host].etcd_image)
     return restore, described(able, restore=restore)
 
 
-def _ask_etcd(machine: Host) -> EtcdStatusState | NotRead:
+def _ask_etcd(machine: Host) -> OwnEtcdState | NotRead:
     try:
-        return ask(machine, EtcdStatus)
+        return ask(machine, OwnEtcd)
     except NotRead as error:
         return error
-
-
-def _ask_members(machines: list[Host]) -> tuple[EtcdMember, ...]:
-    for machine in machines:
-        # A learner does not list them.
-        with suppress(NotRead):
-            return ask(machine, EtcdMembers)
-    return ()
-
-
-def _refuse_another(found: DiskRestore, *, planned: DiskRestore) -> None:
-    if (found.seed, found.record.backup) != (planned.seed, planned.record.backup):
-        raise DeployError(
-            "the machines have changed since this run was prepared; no changes were made; run it again"
-        )
 
 
 @operation()
@@ -173,7 +192,7 @@ def disk_restore_ended(*, restore: DiskRestore, topology: Topology) -> Generator
 def _restore(state: State, host: Host, restore: DiskRestore) -> bool:
     run = partial(run_on, host, seed_of(restore))
     seed, record = restore.seed, restore.record
-    bump = revision_bump(int(record.backup.removeprefix(FROM_DISK)), now=int(time.time()))
+    bump = revision_bump(record.revision, now=int(time.time()))
     commands = (
         script("copy-database", RESTORE_FOLDER, WORK),
         script(

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from kubeadm_deploys.cluster.api_leader import ApiLeader, different_clusters, has_cluster
 from kubeadm_deploys.cluster.quorum import quorum_lost
-from kubeadm_deploys.facts.etcd import EtcdMember
-from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
-from kubeadm_deploys.facts.node_status import EtcdStatusState
+from kubeadm_deploys.facts.kubeadm_node import RESTORE_FOLDER, SET_ASIDE, KubeadmNodeState
+from kubeadm_deploys.facts.own_etcd import OwnEtcdState
 from kubeadm_deploys.lifecycle.restore_checks import unfit_problem
 from kubeadm_deploys.lifecycle.restore_plan import Begun, RestoreRecord, is_whole
 from kubeadm_deploys.model.nodes import Node, Topology
@@ -24,8 +23,8 @@ class DiskRestore(Begun):
     image: str
 
 
-EtcdAnswers = Mapping[str, EtcdStatusState | NotRead]
-"""What the etcd of each control plane with data answered, by host; it answers without a majority, too."""
+EtcdAnswers = Mapping[str, OwnEtcdState | NotRead]
+"""What the etcd of each control plane with data answered, by host."""
 
 
 def disk_problems(
@@ -33,14 +32,12 @@ def disk_problems(
     *,
     found: Mapping[str, KubeadmNodeState],
     etcd: EtcdAnswers,
-    members: tuple[EtcdMember, ...],
     api_leader: ApiLeader,
     record: RestoreRecord | None,
 ) -> Iterator[str]:
     """Yield why a cluster is not restored from a disk, each reason as a sentence with its fix.
 
-    ``found`` was read on all control planes and on the workers that can be reached, ``members`` are etcd's, as one of the
-    answering members lists them.
+    ``found`` was read on all control planes and on the workers that can be reached.
     """
     for node in topology.nodes:
         if node.host in found and (
@@ -53,13 +50,7 @@ def disk_problems(
         ):
             yield unfit
     if record:
-        if not record.from_disk:
-            yield (
-                f"a restore from a backup began at {record.began} and has not ended; finish it with that file: --data "
-                "backup=FILE"
-            )
-        elif record.seed not in {node.name for node in topology.control_planes}:
-            yield f"{record.seed}: a restore from its disk began at {record.began}; put it back into the inventory"
+        yield from _begun_problems(topology, found=found, etcd=etcd, record=record)
         return
     nodes = topology.control_planes
     if different := different_clusters([node for node in nodes if has_cluster(found[node.host])], found):
@@ -68,7 +59,7 @@ def disk_problems(
     leading = [
         node.name
         for node in nodes
-        if isinstance(state := etcd.get(node.host), EtcdStatusState) and state.has_leader
+        if isinstance(state := etcd.get(node.host), OwnEtcdState) and state.has_leader
     ]
     if api_leader.healthy or leading:
         names = [node.name for node in api_leader.healthy] or leading
@@ -81,22 +72,18 @@ def disk_problems(
         yield "no control plane of the inventory has etcd's data; restore the cluster from a backup"
         return
     for node in nodes:
-        answer = etcd.get(node.host)
-        if isinstance(answer, NotRead):
-            yield (
-                f"{node.host}: its etcd does not answer ({answer.reason}), so it is not known how new its data is; "
-                "'systemctl restart kubelet' there starts it again at once, and 'crictl ps --all' shows whether it runs; or take "
-                "the machine out of the inventory"
-            )
-    if members:
+        if isinstance(answer := etcd.get(node.host), NotRead):
+            yield _silent(node, answer)
+    answered = [(node, state) for node in nodes if isinstance(state := etcd.get(node.host), OwnEtcdState)]
+    if answered:
+        _, newest = max(answered, key=lambda one: one[1].newness)
         reached = [node.ip for node in nodes]
         with_data = [node.ip for node in nodes if "etcd" in found[node.host].files]
-        if not quorum_lost(members=members, reached=reached, with_data=with_data):
+        if not quorum_lost(members=newest.members, reached=reached, with_data=with_data):
             yield (
                 "a majority of etcd's members still has its data; etcd continues by itself when they run: find out why they "
                 "do not reach each other"
             )
-    answered = [(node, state) for node in nodes if isinstance(state := etcd.get(node.host), EtcdStatusState)]
     if len({state.cluster_id for _, state in answered}) > 1:
         ids = ", ".join(f"{node.name} (etcd cluster {state.cluster_id})" for node, state in answered)
         yield (
@@ -104,30 +91,85 @@ def disk_problems(
         )
         return
     able = survivors(topology, found=found, etcd=etcd)
-    newest = able[0][1].applied if able else -1
     for node, state in answered:
-        if state.applied > newest:
+        if not able or state.newness > able[0][1].newness:
             yield (
                 f"{node.host}: has the newest data, but its etcd has no vote, or kubeadm's files are not complete there; complete "
                 "them, or take the machine out of the inventory to do without this data"
             )
 
 
+def has_old_etcd(found: KubeadmNodeState) -> bool:
+    """Return whether etcd's data of before is there, and its etcd can be asked: a restore may have stopped it."""
+    stopped = found.restoring and (found.unpacked or "manifests/etcd.yaml" not in found.files)
+    return "etcd" in found.files and not stopped
+
+
+def _begun_problems(
+    topology: Topology, *, found: Mapping[str, KubeadmNodeState], etcd: EtcdAnswers, record: RestoreRecord
+) -> Iterator[str]:
+    """Yield why a restore that has begun is not gone on with: its disk is gone, or others may have newer data by now."""
+    if not record.from_disk:
+        yield (
+            f"a restore from a backup began at {record.began} and has not ended; finish it with that file: --data "
+            "backup=FILE"
+        )
+        return
+    nodes = topology.control_planes
+    begun = ", ".join(node.name for node in nodes if found[node.host].restoring == record.line)
+    seed = next((found[node.host] for node in nodes if node.name == record.seed), KubeadmNodeState())
+    if "etcd" not in seed.files and not seed.unpacked:
+        yield (
+            f"{record.seed}: a restore from its disk began at {record.began}, and it is not in the inventory or has no data; put "
+            f"it back into the inventory; if its disk is lost for good, first copy /var/lib/etcd of {begun} elsewhere, "
+            f"end the restore there with 'mv {SET_ASIDE}/* /etc/kubernetes/manifests/; rm -r {RESTORE_FOLDER}', so that etcd runs with its "
+            "old data, and run it again"
+        )
+        return
+    own = next((etcd.get(node.host) for node in nodes if node.name == record.seed), None)
+    revision = max(record.revision, own.revision if isinstance(own, OwnEtcdState) else 0)
+    for node in nodes:
+        state, answer = found[node.host], etcd.get(node.host)
+        if "etcd" not in state.files or node.name == record.seed:
+            continue
+        if (other := RestoreRecord.of_line(state.restoring)) and other != record:
+            yield (
+                f"{node.host}: a restore from {other.seed} began at {other.began}, and {begun} has one from {record.seed} that "
+                f"began at {record.began}; take the machines of one of them out of the inventory"
+            )
+        elif isinstance(answer, NotRead):
+            yield _silent(node, answer)
+        elif answer and (answer.has_leader or answer.revision > revision):
+            yield (
+                f"{node.host}: has newer data (revision {answer.revision}{', and etcd has its majority' if answer.has_leader else ''}) "
+                f"than {record.seed} had when a restore from its disk began at {record.began} (revision {revision}); to keep "
+                f"the newer data, take {begun} out of the inventory; to do without it, {node.name}"
+            )
+
+
+def _silent(node: Node, answer: NotRead) -> str:
+    return (
+        f"{node.host}: its etcd does not answer ({answer.reason}), so it is not known how new its data is; "
+        "'systemctl restart kubelet' there starts it again at once, and 'crictl ps --all' shows whether it runs; or take "
+        "the machine out of the inventory"
+    )
+
+
 def survivors(
     topology: Topology, *, found: Mapping[str, KubeadmNodeState], etcd: EtcdAnswers
-) -> list[tuple[Node, EtcdStatusState]]:
+) -> list[tuple[Node, OwnEtcdState]]:
     """Return the control planes from whose disk a cluster can be restored, the one with the newest data first."""
     able = [
         (node, state)
         for node in topology.control_planes
-        if isinstance(state := etcd.get(node.host), EtcdStatusState)
+        if isinstance(state := etcd.get(node.host), OwnEtcdState)
         and not state.learner
         and is_whole(found[node.host], etcd_image=found[node.host].etcd_image)
     ]
-    return sorted(able, key=lambda one: one[1].applied, reverse=True)
+    return sorted(able, key=lambda one: one[1].newness, reverse=True)
 
 
-def described(able: Collection[tuple[Node, EtcdStatusState]], *, restore: DiskRestore) -> str:
+def described(able: Collection[tuple[Node, OwnEtcdState]], *, restore: DiskRestore) -> str:
     """Return what a restore from a disk keeps, and what may be missing."""
     newest = max((state.applied for _, state in able), default=0)
     older = [

@@ -24,6 +24,7 @@ from kubeadm_deploys.facts.machine import Machine, MachineState
 from kubeadm_deploys.lifecycle import restore_steps
 from kubeadm_deploys.lifecycle.restore_checks import (
     disk_problem,
+    older_etcd,
     release_problems,
     restore_problems,
     unlisted_problem,
@@ -93,7 +94,7 @@ def plan_restore(
     )
     restore = decisions.once("restore", find)
     decisions.once("what is restored", lambda: _describe(restore, topology=topology))
-    check_under_lock(lambda: _refuse_another_seed(find(), planned=restore), key="restore")
+    check_under_lock(lambda: find().refuse_another(restore), key="restore")
     return restore
 
 
@@ -216,7 +217,11 @@ def _find(
         None,
         (
             disk_problem(seed, machine=machines[seed.host], found=found[seed.host], backup=backup),
-            unreadable_secrets(backup) if not is_whole(found[seed.host], etcd_image=etcd_image) else "",
+            *(
+                ()
+                if is_whole(found[seed.host], etcd_image=etcd_image)
+                else (unreadable_secrets(backup), older_etcd(backup, etcd_image=etcd_image))
+            ),
             _ask_unlisted(topology, found=found),
         ),
     )
@@ -234,6 +239,7 @@ def _find(
         options=following.options,
         seed=seed,
         record=record,
+        found=begun,
         other_etcd="" if is_same_etcd(has, etcd_image) else has,
     )
 
@@ -288,13 +294,3 @@ def _describe(restore: Restore, *, topology: Topology) -> None:
         f"{manifest.keys} keys; it is restored on {restore.seed.name}{anew}{different}. Volumes, and what is outside the "
         "cluster, do not go back in time"
     )
-
-
-def _refuse_another_seed(found: Restore, *, planned: Restore) -> None:
-    if found.seed != planned.seed or (found.record.backup, found.record.seed) != (
-        planned.record.backup,
-        planned.record.seed,
-    ):
-        raise DeployError(
-            "the machines have changed since this run was prepared; no changes were made; run it again"
-        )

@@ -15,7 +15,14 @@ from kubeadm_deploys.facts.kubeadm_node import (
     node_state,
 )
 from kubeadm_deploys.facts.machine import MachineState
-from kubeadm_deploys.lifecycle.restore_plan import RestoreRecord, after_restore, lacking
+from kubeadm_deploys.lifecycle.restore_plan import (
+    RestoreRecord,
+    after_restore,
+    configuration_in,
+    etcd_minor,
+    lacking,
+)
+from kubeadm_deploys.model.artifacts import ETCD_MINORS
 from kubeadm_deploys.model.nodes import Node, Topology
 from kubeadm_deploys.model.options import ClusterOptions
 
@@ -215,6 +222,26 @@ def unreadable_secrets(backup: Backup) -> str:
         f"the API server of the backup had the argument --{argument}, which is not in kubeadm's configuration, so that "
         "a new one could not read the Secrets; restore onto a machine that still has the manifest, or make backups with "
         "the argument in the ConfigMap kubeadm-config"
+    )
+
+
+def older_etcd(backup: Backup, *, etcd_image: str) -> str:
+    """Return that kubeadm would install an etcd that does not start with the backup's data, empty if it would not.
+
+    An upgrade replaces etcd before the API server, and a backup may have been made in between. ``etcd_image`` is that of
+    the backup.
+    """
+    release = backup.manifest.releases["kubernetes"]
+    installed = ETCD_MINORS.get(".".join(release.split(".")[:2]))
+    needed = etcd_minor(etcd_image)
+    etcd = configuration_in(backup, "kubeadm-config", "ClusterConfiguration").get("etcd") or {}
+    # kubeadm's own choice is replaced by a tag in its configuration.
+    if (etcd.get("local") or {}).get("imageTag") or not (installed and needed) or installed >= needed:
+        return ""
+    return (
+        f"backup: {backup.path} was made while an upgrade was between etcd and the API server: its etcd is {etcd_image}, and "
+        f"kubeadm {release} installs etcd {installed[0]}.{installed[1]}, which does not start with this data; use the backup "
+        "that was made before the upgrade, or restore onto a control plane that still has that etcd and all of kubeadm's files"
     )
 
 

@@ -5,25 +5,26 @@ exists from before the first change until the restored API serves, so that the n
 """
 
 import base64
+import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import yaml
+from pyinfra.api.exceptions import DeployError
 
 from kubeadm_deploys.documents.backup_file import Backup
 from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.cluster_settings import ClusterSettings, ClusterSettingsState
 from kubeadm_deploys.facts.kubeadm_node import (
+    FROM_DISK,
     MANIFESTS,
     KubeadmNodeState,
 )
 from kubeadm_deploys.model.nodes import Node, Topology
 from kubeadm_deploys.model.options import ClusterOptions
 from kubeadm_deploys.operations import shared_pki
-
-FROM_DISK = "disk:"
-"""Begins the record of a restore from a disk."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,11 @@ class RestoreRecord:
         return self.backup.startswith(FROM_DISK)
 
     @property
+    def revision(self) -> int:
+        """That of the data, in a restore from a disk."""
+        return int(self.backup.removeprefix(FROM_DISK))
+
+    @property
     def token(self) -> str:
         """A text from which etcd makes its cluster ID: different for each restore, also of the same backup."""
         return f"restored-{self.backup[:16]}-{self.began}"
@@ -61,10 +67,31 @@ class RestoreRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Begun:
-    """A restore onto the control plane ``seed``, as the ``record`` says."""
+    """A restore onto the control plane ``seed``, as the ``record`` says.
+
+    ``found`` is the record that was on the machines when this was decided, None without one.
+    """
 
     seed: Node
     record: RestoreRecord
+    found: RestoreRecord | None = None
+
+    def refuse_another(self, planned: "Begun") -> None:
+        """Refuse to go on with what was planned, if this was found since.
+
+        A restore that another run has begun meanwhile may have the only new data, also if it is of the same backup.
+
+        Raises:
+            DeployError: it is not the same restore.
+        """
+        if (self.seed, self.record.backup, self.found) != (
+            planned.seed,
+            planned.record.backup,
+            planned.found,
+        ):
+            raise DeployError(
+                "the machines have changed since this run was prepared; no changes were made; run it again"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +171,13 @@ def _settings(backup: Backup) -> ClusterSettingsState | None:
     return ClusterSettings().process([f"objects {objects}"])
 
 
+def configuration_in(backup: Backup, name: str, key: str) -> dict[str, Any]:
+    """Return the YAML document under a key of a ConfigMap in a backup."""
+    items = json.loads(backup.parts["config-maps.json"])["items"]
+    (data,) = [item["data"] for item in items if item["metadata"]["name"] == name]
+    return dict(yaml.safe_load(data[key]))
+
+
 def lacking(backup: Backup) -> list[str]:
     """Return the names of the files that a restore needs and the backup lacks."""
     wanted = [f"pki/{name}" for name in shared_pki.FILES]
@@ -207,11 +241,13 @@ def is_same_etcd(one: str, other: str) -> bool:
     Kubernetes replaces etcd first, so that an interrupted one leaves a newer etcd than its kubeadm joins others with.
     """
 
-    def minor(image: str) -> str:
-        match = re.search(r":v?(\d+\.\d+)\.[^:/]*$", image)
-        return match[1] if match else image
+    return (etcd_minor(one) or one) == (etcd_minor(other) or other)
 
-    return minor(one) == minor(other)
+
+def etcd_minor(image: str) -> tuple[int, int] | None:
+    """Return the minor release that an image of etcd shows in its tag, like ``(3, 6)``; None if it shows none."""
+    match = re.search(r":v?(\d+)\.(\d+)\.[^:/]*$", image)
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def is_whole(found: KubeadmNodeState, *, etcd_image: str) -> bool:

@@ -4,13 +4,10 @@ The seed's host runs them, also those on other control planes: each step ends be
 stops at the first that fails.
 """
 
-import json
 import time
 from collections.abc import Collection, Generator, Mapping
 from functools import partial
-from typing import Any
 
-import yaml
 from gevent import sleep
 from pyinfra import host, inventory, logger
 from pyinfra.api import Host, State, operation
@@ -32,6 +29,7 @@ from kubeadm_deploys.facts.kubeadm_node import (
     MANIFESTS,
     RESTORE_FOLDER,
     SAVED_ETCD,
+    SET_ASIDE,
     KubeadmNode,
     KubeadmNodeState,
     NodeState,
@@ -40,6 +38,7 @@ from kubeadm_deploys.facts.kubeadm_node import (
 from kubeadm_deploys.lifecycle.restore_plan import (
     Begun,
     Restore,
+    configuration_in,
     etcd_image_of,
     is_whole,
     lost_nodes,
@@ -61,9 +60,6 @@ from kubeadm_deploys.sections.control_plane_files import ControlPlaneFiles
 
 WORK = f"{SAVED_ETCD}/restoring"
 """Where the snapshot and what is made of it are, on the disk of etcd's data."""
-
-SET_ASIDE = f"{RESTORE_FOLDER}/manifests"
-"""Where the manifests are while etcd and the API server are stopped."""
 
 _SECONDS = 900
 _API_SECONDS = 120
@@ -162,11 +158,14 @@ def run_on_all(host: Host, nodes: list[Node], command: StringCommand) -> bool:
 
 
 def _stop(state: State, host: Host, restore: Begun, topology: Topology) -> bool:
-    nodes = list(topology.control_planes)
-    for node in nodes:
+    nodes = []
+    for node in topology.control_planes:
         found = wait_for_kubeadm(inventory.get_host(node.host))
         if isinstance(found, NotRead):
             raise found
+        # On a new machine nothing runs, and it may not even have containerd.
+        if node == restore.seed or node_state(found) is not NodeState.ABSENT:
+            nodes.append(node)
     if not run_on_all(host, nodes, script("begin-restore", RESTORE_FOLDER, WORK, restore.record.line)):
         return False
     # Once the data of the backup is in place, it may have got new writes.
@@ -242,8 +241,8 @@ def _serve(state: State, host: Host, restore: Restore, options: ClusterOptions, 
             topology=topology,
             node=seed,
             token=credentials.token,
-            configuration=_configuration(restore, "kubeadm-config", "ClusterConfiguration"),
-            kubelet=_configuration(restore, "kubelet-config", "kubelet"),
+            configuration=configuration_in(restore.backup, "kubeadm-config", "ClusterConfiguration"),
+            kubelet=configuration_in(restore.backup, "kubelet-config", "kubelet"),
         )
         # CoreDNS and kube-proxy are in the backup.
         ignored = f"--ignore-preflight-errors={LEFT_BY_INIT}"
@@ -338,12 +337,6 @@ def _keeps_files(machine: Host, found: KubeadmNodeState, restore: Restore) -> bo
     except DeployError:
         return False
     return pki.split() == restore.shared_pki.split()
-
-
-def _configuration(restore: Restore, name: str, key: str) -> dict[str, Any]:
-    items = json.loads(restore.backup.parts["config-maps.json"])["items"]
-    (data,) = [item["data"] for item in items if item["metadata"]["name"] == name]
-    return dict(yaml.safe_load(data[key]))
 
 
 def seed_of(restore: Begun) -> Host:

@@ -37,6 +37,16 @@ SANDBOX_IMAGES = {
 }
 """By Kubernetes minor, the pause image that its ``kubeadm config images list`` prints."""
 
+ETCD_MINORS = {
+    **dict.fromkeys(("1.31", "1.32", "1.33"), (3, 5)),
+    **dict.fromkeys(("1.34", "1.35", "1.36"), (3, 6)),
+    "1.37": (3, 7),
+}
+"""By Kubernetes minor, the minor release of the etcd that its kubeadm installs.
+
+Source: Kubernetes' cmd/kubeadm/app/constants/constants.go, SupportedEtcdVersion.
+"""
+
 REGISTRIES = ("registry.k8s.io", "quay.io", "docker.io")
 """The image registries that a mirror replaces."""
 

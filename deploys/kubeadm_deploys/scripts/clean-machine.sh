@@ -13,7 +13,10 @@
 # content of a mount may be a volume, which is never deleted.
 . library/cluster-traces.sh
 set -eu
-systemctl start containerd || { echo "containerd does not start, and only it can stop the pods: systemctl status containerd" >&2; exit 1; }
+# A machine that was never prepared has none, and no pods.
+if command -v ctr > /dev/null; then
+  systemctl start containerd || { echo "containerd does not start, and only it can stop the pods: systemctl status containerd" >&2; exit 1; }
+fi
 systemctl stop kubelet 2> /dev/null || ! systemctl is-active --quiet kubelet
 unmount() {
   cluster_mounts | grep "^$1" | while read -r mount; do
@@ -38,7 +41,7 @@ if command -v kubeadm > /dev/null; then
 fi
 # Calico's plugin needs the API to remove a pod's network. If the API is gone, kubeadm leaves the pod.
 pods() { ctr --namespace k8s.io "$@"; }
-if [ -n "$(pods containers list --quiet)" ]; then
+if command -v ctr > /dev/null && [ -n "$(pods containers list --quiet)" ]; then
   for each in $(pods tasks list --quiet); do pods tasks delete --force "$each" > /dev/null; done
   for each in $(pods containers list --quiet); do pods containers delete "$each"; done
   systemctl restart containerd

@@ -1,5 +1,6 @@
 #!/bin/sh
 # $1 the folder for the snapshot, $2 its size in bytes, $3 its sha256; stdin has the snapshot.
+. library/unpacking.sh
 set -eu
 umask 077
 folder=$1 size=$2 sha256=$3
@@ -7,6 +8,7 @@ mkdir -p "$folder"
 partial="$folder/etcd.db.part"
 trap 'rm -f "$partial"' EXIT
 trap 'exit 1' HUP INT PIPE TERM
+end_unpacking "$folder"
 rm -f "$folder"/etcd.db*
 free=$(($(df --output=avail --block-size=1M "$folder" | tail -n 1)))
 needed=$((size * 2 / 1048576 + 256))

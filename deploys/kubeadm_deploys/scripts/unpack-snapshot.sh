@@ -7,6 +7,7 @@
 # The folder "ready" in $2 is the whole new data, which is then renamed into place: as long as it exists, the data in
 # place is that of before, and afterwards it never is. The new revisions are far above all that clients may have seen.
 . library/containerd.sh
+. library/unpacking.sh
 set -eu
 umask 077
 folder=$1 work=$2 saved=$3 image=$4 name=$5 peer=$6 token=$7 bump=$8 option=${9:-}
@@ -16,11 +17,7 @@ if [ -e "$folder/unpacked" ] && [ ! -e "$work/ready" ]; then
 fi
 pods() { ctr --namespace k8s.io "$@"; }
 if [ ! -e "$work/ready" ]; then
-  # What a killed run has left may still write there. Usually there is nothing, which is an error; if it cannot be
-  # deleted, the container below is refused, because its name is taken.
-  pods tasks delete --force kubeadm-deploys-restore > /dev/null 2>&1 || true
-  pods containers delete kubeadm-deploys-restore > /dev/null 2>&1 || true
-  rm -rf "$work/unpacking"
+  end_unpacking "$work"
   mkdir "$work/unpacking"
   if [ -z "$(pods images list --quiet "name==$image")" ]; then
     containerd_seconds=600
