@@ -169,6 +169,8 @@ def test_chosen_nodes_get_a_patch_after_a_backup_and_calico_follows_the_last(clu
     assert (again.exit_code, again.changed) == (0, []), again.output
     assert cluster.converge(*NEW, f"--data=runc_version={NEW_RUNC}").changed == []
     cluster.kubectl("uncordon", worker)
+    # Spreads the pods of cluster DNS again.
+    cluster.converge(*NEW, f"--data=runc_version={NEW_RUNC}")
     verified = cluster.verify("-k", "test_dns or test_services or test_pod_network")
     assert verified.exit_code == 0, verified.output
 
