@@ -43,6 +43,7 @@ if verb == "patch":
         spec = json.loads(words[words.index("--patch") + 1])["spec"]
         assert spec["minReadySeconds"] > 0
         (state["annotation"],) = spec["template"]["metadata"]["annotations"].values()
+        state["looks"] = 0
     save()
     if state["killed after"] == len(state["patches"]):
         os.kill(os.getppid(), signal.SIGKILL)
@@ -53,9 +54,10 @@ elif verb == "get" and kind == "pods":
 elif verb == "get" and "metadata.generation" in words[-1]:
     old = [pod for pod in state["pods"] if pod["annotation"] != state["annotation"]]
     down = [pod for pod in state["pods"] if crashes(pod)]
-    # One pod is replaced at a time; one that does not run goes first.
+    # One pod is replaced at a time, and not at once; one that does not run goes first.
     first = [pod for pod in down if pod in old] or ([] if down else old)
-    for pod in first[:1]:
+    state["looks"] += 1
+    for pod in first[: state["looks"] > 1]:
         pod["name"] += "+"
         pod |= {"annotation": state["annotation"], "configuration": state["configuration"]}
         state["replaced"].append(pod["node"])
@@ -84,7 +86,13 @@ class Proxies:
         pods = [
             {"name": f"p-{name}", "node": name, "annotation": None, "configuration": OLD} for name in names
         ]
-        self.state: dict[str, Any] = {"configuration": OLD, "annotation": None, "pods": pods, "broken": ""}
+        self.state: dict[str, Any] = {
+            "configuration": OLD,
+            "annotation": None,
+            "pods": pods,
+            "broken": "",
+            "looks": 0,
+        }
         self.write(**{"killed after": 0, "patches": [], "replaced": [], "refuses back": False})
 
     def write(self, **changes: Any) -> None:

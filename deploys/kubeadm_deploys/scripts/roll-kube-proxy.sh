@@ -112,6 +112,8 @@ if [ "$back" = "$patch" ]; then
   echo "kube-proxy does not run on every node"
   exit 1
 fi
+# The pod that ended stays until it is replaced.
+if pods > "$work/now"; then mv "$work/now" "$work/before"; fi
 if ! again system patch configmap kube-proxy --type merge --patch-file "$work/back.json" > /dev/null; then
   echo "the old configuration could not be put back, and the ConfigMap kube-proxy may have the new one"
 elif mark "$template" && rolled_out; then
