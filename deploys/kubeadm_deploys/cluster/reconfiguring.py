@@ -1,9 +1,9 @@
 """What all changes of a live cluster's configuration share: how they stop, what they record, and what they store."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from pyinfra import inventory
+from pyinfra import inventory, logger
 from pyinfra.api import Host, State
 from pyinfra.api.command import StringCommand
 
@@ -15,7 +15,7 @@ from kubeadm_deploys.documents.cluster_record import RecordedConfiguration
 from kubeadm_deploys.documents.kubeadm_documents import reconfiguration_document
 from kubeadm_deploys.facts.kubeadm_node import KUBEADM_SECONDS, KUBEADM_UNIT
 from kubeadm_deploys.model.errors import some
-from kubeadm_deploys.model.nodes import Topology
+from kubeadm_deploys.model.nodes import Node, Topology
 from kubeadm_deploys.remote import direct
 from kubeadm_deploys.scripts import script, text
 
@@ -47,6 +47,37 @@ def begun(
 def leader_of(state: State, topology: Topology) -> Host:
     """Return the host through which a run reaches the cluster."""
     return inventory.get_host(ask_leader(state, topology).leader)
+
+
+def waits_for_others(state: State, nodes: Iterable[Node], *, changes: str) -> bool:
+    """Return whether a change is not made because some of its ``nodes`` are not part of the run, and name them."""
+    others = [node.name for node in nodes if inventory.get_host(node.host) not in state.active_hosts]
+    if others:
+        logger.warning(
+            f"--> Warning: {changes} differs from the cluster, and stays, because these nodes are not part of this run: "
+            f"{some(others)}; run it without --limit, or mend what has failed there"
+        )
+    return bool(others)
+
+
+def validate(
+    topology: Topology,
+    leader: Host,
+    *,
+    option: str,
+    cluster: Mapping[str, Any],
+    configuration: Mapping[str, Any],
+) -> None:
+    """Have kubeadm look for unknown fields in what an ``option`` makes: otherwise they are dropped or ignored.
+
+    Raises:
+        Stopped: kubeadm does not accept it.
+    """
+    document = reconfiguration_document(topology.node(leader.name), cluster, configuration)
+    valid, output = direct.run(leader, kubeadm("config", "validate", stdin=document))
+    if not valid:
+        reason = " ".join(output.stdout_lines or output.stderr_lines)[-400:]
+        raise Stopped(f"kubeadm does not accept {option}: {reason}; nothing was changed")
 
 
 def refuse_unlisted(state: State, topology: Topology, *, roles: tuple[bool, ...]) -> None:

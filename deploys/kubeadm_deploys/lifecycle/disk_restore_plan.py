@@ -178,7 +178,7 @@ def described(able: Collection[tuple[Node, OwnEtcdState]], *, restore: DiskResto
         if node != restore.seed
     ]
     return (
-        f"From the disk of {restore.seed.name}, revision {restore.record.backup.partition(':')[2]}"
+        f"From the disk of {restore.seed.name}, revision {restore.record.revision}"
         f"{''.join(f'; {words}' for words in older)}. Writes that only other machines had are gone, also some of the last ones that "
         "the API acknowledged. The other control planes are cleaned, and deploys/cluster.py joins them anew"
     )

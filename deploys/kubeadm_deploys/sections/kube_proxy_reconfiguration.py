@@ -10,17 +10,23 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pyinfra import host, inventory, logger
+from pyinfra import host, logger
 from pyinfra.api import Host, State, deploy, operation
 from pyinfra.api.command import FunctionCommand, StringCommand
 
 from kubeadm_deploys.cluster import document_fields
-from kubeadm_deploys.cluster.kubeadm import kubeadm
 from kubeadm_deploys.cluster.leader import acts_for_cluster, ask_leader, wait_for_kubeadm
 from kubeadm_deploys.cluster.members import ask_members, ask_settings
-from kubeadm_deploys.cluster.reconfiguring import Stopped, begun, in_unit, leader_of, record
+from kubeadm_deploys.cluster.reconfiguring import (
+    Stopped,
+    begun,
+    in_unit,
+    leader_of,
+    record,
+    validate,
+    waits_for_others,
+)
 from kubeadm_deploys.documents.cluster_record import RecordedConfiguration
-from kubeadm_deploys.documents.kubeadm_documents import reconfiguration_document
 from kubeadm_deploys.documents.templates import yaml_text
 from kubeadm_deploys.model.errors import some
 from kubeadm_deploys.model.nodes import Topology
@@ -104,13 +110,8 @@ def kube_proxy_reconfigured(
             yield calling(_record_fields, topology, wanted.fields)
         return
     changes = some([f"kube_proxy_configuration {name}" for name in wanted.values] or ["an unfinished change"])
-    active = host.state.active_hosts
     nodes = [node for node in topology.nodes if node.name in members.nodes]
-    if left_out := [node.name for node in nodes if inventory.get_host(node.host) not in active]:
-        logger.warning(
-            f"--> Warning: {changes} differs from the cluster, and stays because this run leaves {some(left_out)} "
-            "out; run it without --limit, with all nodes"
-        )
+    if waits_for_others(host.state, nodes, changes=changes):
         host.noop("some nodes are not part of this run")
         return
     if host.state.is_executing:
@@ -139,7 +140,13 @@ def _reconfigure(
                 "it would be lost: add it to kube_proxy_configuration, or run with --data discard_edits=true; nothing was "
                 "changed"
             )
-        _validate(leader, topology, wanted, cluster)
+        validate(
+            topology,
+            leader,
+            option="kube_proxy_configuration",
+            cluster=cluster,
+            configuration=wanted.configuration,
+        )
         # First, so that a run that is killed from here on knows what the ConfigMap may have.
         pending = begun(begun(wanted.recorded.kube_proxy_pending, wanted.found), wanted.configuration)
         fields = {**wanted.recorded.kube_proxy, **wanted.fields}
@@ -171,15 +178,6 @@ def _reconfigure(
 
 def _record_fields(state: State, host: Host, topology: Topology, fields: Mapping[str, object]) -> bool:
     return record(state, host, topology, lambda old: replace(old, kube_proxy=fields, kube_proxy_pending=()))
-
-
-def _validate(leader: Host, topology: Topology, wanted: Wanted, cluster: Mapping[str, Any]) -> None:
-    """Have kubeadm look for unknown fields: kube-proxy only ignores them."""
-    document = reconfiguration_document(topology.node(leader.name), cluster, wanted.configuration)
-    valid, output = direct.run(leader, kubeadm("config", "validate", stdin=document))
-    if not valid:
-        reason = " ".join(output.stdout_lines or output.stderr_lines)[-400:]
-        raise Stopped(f"kubeadm does not accept kube_proxy_configuration: {reason}; nothing was changed")
 
 
 def roll_command(old: str, new: str, *, whole: bool) -> StringCommand:

@@ -18,7 +18,6 @@ from pyinfra.api.exceptions import DeployError
 
 from kubeadm_deploys.cluster import document_fields, live_kubelet
 from kubeadm_deploys.cluster.draining import await_workloads, drain, release
-from kubeadm_deploys.cluster.kubeadm import kubeadm
 from kubeadm_deploys.cluster.leader import acts_for_cluster, ask_leader, wait_for_kubeadm
 from kubeadm_deploys.cluster.members import ask_members, ask_settings
 from kubeadm_deploys.cluster.reconfiguring import (
@@ -29,9 +28,10 @@ from kubeadm_deploys.cluster.reconfiguring import (
     record,
     refuse_unlisted,
     upload,
+    validate,
+    waits_for_others,
 )
 from kubeadm_deploys.documents.cluster_record import RecordedConfiguration
-from kubeadm_deploys.documents.kubeadm_documents import reconfiguration_document
 from kubeadm_deploys.documents.templates import yaml_text
 from kubeadm_deploys.facts.cluster_health import NodesReady
 from kubeadm_deploys.facts.node_status import NodeStatuses
@@ -139,12 +139,7 @@ def kubelets_reconfigured(
         return
     changes = some([f"kubelet_configuration {name}" for name in wanted.values] or ["an unfinished change"])
     nodes = [node for node in topology.nodes if node.name in members.nodes]
-    active = host.state.active_hosts
-    if left_out := [node.name for node in nodes if inventory.get_host(node.host) not in active]:
-        logger.warning(
-            f"--> Warning: {changes} differs from the cluster, and stays because this run leaves {some(left_out)} "
-            "out; run it without --limit, with all nodes"
-        )
+    if waits_for_others(host.state, nodes, changes=changes):
         host.noop("some nodes are not part of this run")
         return
     if (drained_for := live_kubelet.needs_drain(sorted(wanted.differing))) and not allow_drain:
@@ -176,7 +171,13 @@ def _reconfigure(
     leader = leader_of(state, topology)
     try:
         refuse_unlisted(state, topology, roles=(True, False))
-        _validate(leader, topology, wanted)
+        validate(
+            topology,
+            leader,
+            option="kubelet_configuration",
+            cluster=wanted.cluster,
+            configuration=wanted.configuration,
+        )
         found = in_parallel(_read, [inventory.get_host(node.host) for node in nodes])
         _refuse_edits(nodes, {name: current for name, (current, _) in found.items()}, wanted, discard_edits)
         turns = [_turn(node, *found[node.host], wanted) for node in nodes]
@@ -302,15 +303,6 @@ def _release(state: State, host: Host, topology: Topology, nodes: list[Node]) ->
 
 def _record_names(state: State, host: Host, topology: Topology, names: frozenset[str]) -> bool:
     return record(state, host, topology, lambda old: replace(old, kubelet_names=names, kubelet_pending=()))
-
-
-def _validate(leader: Host, topology: Topology, wanted: Wanted) -> None:
-    """Have kubeadm look for unknown fields: when it stores a configuration, it only drops them."""
-    document = reconfiguration_document(topology.node(leader.name), wanted.cluster, wanted.configuration)
-    valid, output = direct.run(leader, kubeadm("config", "validate", stdin=document))
-    if not valid:
-        reason = " ".join(output.stdout_lines or output.stderr_lines)[-400:]
-        raise Stopped(f"kubeadm does not accept kubelet_configuration: {reason}; nothing was changed")
 
 
 def _read(machine: Host) -> tuple[dict[str, Any], bool]:

@@ -28,6 +28,7 @@ from kubeadm_deploys.cluster.reconfiguring import (
     record,
     refuse_unlisted,
     upload,
+    waits_for_others,
 )
 from kubeadm_deploys.cluster.static_pods import HEALTH, MANIFESTS, Turn, turn_of
 from kubeadm_deploys.documents.cluster_record import RecordedConfiguration
@@ -128,11 +129,7 @@ def reconfigured(
         else:
             yield calling(_record_names, topology, wanted.names)
         return
-    if left_out := [node.name for node in members if not _takes_part(node)]:
-        logger.warning(
-            f"--> Warning: {some(changes or ['an unfinished change'])} differs from the cluster, and stays because this run leaves "
-            f"{some(left_out)} out; run it without --limit, with all control planes"
-        )
+    if waits_for_others(host.state, members, changes=some(changes or ["an unfinished change"])):
         host.noop("some control planes are not part of this run")
         return
     if host.state.is_executing:
