@@ -35,12 +35,13 @@ def answer(folder: Path, *, metrics: str = METRICS) -> list[str]:
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Etcd-Cluster-Id: cdf818194e3a8c32\r\n\r\n"
     )
     (folder / "members").write_text(headers + json.dumps(MEMBERS) + "\n")
+    # The real one would agree to HTTP/2 with etcd's port for members, and get an empty reply.
     curl = folder / "bin/curl"
     curl.parent.mkdir()
     curl.write_text(
         "#!/bin/sh\n"
         f'case "$*" in *http://127.0.0.1:2381/metrics) cat {folder}/metrics ;; '
-        f"*https://10.0.0.2:2380/members) cat {folder}/members ;; *) exit 7 ;; esac\n"
+        f"*--http1.1*https://10.0.0.2:2380/members) cat {folder}/members ;; *) exit 7 ;; esac\n"
     )
     curl.chmod(0o755)
     done = subprocess.run(

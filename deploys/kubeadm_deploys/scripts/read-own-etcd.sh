@@ -13,4 +13,5 @@ metrics=$(ask --cert pki/etcd/server.crt --key pki/etcd/server.key "$(url metric
 for name in server_has_leader server_proposals_applied_total debugging_mvcc_current_revision; do
   printf '%s\n' "$metrics" | grep "^etcd_$name "
 done
-ask --cert pki/etcd/peer.crt --key pki/etcd/peer.key --dump-header - "$(url peer)/members"
+# etcd agrees to HTTP/2 on this port, and then closes a connection that is not gRPC.
+ask --http1.1 --cert pki/etcd/peer.crt --key pki/etcd/peer.key --dump-header - "$(url peer)/members"
