@@ -203,8 +203,8 @@ def run_command(
 
 
 FIRST = (
-    *("test_high_availability", "test_recovery_foreign", "test_sections", "test_restore"),
-    *("test_high_availability_growth", "small", "test_recovery", "test_hetzner", "test_upgrade"),
+    *("three", "test_recovery_foreign", "test_sections", "test_restore"),
+    *("test_high_availability_growth", "small", "test_recovery", "test_hetzner"),
     *("test_guards", "test_reconfiguration", "test_recovery_faults"),
     *("test_official_hosts", "test_recovery_vm"),
 )

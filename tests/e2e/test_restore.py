@@ -13,17 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from kubeadm_deploys.facts.kubeadm_node import KubeadmNode
 from tests.e2e import documented, etcd
-from tests.e2e.conftest import PYINFRA, ROOT, Cluster, Run, docker_hosts, run_command
+from tests.e2e.conftest import PYINFRA, ROOT, Cluster, docker_hosts
 from tests.e2e.recovery import CORE, await_on, ended, output, power_cut
 from tests.e2e.requester import APPLICATION, Requester, deploy, requester
+from tests.e2e.restoring import PASSPHRASE, back_up_between_writes, etcd_cluster, restore, written
 from tests.lab import hosts
 from tests.lab.docker import docker
 from tests.support.disaster_page import ALL_CONTROL_PLANES, MAJORITY
 
-BACKUP, RESTORE = ROOT / "deploys/backup.py", ROOT / "deploys/restore.py"
-PASSPHRASE = "correct horse battery staple"
+RESTORE = ROOT / "deploys/restore.py"
 CONTAINERS = "crictl --runtime-endpoint unix:///run/containerd/containerd.sock ps --quiet | sort"
 
 # An etcd with empty data would make a new cluster, and the worker's kubelet would end its pods.
@@ -52,38 +51,7 @@ def client(cluster: Cluster) -> Iterator[Requester]:
 
 @pytest.fixture(scope="module")
 def backup(cluster: Cluster) -> Path:
-    """Write objects 1 to 5, back up, and write objects 6 to 9; return the backup."""
-    write(cluster, range(1, 6))
-    path = back_up(cluster)
-    write(cluster, range(6, 10))
-    return path
-
-
-def back_up(cluster: Cluster) -> Path:
-    command = cluster.command("-y", f"--data=folder={cluster.folder}", deploy=BACKUP)
-    run = run_command(*command, environment={"CLUSTER": cluster.name, "BACKUP_PASSPHRASE": PASSPHRASE})
-    assert run.exit_code == 0, run.output
-    (path,) = cluster.folder.glob("*.backup")
-    return path
-
-
-def write(cluster: Cluster, numbers: range) -> None:
-    for number in numbers:
-        cluster.kubectl("create", "configmap", f"write-{number}")
-
-
-def written(cluster: Cluster) -> set[int]:
-    names = cluster.kubectl("get", "configmaps", "--namespace=default", "--output=name")
-    return {int(number) for number in re.findall(r"configmap/write-(\d+)", names)}
-
-
-def restore(cluster: Cluster, section: str, backup: Path, *, passphrase: str = PASSPHRASE) -> Run:
-    """Restore as a section of docs/disaster.md says."""
-    return documented.run(
-        *(cluster, section, "restore.py"),
-        environment={"BACKUP_PASSPHRASE": passphrase},
-        backup=str(backup),
-    )
+    return back_up_between_writes(cluster)
 
 
 @contextmanager
@@ -182,13 +150,6 @@ def test_a_machine_that_loses_its_power_during_the_restore_is_restored_by_the_ne
     assert run.exit_code == 0, run.output
     assert written(cluster) == set(range(1, 6))
     whole(cluster, client)
-
-
-def etcd_cluster(cluster: Cluster, *, host: str = "") -> str:
-    """Return the ID of the etcd cluster that a control plane serves, by default the first, as the package reads it."""
-    command = str(KubeadmNode().command().get_raw_value())
-    lines = cluster.shell(host or cluster.control_plane, command).splitlines()
-    return KubeadmNode().process(lines).etcd_cluster
 
 
 def whole(cluster: Cluster, client: Requester) -> None:

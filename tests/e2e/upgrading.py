@@ -7,9 +7,13 @@ from tests.e2e.conftest import ROOT, VERSION, Cluster, Run, run_command
 UPGRADE = ROOT / "deploys/upgrade.py"
 OLD_CONTAINERD = "2.2.3"
 NEW_CONTAINERD = "2.3.4"
+OLD_RUNC, NEW_RUNC = "1.4.2", "1.4.3"
 
 NEW = (f"--data=kubernetes_version={VERSION}", f"--data=containerd_version={NEW_CONTAINERD}")
 """The releases to upgrade to: the hosts' data in the inventory has the older ones."""
+
+PLANES = "--data=only=control_plane"
+"""A run for the control planes, and another one for the rest: each has to end within the tests' limit for a run."""
 
 _STATE = """
 dpkg-query --show kubeadm kubelet kubectl; apt-mark showhold; containerd --version

@@ -1,32 +1,22 @@
 """A cluster whose majority is lost is restored on its third control plane: with its old machines destroyed, or only away.
 
-The tests run in the order of the cluster's life and share it. Meanwhile a client requests a workload on the worker all
-the time, which needs no API. Part of `make chaos`: three control planes are made once, and two of them twice again.
+Meanwhile a client requests a workload on the worker all the time, which needs no API.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.e2e import documented, etcd
-from tests.e2e.conftest import OLDER, ROOT, Cluster, docker_hosts
+from tests.e2e.conftest import ROOT, Cluster
 from tests.e2e.recovery import CORE
 from tests.e2e.requester import Requester, deploy, requester
-from tests.e2e.test_restore import back_up, etcd_cluster, restore, write, written
+from tests.e2e.restoring import back_up_between_writes, etcd_cluster, restore, write, written
+from tests.e2e.three.conftest import HOSTS, names
 from tests.lab import containers, hosts
 from tests.lab.docker import docker
 from tests.support.disaster_page import MAJORITY, NO_BACKUP
-
-pytestmark = pytest.mark.chaos
-
-HOSTS: dict[str, Any] = {
-    "control_planes": 3,
-    "workers": 1,
-    "debian": (12,),
-    "data": {"kubernetes_version": OLDER},
-}
 
 _KUBECTL = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
 _API_IS_AWAY = '[ "$(curl --insecure --silent --max-time 5 https://127.0.0.1:6443/readyz)" != ok ]'
@@ -34,15 +24,8 @@ _SECONDS = 120
 
 
 @pytest.fixture(scope="module")
-def cluster(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with docker_hosts("restore-ha", folder=tmp_path_factory.mktemp("restore-ha"), **HOSTS) as made:
-        made.converge()
-        deploy(made)
-        yield made
-
-
-@pytest.fixture(scope="module")
 def client(cluster: Cluster) -> Iterator[Requester]:
+    deploy(cluster)
     with requester(cluster, through=cluster.worker) as running:
         running.works_on()
         yield running
@@ -50,11 +33,7 @@ def client(cluster: Cluster) -> Iterator[Requester]:
 
 @pytest.fixture(scope="module")
 def backup(cluster: Cluster) -> Path:
-    """Write objects 1 to 5, back up, and write objects 6 to 9; return the backup."""
-    write(cluster, range(1, 6))
-    path = back_up(cluster)
-    write(cluster, range(6, 10))
-    return path
+    return back_up_between_writes(cluster)
 
 
 def test_a_destroyed_majority_is_restored_on_the_third_control_plane_and_two_new_ones(
@@ -133,7 +112,7 @@ def test_without_a_backup_the_disk_of_the_last_control_plane_is_enough(
 
 def whole(cluster: Cluster, client: Requester) -> None:
     """Assert that all machines are nodes, that cluster.py finds nothing to do, and that no request failed."""
-    assert cluster.ready_nodes == sorted(host.name for host in cluster.hosts)
+    assert cluster.ready_nodes == names(cluster)
     etcd.await_voters(cluster, names=sorted(cluster.control_planes))
     assert cluster.converge().changed == []
     client.works_on()

@@ -1,22 +1,20 @@
-"""Three control planes of the older minor version, made in one run; one is lost under load and replaced.
+"""Three control planes, made in one run; one is lost under load and replaced.
 
-The tests run in the order of the cluster's life and share it. `make chaos` also loses the other two, and
-reboots the machines one by one: each of these takes some minutes.
+`make chaos` also loses the other two, and reboots the machines one by one: each of these takes some minutes.
 """
 
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
 from tests.e2e import documented, etcd, inventories
-from tests.e2e.conftest import OLDER, Cluster, docker_hosts
-from tests.e2e.recovery import CORE, ended, output, reboot, reboot_all, start
-from tests.e2e.watch import TOKENS, Watch, private_keys, require_nowhere, watching
+from tests.e2e.conftest import OLDER, Cluster
+from tests.e2e.recovery import CORE, reboot, reboot_all
+from tests.e2e.three.conftest import HOSTS, Made, names
+from tests.e2e.watch import TOKENS, private_keys, require_nowhere
 from tests.e2e.writer import Writer, in_a_pod, lost_writes, outside
 from tests.lab import containers, hosts, layout
 from tests.lab.docker import docker
@@ -24,47 +22,12 @@ from tests.lab.hosts import Host
 from tests.lab.load_balancer import load_balancer
 from tests.support.disaster_page import CONTROL_PLANE
 
-HOSTS: dict[str, Any] = {
-    "control_planes": 3,
-    "workers": 1,
-    "debian": (12,),
-    "data": {"kubernetes_version": OLDER},
-}
 MOVED = "API endpoint | Resolve the name of the API endpoint"
 PROXY_FOLLOWS = [
     "Local proxy | Write /etc/kubernetes/api-proxy/haproxy.cfg",
     "Local proxy | Run the proxy to the API servers",
 ]
 JOINED = "Joining | Join the cluster"
-
-
-@dataclass(frozen=True)
-class Made:
-    """A cluster made by a run with full debug output, that output, and what was seen meanwhile."""
-
-    cluster: Cluster
-    printed: str
-    watch: Watch
-
-
-@pytest.fixture(scope="module")
-def made(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
-    with docker_hosts("ha", folder=tmp_path_factory.mktemp("ha"), **HOSTS) as cluster:
-        with (
-            watching(cluster, tmp_path_factory.mktemp("watch")) as watch,
-            start(cluster, "-vvv", "--debug") as run,
-        ):
-            assert ended(run) == 0, output(cluster)[-5000:]
-        yield Made(cluster=cluster, printed=output(cluster), watch=watch)
-
-
-@pytest.fixture(scope="module")
-def cluster(made: Made) -> Cluster:
-    return made.cluster
-
-
-def names(cluster: Cluster, *, group: str | None = None) -> list[str]:
-    return sorted(host.name for host in cluster.hosts if group in (None, host.group))
 
 
 def test_three_control_planes_come_up_in_one_run(cluster: Cluster) -> None:

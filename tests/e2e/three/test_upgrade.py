@@ -1,43 +1,36 @@
-"""One control plane and one worker, both with pods, are upgraded by a minor while a workload is requested.
+"""Three control planes and a worker, all with pods, are upgraded by a minor while a workload is requested.
 
-The tests run in the order of the cluster's life and share it. The last ones upgrade runc by a patch, and Calico to a
-stand-in: another manifest with the same programs.
+The last tests upgrade runc by a patch, and Calico to a stand-in: another manifest with the same programs.
 """
 
+import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from kubeadm_deploys.model import artifacts
-from tests.e2e.conftest import OLDER, VERSION, Cluster, docker_hosts
-from tests.e2e.requester import demand, deploy, requester
+from tests.e2e import etcd
+from tests.e2e.conftest import OLDER, VERSION, Cluster
+from tests.e2e.requester import APPLICATION, demand, deploy, requester
+from tests.e2e.restoring import PASSPHRASE
 from tests.e2e.test_guards import await_end_of_api
-from tests.e2e.upgrading import NEW, OLD_CONTAINERD, UPGRADE, assert_upgraded, state, upgrade
+from tests.e2e.upgrading import (
+    NEW,
+    NEW_RUNC,
+    OLD_CONTAINERD,
+    PLANES,
+    UPGRADE,
+    assert_upgraded,
+    state,
+    upgrade,
+)
 from tests.e2e.writer import lost_writes, outside
-from tests.lab import layout
+from tests.lab.docker import docker
 
-OLD_RUNC, NEW_RUNC = "1.4.2", "1.4.3"
 CALICO, STAND_IN = artifacts.CALICO_VERSION, "3.31.999"
-PASSPHRASE = "correct horse battery staple"
 MANIFESTS = "/etc/kubernetes/manifests"
-
-
-@pytest.fixture(scope="module")
-def cluster(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    data = {
-        "kubernetes_version": OLDER,
-        "containerd_version": OLD_CONTAINERD,
-        "runc_version": OLD_RUNC,
-        # So that each node's pods have another place while it is drained.
-        "node_taints": [],
-    }
-    with docker_hosts("upgrade", folder=tmp_path_factory.mktemp("upgrade"), debian=(12,), data=data) as made:
-        made.converge()
-        yield made
 
 
 def test_what_is_refused_changes_nothing(cluster: Cluster) -> None:
@@ -92,41 +85,51 @@ def test_no_request_fails_while_everything_is_upgraded(
     cluster: Cluster, record_property: Callable[[str, object], None]
 ) -> None:
     deploy(cluster)
+    spread(cluster)
     before = state(cluster)
-    address = next(host.address for host in cluster.hosts if host.name == cluster.control_plane)
     with (
         requester(cluster, through=cluster.control_plane) as requests,
-        outside(cluster, name="writer", network=layout.NETWORK, address=address) as writer,
+        # As on the worker, behind its local proxy.
+        outside(cluster, name="writer", network=f"container:{cluster.worker}", address="127.0.0.1") as writer,
     ):
         requests.works_on()
         writer.works_on()
         began = time.time()
-        # One of the nodes has a pod that may not be evicted.
+        # Two of the nodes have a pod that may not be evicted.
         demand(cluster, available=2)
         stopped = upgrade(cluster, "--data=drain_timeout=10")
         assert_stopped_at_a_drain(cluster, stopped.output, before=before)
         assert stopped.exit_code == 1
         demand(cluster, available=1)
-        run = upgrade(cluster)
+        for arguments in ((PLANES,), ()):
+            run = upgrade(cluster, *arguments)
+            assert run.exit_code == 0, run.output
         took = time.time() - began
-        assert run.exit_code == 0, run.output
         requests.works_on()
         writer.works_on()
         failures, gap = requests.failures(), writer.longest_gap(since=began)
         record_property(
             "measured",
-            f"1 + 1 upgraded in {took:.0f} s, in two runs: {len(failures)} of {len(requests.lines())} requests failed, longest "
+            f"3 + 1 upgraded in {took:.0f} s, in three runs: {len(failures)} of {len(requests.lines())} requests failed, longest "
             f"time without a write {gap:.1f} s",
         )
         assert failures == []
         assert lost_writes(cluster, writer) == set()
     assert_upgraded(cluster)
+    assert etcd.voters(cluster) == cluster.control_planes
 
 
 def test_the_next_runs_change_nothing(cluster: Cluster) -> None:
     again = upgrade(cluster)
     assert (again.exit_code, again.changed) == (0, []), again.output
     assert cluster.converge(*NEW).changed == []
+
+
+def spread(cluster: Cluster) -> None:
+    """Let the control planes take pods, so that each node's pods have another place while it is drained."""
+    cluster.kubectl("taint", "nodes", "--all", "node-role.kubernetes.io/control-plane:NoSchedule-")
+    cluster.kubectl("rollout", "restart", f"deployment/{APPLICATION}")
+    cluster.kubectl("rollout", "status", f"deployment/{APPLICATION}", "--timeout=120s")
 
 
 def assert_stopped_at_a_drain(cluster: Cluster, output: str, *, before: dict[str, str]) -> None:
@@ -140,7 +143,7 @@ def assert_stopped_at_a_drain(cluster: Cluster, output: str, *, before: dict[str
     assert node["status"]["nodeInfo"]["kubeletVersion"] == f"v{OLDER}"
     versions = cluster.shell(found[1], "dpkg-query --show kubelet; containerd --version")
     assert OLDER in versions and OLD_CONTAINERD in versions
-    if found[1] == cluster.control_plane:
+    if found[1] != cluster.worker:
         assert state(cluster)[cluster.worker].splitlines()[:3] == before[cluster.worker].splitlines()[:3]
 
 
@@ -151,11 +154,12 @@ def test_chosen_nodes_get_a_patch_after_a_backup_and_calico_follows_the_last(clu
     refused = upgrade(cluster, *patch, f"--limit=@docker/{worker}")
     assert refused.exit_code == 1
     assert "all control planes are upgraded before any worker" in refused.output
-    planes = upgrade(cluster, *patch, "--data=only=control_plane", passphrase=PASSPHRASE)
+    earlier = set(cluster.folder.glob("*.backup"))
+    planes = upgrade(cluster, *patch, PLANES, passphrase=PASSPHRASE)
     assert planes.exit_code == 0, planes.output
     assert f"left out: {worker}" in planes.output
     assert PASSPHRASE not in planes.output
-    (backup,) = cluster.folder.glob("*.backup")
+    (backup,) = set(cluster.folder.glob("*.backup")) - earlier
     assert backup.stat().st_mode & 0o777 == 0o600 and backup.stat().st_size > 100_000
     assert calico(cluster) == CALICO
     last = upgrade(cluster, *patch, f"--limit=@docker/{worker}")
@@ -187,16 +191,21 @@ def calico(cluster: Cluster) -> str:
 def make_stand_in(cluster: Cluster) -> tuple[str, str]:
     """Give the machines what they would fetch of another release of Calico, and return its options."""
     names = " ".join(f"quay.io/calico/{name}" for name in ("cni", "node", "kube-controllers"))
-    for host in cluster.hosts:
+    for machine in cluster.hosts:
         cluster.shell(
-            host.name,
+            machine.name,
             f"for image in {names}; do "
             f"crictl --runtime-endpoint unix:///run/containerd/containerd.sock pull $image:v{CALICO} && "
             f"ctr --namespace k8s.io images tag $image:v{CALICO} $image:v{STAND_IN} || exit 1; done",
         )
-    manifest = f"/etc/kubernetes/calico/{artifacts.calico_manifest('VXLAN')}"
-    cluster.shell(cluster.control_plane, f"sed -i 's/:v{CALICO}$/:v{STAND_IN}/' {manifest}")
-    checksum = cluster.shell(cluster.control_plane, f"sha256sum {manifest}").split()[0]
+    manifest = Path("/etc/kubernetes/calico", artifacts.calico_manifest("VXLAN"))
+    planes = cluster.control_planes
+    has_it = next(host for host in planes if cluster.shell(host, f"ls {manifest} 2> /dev/null; true"))
+    content = docker("exec", has_it, "cat", str(manifest)).replace(f":v{CALICO}\n", f":v{STAND_IN}\n")
+    for host in planes:
+        write = f"mkdir -p {manifest.parent} && cat > {manifest}"
+        docker("exec", "--interactive", host, "sh", "-c", write, input=content)
+    checksum = hashlib.sha256(content.encode()).hexdigest()
     file = artifacts.release_file(
         component="calico", version=STAND_IN, variant=artifacts.calico_manifest("VXLAN")
     )
