@@ -1,11 +1,15 @@
 """Write objects, back up and restore a real cluster, and read which etcd cluster it is."""
 
+import os
 import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode
 from tests.e2e import documented
-from tests.e2e.conftest import ROOT, Cluster, Run, run_command
+from tests.e2e.conftest import PYINFRA, ROOT, Cluster, Run, run_command
 
 PASSPHRASE = "correct horse battery staple"
 
@@ -44,6 +48,26 @@ def restore(cluster: Cluster, section: str, backup: Path, *, passphrase: str = P
         environment={"BACKUP_PASSPHRASE": passphrase},
         backup=str(backup),
     )
+
+
+@contextmanager
+def started(cluster: Cluster, section: str, backup: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a restore in the background, as a section of docs/disaster.md says; ``output`` returns what it prints."""
+    command = documented.arguments(cluster, section, "restore.py", backup=str(backup))
+    with (cluster.folder / "output").open("w") as file:
+        run = subprocess.Popen(
+            [PYINFRA, *command],
+            cwd=ROOT,
+            env={**os.environ, "CLUSTER": cluster.name, "BACKUP_PASSPHRASE": PASSPHRASE},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            yield run
+        finally:
+            run.kill()
+            run.wait()
 
 
 def etcd_cluster(cluster: Cluster, *, host: str = "") -> str:

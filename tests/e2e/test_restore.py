@@ -4,20 +4,17 @@ The tests run in the order of the cluster's life and share it. Meanwhile a clien
 all the time, which needs no API.
 """
 
-import os
 import re
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.e2e import documented, etcd
-from tests.e2e.conftest import PYINFRA, ROOT, Cluster, docker_hosts
+from tests.e2e import etcd
+from tests.e2e.conftest import ROOT, Cluster, docker_hosts
 from tests.e2e.recovery import CORE, await_on, ended, output, power_cut
 from tests.e2e.requester import APPLICATION, Requester, deploy, requester
-from tests.e2e.restoring import PASSPHRASE, back_up_between_writes, etcd_cluster, restore, written
+from tests.e2e.restoring import PASSPHRASE, back_up_between_writes, etcd_cluster, restore, started, written
 from tests.lab import hosts
 from tests.lab.docker import docker
 from tests.support.disaster_page import ALL_CONTROL_PLANES, MAJORITY
@@ -52,26 +49,6 @@ def client(cluster: Cluster) -> Iterator[Requester]:
 @pytest.fixture(scope="module")
 def backup(cluster: Cluster) -> Path:
     return back_up_between_writes(cluster)
-
-
-@contextmanager
-def started(cluster: Cluster, section: str, backup: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a restore in the background; ``output`` returns what it prints."""
-    command = documented.arguments(cluster, section, "restore.py", backup=str(backup))
-    with (cluster.folder / "output").open("w") as file:
-        run = subprocess.Popen(
-            [PYINFRA, *command],
-            cwd=ROOT,
-            env={**os.environ, "CLUSTER": cluster.name, "BACKUP_PASSPHRASE": PASSPHRASE},
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            yield run
-        finally:
-            run.kill()
-            run.wait()
 
 
 def test_what_must_not_be_restored_is_refused_before_any_change(

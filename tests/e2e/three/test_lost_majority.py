@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from kubeadm_deploys.facts.kubeadm_node import RESTORE_FOLDER
 from tests.e2e import documented, etcd
 from tests.e2e.conftest import ROOT, Cluster
-from tests.e2e.recovery import CORE
+from tests.e2e.recovery import CORE, await_on, output
 from tests.e2e.requester import Requester, deploy, requester
-from tests.e2e.restoring import back_up_between_writes, etcd_cluster, restore, write, written
+from tests.e2e.restoring import back_up_between_writes, etcd_cluster, restore, started, write, written
 from tests.e2e.three.conftest import HOSTS, names
 from tests.lab import containers, hosts
 from tests.lab.docker import docker
@@ -39,15 +40,19 @@ def backup(cluster: Cluster) -> Path:
 def test_a_destroyed_majority_is_restored_on_the_third_control_plane_and_two_new_ones(
     cluster: Cluster, client: Requester, backup: Path
 ) -> None:
+    """The first two runs are killed: before the data is replaced, and after."""
     *destroyed, kept = cluster.control_planes
     docker("rm", "--force", "--volumes", *destroyed)
     hosts.up(cluster=cluster.name, **HOSTS)
     refused = cluster.pyinfra("-y")
     assert refused.exit_code == 1
     assert "deploys/restore.py" in refused.output, refused.output
+    for name in ("record", "unpacked"):
+        with started(cluster, MAJORITY, backup) as killed:
+            await_on(cluster, kept, killed, what=name, reached=f"test -e {RESTORE_FOLDER}/{name}")
+        assert f"it is restored on {kept}" in output(cluster)
     run = restore(cluster, MAJORITY, backup)
     assert run.exit_code == 0, run.output
-    assert f"it is restored on {kept}" in run.output
     assert written(cluster) == set(range(1, 6))
     whole(cluster, client)
 
@@ -60,7 +65,7 @@ def test_an_old_majority_that_comes_back_at_once_is_recognised_and_joins_anew(
     containers.kill(*away)
     stopped = cluster.shell(kept, "date --utc +%Y-%m-%dT%H:%M:%S")
     # Until then the cluster works, and would only be restored with force.
-    await_on(kept, cluster, _API_IS_AWAY)
+    await_that(kept, cluster, _API_IS_AWAY)
     run = restore(cluster, MAJORITY, backup)
     assert run.exit_code == 0, run.output
     assert cluster.ready_nodes == sorted([kept, cluster.worker])
@@ -69,7 +74,7 @@ def test_an_old_majority_that_comes_back_at_once_is_recognised_and_joins_anew(
     hosts.up(cluster=cluster.name, **HOSTS)
     for name in away:
         # It is not in the backup.
-        await_on(name, cluster, f"{_KUBECTL} get configmap write-9")
+        await_that(name, cluster, f"{_KUBECTL} get configmap write-9")
     served = {name: etcd_cluster(cluster, host=name) for name in (*away, kept)}
     assert len(set(served.values())) == 2 and "" not in served.values(), served
     assert addresses(cluster, cluster.worker) == addresses(cluster, kept)
@@ -98,7 +103,7 @@ def test_without_a_backup_the_disk_of_the_last_control_plane_is_enough(
     before, expected = etcd_cluster(cluster, host=kept), written(cluster)
     # Long before this, the last control plane has got these writes.
     docker("rm", "--force", "--volumes", *destroyed)
-    await_on(kept, cluster, _API_IS_AWAY)
+    await_that(kept, cluster, _API_IS_AWAY)
     run = documented.run(cluster, NO_BACKUP, "restore.py")
     assert run.exit_code == 0, run.output
     assert f"From the disk of {kept}" in run.output
@@ -119,7 +124,7 @@ def whole(cluster: Cluster, client: Requester) -> None:
     assert client.failures() == []
 
 
-def await_on(host: str, cluster: Cluster, command: str) -> None:
+def await_that(host: str, cluster: Cluster, command: str) -> None:
     """Wait until a shell command succeeds on a host."""
     loop = f"for i in $(seq {_SECONDS}); do if {command}; then exit 0; fi; sleep 1; done > /dev/null 2>&1; exit 1"
     cluster.shell(host, loop)
