@@ -7,9 +7,12 @@ set -u
 unit=$1 text=$2 name=$3
 shift 3
 log=/run/$name.log
+# Otherwise it is the whole script, with line breaks, which systemd cannot read again.
+description="$name (kubeadm-deploys)"
 input=$(cat)
 # shellcheck disable=SC2016 # The unit's shell expands them from its own arguments.
-printf '%s\n' "$input" | systemd-run --quiet --collect --wait --pipe --unit="$unit" --setenv=PATH="$PATH" \
+printf '%s\n' "$input" | systemd-run --quiet --collect --wait --pipe --unit="$unit" \
+  --description="$description" --setenv=PATH="$PATH" \
   sh -c 'umask 077; log=$1; shift; exec sh -c "$@" > "$log" 2>&1' "$name" "$log" "$text" "$name" "$@"
 status=$?
 if [ -e "$log" ]; then

@@ -12,11 +12,14 @@ unit=$1
 shift
 set -u
 output=/run/kubeadm-deploys-kubeadm.log
+# Otherwise it is the whole command, with line breaks, which systemd cannot read again.
+description="kubeadm $1 (kubeadm-deploys)"
 document=$(cat)
 # With a document, kubeadm refuses some of its own arguments.
 if [ -n "$document" ]; then set -- "$@" --config /dev/stdin; fi
 # shellcheck disable=SC2016 # The unit's shell expands them from its own arguments.
-printf '%s\n' "$document" | systemd-run --quiet --collect --wait --pipe --unit="$unit" --setenv=PATH="$PATH" \
+printf '%s\n' "$document" | systemd-run --quiet --collect --wait --pipe --unit="$unit" \
+  --description="$description" --setenv=PATH="$PATH" \
   sh -c 'unset HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY http_proxy https_proxy no_proxy all_proxy
   umask 077; log=$1; shift; exec kubeadm "$@" > "$log" 2>&1' kubeadm "$output" "$@"
 status=$?
