@@ -22,6 +22,8 @@ mkdir "$folder/wanted"
 address=$(sed -n 's/^ *- --advertise-address=//p' $manifests/kube-apiserver.yaml)
 api --namespace kube-system get configmap kubeadm-config --output 'jsonpath={.data.ClusterConfiguration}' \
   > "$folder/config" 2> /dev/null || exit 0
+# As soon as the first control plane is upgraded, the cluster's configuration has the new release.
+sed -i "s/^kubernetesVersion: .*/kubernetesVersion: v$release/" "$folder/config"
 printf '\n---\napiVersion: kubeadm.k8s.io/v1beta4\nkind: InitConfiguration\nlocalAPIEndpoint:\n  advertiseAddress: %s\n' \
   "$address" >> "$folder/config"
 KUBEADM_INIT_DRYRUN_DIR=$folder/wanted kubeadm init phase control-plane all --config "$folder/config" --dry-run \
