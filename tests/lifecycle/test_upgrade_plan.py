@@ -379,6 +379,16 @@ def test_a_change_of_the_configuration_that_has_not_ended_is_refused_instead_of_
     assert "kubeadm would undo" in reason
 
 
+def test_what_the_upgrade_itself_adds_is_no_edit() -> None:
+    # The first control plane has it, and so has the cluster's configuration; a later one gets it with its upgrade.
+    lacks = "kube-apiserver.yaml lacks - --shutdown-watch-termination-grace-period=5s"
+    edited = machine(plane=True, upgrade=replace(machine(plane=True).upgrade, edits=(lacks,)))
+    assert refused(SMALL, readings(SMALL, machines={CP: edited})) == []
+    other = replace(edited, upgrade=replace(edited.upgrade, edits=(lacks, "kube-apiserver.yaml has - --v=1")))
+    (reason,) = refused(SMALL, readings(SMALL, machines={CP: other}))
+    assert "--v=1" in reason and "grace" not in reason
+
+
 def test_nodes_that_are_not_in_the_inventory_are_refused() -> None:
     found = readings(LARGE)
     reasons = refused(SMALL, found)

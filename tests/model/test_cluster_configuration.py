@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kubeadm_deploys.model.cluster_configuration import with_extras
+from kubeadm_deploys.model.cluster_configuration import with_extras, with_ours
 from kubeadm_deploys.model.errors import InputError
 from kubeadm_deploys.model.options import ClusterOptions
 
@@ -94,6 +94,16 @@ def test_lists_are_merged_by_name_in_their_place() -> None:
     merged = with_extras(before, several)
     entries = [(each["name"], each["value"]) for each in merged["apiServer"]["extraArgs"]]
     assert entries == [("a", "1"), ("b", "x"), ("b", "y"), ("c", "3")]
+
+
+def test_a_clusters_own_value_of_our_argument_stays() -> None:
+    name, ours = "shutdown-watch-termination-grace-period", {"value": "5s"}
+    found = {"clusterName": "demo", **arguments(v="3")}
+    (_, added) = with_ours(found)["apiServer"]["extraArgs"]
+    assert added == {"name": name, **ours}
+    assert with_ours({"clusterName": "demo"})["apiServer"]["extraArgs"] == [{"name": name, **ours}]
+    own = arguments(shutdown_watch_termination_grace_period="20s")
+    assert with_ours(own) == own
 
 
 def test_a_file_that_its_pod_does_not_see_is_refused() -> None:

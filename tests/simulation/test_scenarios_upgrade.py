@@ -20,6 +20,8 @@ def upgrade(*arguments: str, after: float = 0) -> tuple[Command, ...]:
 
 
 CLUSTER = (Command(deploy="cluster.py"),)
+UPLOAD = "cp-1: kubeadm init phase upload-config kubeadm"
+"""Gives the cluster's configuration the arguments that new clusters have: the simulated one lacks them."""
 
 
 def decisive(done: Ended) -> list[str]:
@@ -33,6 +35,7 @@ def test_control_planes_come_first_and_a_second_run_changes_nothing(player: Play
     assert done.exit_code == 0, done.output
     assert decisive(done) == [
         "cp-1: write record",
+        UPLOAD,
         f"cp-1: kubeadm upgrade apply v{NEW} --yes",
         *(
             "cp-1: annotate",
@@ -59,6 +62,7 @@ def test_all_control_planes_come_before_any_kubelet(player: Player) -> None:
     assert done.exit_code == 0, done.output
     assert decisive(done) == [
         "cp-1: write record",
+        UPLOAD,
         f"cp-1: kubeadm upgrade apply v{NEW} --yes",
         "cp-2: kubeadm upgrade node",
         "cp-3: kubeadm upgrade node",

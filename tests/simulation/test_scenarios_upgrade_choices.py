@@ -15,6 +15,7 @@ from tests.simulation.test_scenarios_upgrade import (
     ONE,
     THREE,
     TWO_WORKERS,
+    UPLOAD,
     decisive,
     moments,
     upgrade,
@@ -30,7 +31,7 @@ def test_chosen_nodes_are_upgraded_and_the_others_are_named(player: Player) -> N
         *(upgrade("--limit=@fake/worker-2"), upgrade(), CLUSTER),
     )
     assert planes.exit_code == 0, planes.output
-    assert decisive(planes) == ["cp-1: write record", f"cp-1: kubeadm upgrade apply v{NEW} --yes"]
+    assert decisive(planes) == ["cp-1: write record", UPLOAD, f"cp-1: kubeadm upgrade apply v{NEW} --yes"]
     assert "The upgrade has not ended; left out: worker-1, worker-2" in planes.output
     assert (again.exit_code, again.changes) == (0, []), again.output
     assert "left out: worker-1, worker-2" in again.output

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from packaging.version import InvalidVersion, Version
 
+from kubeadm_deploys.cluster.live_configuration import LIVE
 from kubeadm_deploys.cluster.live_options import ADD_ONS
 from kubeadm_deploys.cluster.membership import membership_state
 from kubeadm_deploys.cluster.quorum import unlisted_members
@@ -18,6 +19,7 @@ from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState, NodeState
 from kubeadm_deploys.facts.machine import MachineState
 from kubeadm_deploys.facts.node_status import NodeStatusState
 from kubeadm_deploys.facts.upgrade_state import UpgradeReading
+from kubeadm_deploys.model.cluster_configuration import OURS
 from kubeadm_deploys.model.errors import some
 from kubeadm_deploys.model.nodes import Node, Topology
 from kubeadm_deploys.model.options import RELEASE_NAMES, ClusterOptions
@@ -41,6 +43,13 @@ Source: etcd's website, "Upgrade etcd from v3.5 to v3.6".
 
 _NO_CGROUP_V1 = 35
 """The minor from which a kubelet refuses cgroup v1 unless failCgroupV1 is false."""
+
+_TO_COME = frozenset(
+    f"{LIVE[component]}.yaml lacks - --{each['name']}={each['value']}"
+    for component, arguments in OURS.items()
+    for each in arguments
+)
+"""What manifests lack that an upgrade gives to the cluster's configuration when it begins."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,9 +311,10 @@ def _unfinished_change(found: Readings) -> list[str]:
 def _edits(topology: Topology, *, target: ClusterOptions, found: Readings) -> Iterator[str]:
     for node in topology.control_planes:
         read = found.machines[node.host].upgrade
-        if read.edits and read.images.get("kube-apiserver") != str(target.kubernetes_version):
+        edits = [edit for edit in read.edits if edit not in _TO_COME]
+        if edits and read.images.get("kube-apiserver") != str(target.kubernetes_version):
             yield (
-                f"{node.name}: kubeadm would undo what was changed in its manifests ({'; '.join(read.edits)}); put it "
+                f"{node.name}: kubeadm would undo what was changed in its manifests ({'; '.join(edits)}); put it "
                 "into ClusterConfiguration of the ConfigMap kubeadm-config, or add --data discard_edits=true"
             )
 

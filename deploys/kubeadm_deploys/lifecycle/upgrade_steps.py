@@ -17,6 +17,8 @@ from pyinfra.connectors.util import CommandOutput
 from kubeadm_deploys.cluster import draining, kubectl
 from kubeadm_deploys.cluster.kubeadm import NO_DOCUMENT, kubeadm
 from kubeadm_deploys.cluster.leader import wait_for_kubeadm
+from kubeadm_deploys.cluster.members import ask_settings
+from kubeadm_deploys.cluster.reconfiguring import Stopped, upload
 from kubeadm_deploys.cluster.recording import WRITE
 from kubeadm_deploys.documents.cluster_record import ClusterRecord
 from kubeadm_deploys.facts.cluster_health import WorkloadsAvailable
@@ -36,6 +38,7 @@ from kubeadm_deploys.lifecycle.upgrade_plan import (
     has_old_static_pods,
     left_out,
 )
+from kubeadm_deploys.model.cluster_configuration import with_ours
 from kubeadm_deploys.model.errors import some
 from kubeadm_deploys.model.nodes import Topology
 from kubeadm_deploys.model.options import ClusterOptions
@@ -112,6 +115,8 @@ def upgraded(state: State, host: Host, upgrading: Upgrading, steps: tuple[Step, 
         host.log(f"{step.node.name}: {step.words}")
     if steps[0].kind is Kind.STATIC_PODS:
         (step,) = steps
+        if step.apply:
+            _store_our_arguments(state, upgrading)
         _upgrade_static_pods(upgrading, step)
     else:
         _upgrade_nodes(host, upgrading, steps)
@@ -147,6 +152,20 @@ def paused(state: State, host: Host, upgrading: Upgrading) -> bool:
     """Say which nodes were left out, and that the upgrade has not ended therefore."""
     host.log(f"The upgrade has not ended; {left_out(upgrading.plan)}")
     return True
+
+
+def _store_our_arguments(state: State, upgrading: Upgrading) -> None:
+    """Give the cluster's configuration the arguments that new clusters have: kubeadm writes them into the new manifests."""
+    settings = ask_settings(state, upgrading.topology, refresh=True)
+    if settings is None or settings.configuration is None:
+        raise DeployError("no API server answers, so the cluster's configuration was not read; run again")
+    configuration = with_ours(settings.configuration)
+    if configuration == settings.configuration:
+        return
+    try:
+        upload(state, upgrading.topology, "kubeadm", configuration)
+    except Stopped as problem:
+        raise DeployError(f"{problem}; run again") from None
 
 
 def _upgrade_static_pods(upgrading: Upgrading, step: Step) -> None:

@@ -182,6 +182,15 @@ def with_extras(document: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[
     return {key: value for key, value in merged.items() if value not in ({}, [])}
 
 
+def with_ours(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a cluster's ClusterConfiguration with the arguments of ``OURS`` added whose names it does not have."""
+    missing: dict[str, Any] = {}
+    for component, arguments in OURS.items():
+        known = {each["name"] for each in fields_of(configuration, component).get("extraArgs", ())}
+        missing[component] = {"extraArgs": [each for each in arguments if each["name"] not in known]}
+    return with_extras(configuration, missing)
+
+
 def _merged_by_name(
     before: Sequence[Mapping[str, Any]], added: Sequence[Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
