@@ -3,10 +3,13 @@
 import json
 import os
 import shlex
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.e2e.conftest import LONGEST_RUN, PYINFRA, ROOT, Cluster
@@ -16,6 +19,16 @@ CORE = "test_nodes or test_control_plane or test_workers or test_dns or test_ser
 """The verification suites that a broken cluster fails even if its nodes look fine."""
 
 _SECONDS = 180
+_MOST_RUNS = 60
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Where a run was killed: at a command on a host, after it had ``ended`` or while it ran."""
+
+    host: str
+    command: str
+    ended: bool
 
 
 @contextmanager
@@ -53,6 +66,27 @@ def output(cluster: Cluster) -> str:
 def ended(run: "subprocess.Popen[bytes]") -> int:
     """Wait at most ``LONGEST_RUN`` seconds for a run to end, and return its exit code."""
     return run.wait(timeout=LONGEST_RUN)
+
+
+def killed_at_each_change(
+    cluster: Cluster, *arguments: str, deploy: Path = ROOT / "deploys/cluster.py"
+) -> list[Kill]:
+    """Run a deploy until a run comes to its end; kill each at its first moment that tests.chaos.command_killer does not know."""
+    record = cluster.folder / "kills.jsonl"
+    record.unlink(missing_ok=True)
+    killer = (sys.executable, "-m", "tests.chaos.command_killer", str(record), "1")
+    for _ in range(_MOST_RUNS):
+        with start(cluster, *arguments, program=killer, deploy=deploy) as run:
+            exit_code = ended(run)
+        # A command of the killed run may end while the next one is prepared; that one says so.
+        if exit_code == -signal.SIGKILL or (
+            exit_code == 1 and "no changes were made; run it again" in output(cluster)
+        ):
+            continue
+        assert exit_code == 0, output(cluster)
+        moments = [json.loads(line) for line in record.read_text().splitlines()]
+        return [Kill(moment["host"], moment["command"], moment["ended"]) for moment in moments]
+    raise AssertionError(f"no run of {_MOST_RUNS} came to its end: {record.read_text()}")
 
 
 def await_on(cluster: Cluster, host: str, run: "subprocess.Popen[bytes]", *, what: str, reached: str) -> None:

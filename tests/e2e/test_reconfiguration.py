@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from kubeadm_deploys.documents.cluster_record import ClusterRecord
+from kubeadm_deploys.sections.kube_proxy_reconfiguration import UNFINISHED
 from kubeadm_deploys.verification.options import AGNHOST_IMAGE
 from tests.e2e.api_and_workload import asked
 from tests.e2e.conftest import Cluster, docker_hosts
+from tests.e2e.recovery import Kill, killed_at_each_change
 from tests.support.document_options import as_arguments, options_with
 
 RECONFIGURE = "Reconfiguration | Reconfigure the control planes"
@@ -199,14 +202,22 @@ def test_a_cpu_manager_policy_changes_on_drained_nodes_if_that_is_allowed(cluste
     cluster.kubectl("delete", "deployment", "drained")
 
 
+NAME = "k8s.example.com"
+
+
+def answers_as(cluster: Cluster, name: str) -> bool:
+    """Return whether the API server has a certificate for a name, which it reads again within some seconds."""
+    ask = f"curl --silent --cacert /etc/kubernetes/pki/ca.crt --resolve {name}:6443:127.0.0.1"
+    return cluster.shell(cluster.control_plane, f"sleep 5; {ask} https://{name}:6443/readyz; true") == "ok"
+
+
 def test_the_api_server_serves_a_certificate_with_another_name_without_a_restart(cluster: Cluster) -> None:
-    host, name = cluster.control_plane, "k8s.example.com"
+    host = cluster.control_plane
     pod = "crictl ps --quiet --name '^kube-apiserver$'"
     before = cluster.shell(host, pod)
-    run = cluster.converge(*AUDIT, *reserved(cluster), f"--data=certificate_sans={name}")
+    run = cluster.converge(*AUDIT, *reserved(cluster), f"--data=certificate_sans={NAME}")
     assert run.changed == [RECONFIGURE]
-    ask = f"curl --silent --cacert /etc/kubernetes/pki/ca.crt --resolve {name}:6443:127.0.0.1"
-    assert cluster.shell(host, f"sleep 5; {ask} https://{name}:6443/readyz") == "ok"
+    assert answers_as(cluster, NAME)
     assert cluster.shell(host, pod) == before
 
 
@@ -236,6 +247,12 @@ def kube_proxies(cluster: Cluster) -> list[str]:
 METRICS = "127.0.0.1:11249"
 
 
+def assert_kube_proxies_serve_metrics(cluster: Cluster) -> None:
+    """Assert that kube-proxy listens at ``METRICS`` on each host."""
+    for host in cluster.hosts:
+        assert cluster.shell(host.name, f"curl --silent --fail http://{METRICS}/healthz") == "ok"
+
+
 def test_kube_proxy_changes_while_requests_go_on(cluster: Cluster) -> None:
     before = kube_proxies(cluster)
     wanted = (*AUDIT, *reserved(cluster), *proxied(cluster, metricsBindAddress=METRICS))
@@ -243,8 +260,7 @@ def test_kube_proxy_changes_while_requests_go_on(cluster: Cluster) -> None:
         run = cluster.converge(*wanted)
     assert RECONFIGURE_KUBE_PROXY in run.changed
     assert (seen.unanswered, seen.failed_writes, seen.lost) == (0, 0, set())
-    for host in cluster.hosts:
-        assert cluster.shell(host.name, f"curl --silent --fail http://{METRICS}/healthz") == "ok"
+    assert_kube_proxies_serve_metrics(cluster)
     assert not set(before) & set(kube_proxies(cluster))
     assert cluster.converge(*wanted).changed == []
 
@@ -275,3 +291,60 @@ def test_it_is_taken_back(cluster: Cluster) -> None:
     for host in cluster.hosts:
         assert "systemReserved" not in configz(cluster, host.name)
     assert cluster.converge().changed == []
+
+
+# About 15 runs are killed, which takes some minutes.
+@pytest.mark.chaos
+def test_a_change_of_everything_whose_runs_are_killed_after_each_change_is_ended_by_the_next_ones(
+    cluster: Cluster, record_property: Callable[[str, object], None]
+) -> None:
+    wanted = (*AUDIT, *reserved(cluster), *proxied(cluster, metricsBindAddress=METRICS))
+    wanted = (*wanted, f"--data=certificate_sans={NAME}")
+    with asked(cluster, server="https://127.0.0.1:6443", of=cluster.control_plane) as seen:
+        kills = killed_at_each_change(cluster, *wanted)
+    record_property(
+        "measured",
+        f"everything changed, 1 + 1, killed {len(kills)} times: longest gap between writes {seen.longest_gap:.1f} s, "
+        f"{len(seen.written)} written, {seen.failed_writes} refused, {seen.answered} requests to a pod",
+    )
+    assert_killed_everywhere(cluster, kills)
+    assert (seen.unanswered, seen.lost) == (0, set())
+    assert audited(cluster)
+    assert answers_as(cluster, NAME)
+    for host in cluster.hosts:
+        assert configz(cluster, host.name)["systemReserved"] == {"cpu": "200m", "memory": "300Mi"}
+    assert_kube_proxies_serve_metrics(cluster)
+    assert_nothing_is_left_over(cluster)
+    assert cluster.converge(*wanted).changed == []
+
+
+def assert_killed_everywhere(cluster: Cluster, kills: list[Kill]) -> None:
+    """Assert that a run was killed at each kind of change, and while a static pod and a kubelet had none."""
+    host, worker = cluster.control_plane, cluster.worker
+    commands = {(kill.host, kill.command) for kill in kills}
+    upload = "kubeadm init phase upload-config"
+    on_leader = (
+        *(
+            "write record",
+            "renew-api-certificate",
+            "swap-static-pod",
+            f"{upload} kubeadm",
+            f"{upload} kubelet",
+        ),
+        *("swap-kubelet-configuration", "roll-kube-proxy"),
+    )
+    assert {(host, command) for command in on_leader} <= commands
+    assert (worker, "swap-kubelet-configuration") in commands
+    assert Kill(host, "swap-static-pod", ended=False) in kills
+    assert Kill(host, "roll-kube-proxy", ended=False) in kills
+
+
+def assert_nothing_is_left_over(cluster: Cluster) -> None:
+    """Assert that no node is cordoned, and that neither the record nor kube-proxy's ConfigMap has an unfinished change."""
+    assert cordoned(cluster) == ""
+    get = ("get", "configmap", "--namespace=kube-system", "--output=json")
+    record = json.loads(cluster.kubectl(*get, "kubeadm-deploys"))
+    recorded = ClusterRecord(data=record["data"]).configuration
+    assert recorded is not None
+    assert (recorded.pending, recorded.kubelet_pending, recorded.kube_proxy_pending) == ((), (), ())
+    assert UNFINISHED not in cluster.kubectl(*get, "kube-proxy")

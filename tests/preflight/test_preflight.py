@@ -395,7 +395,7 @@ def test_every_check_has_a_case() -> None:
     assert CHECKS.keys() - seen == {
         # Checks of several machines or of the cluster, which have their own tests.
         *("another-cluster", "node-role", "node-name", "control-planes", "manifests", "kubernetes-version"),
-        # Checks of what the cluster was created with: tests/cluster/test_live_options.py.
+        # Checks of what the cluster was created with: tests/cluster/test_live_*.py.
         *("cluster-options", "component-versions"),
     }
     with_errors = {check for check, severity, _, _ in CASES if severity is ERROR}

@@ -1,6 +1,5 @@
 """The script that exchanges kube-proxy's configuration and pods, with a fake kubectl in front of a fake DaemonSet."""
 
-import base64
 import json
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 
 from kubeadm_deploys.scripts import text
-from kubeadm_deploys.sections.kube_proxy_reconfiguration import is_as_before
+from kubeadm_deploys.sections.kube_proxy_reconfiguration import UNFINISHED, is_as_before, roll_input
 
 # Pods are replaced with each request, one by one; what a pod read at its start is its configuration. One with "crashes"
 # in it ends again and again, and so does every pod on the node in "broken". "killed after" ends the script.
@@ -37,8 +36,12 @@ if verb == "patch":
     if kind == "configmap" and state["patches"] and state["refuses back"]:
         sys.exit("the API server refuses")
     state["patches"].append(kind)
-    if kind == "configmap":
-        state["configuration"] = json.load(open(words[words.index("--patch-file") + 1]))["data"]["config.conf"]
+    if kind == "configmap" and "--patch" in words:
+        (state["unfinished"],) = json.loads(words[words.index("--patch") + 1])["metadata"]["annotations"].values()
+    elif kind == "configmap":
+        patch = json.load(open(words[words.index("--patch-file") + 1]))
+        (state["unfinished"],) = patch["metadata"]["annotations"].values()
+        state["configuration"] = patch["data"]["config.conf"]
     else:
         spec = json.loads(words[words.index("--patch") + 1])["spec"]
         assert spec["minReadySeconds"] > 0
@@ -48,7 +51,7 @@ if verb == "patch":
     if state["killed after"] == len(state["patches"]):
         os.kill(os.getppid(), signal.SIGKILL)
 elif verb == "get" and kind == "configmap":
-    print(state["configuration"])
+    print(state["unfinished"] or "", state["configuration"], sep="|")
 elif verb == "get" and kind == "pods":
     print_pods()
 elif verb == "get" and "metadata.generation" in words[-1]:
@@ -88,6 +91,7 @@ class Proxies:
         ]
         self.state: dict[str, Any] = {
             "configuration": OLD,
+            "unfinished": None,
             "annotation": None,
             "pods": pods,
             "broken": "",
@@ -99,13 +103,11 @@ class Proxies:
         self.state |= changes
         (self.folder / "state.json").write_text(json.dumps(self.state))
 
-    def roll(self, old: str, new: str, *, whole: str = "whole", end: str = "end\n") -> tuple[int, str]:
-        patches = [json.dumps({"data": {"config.conf": each}}) for each in (old, new)]
-        lines = [base64.b64encode(each.encode()).decode() for each in (old, *patches)]
+    def roll(self, old: str, new: str, *, end: str = "end\n") -> tuple[int, str]:
         done = subprocess.run(
-            ["sh", "-c", text("roll-kube-proxy"), "roll-kube-proxy", "5", whole],
+            ["sh", "-c", text("roll-kube-proxy"), "roll-kube-proxy", "5", UNFINISHED],
             env={"PATH": f"{self.folder}:/usr/bin:/bin", "FAKE": str(self.folder)},
-            input="\n".join(lines) + f"\n{end}",
+            input=roll_input(old, new).removesuffix("end\n") + end,
             capture_output=True,
             text=True,
             timeout=60,
@@ -129,6 +131,7 @@ def test_every_pod_gets_the_new_configuration_once(proxies: Proxies) -> None:
     assert (proxies.state["configuration"], proxies.runs) == (NEW, {NEW})
     assert proxies.state["replaced"] == ["node-1", "node-2", "node-3"]
     # What is done already is not done again.
+    assert proxies.state["unfinished"] is None
     proxies.write(replaced=[])
     assert proxies.roll(NEW, NEW) == (0, "") and proxies.state["replaced"] == []
 
@@ -138,7 +141,8 @@ def test_the_first_pod_that_does_not_run_ends_it_and_the_others_are_not_touched(
     assert code == 1 and "node-1" in said and "unknown mode" in said, said
     assert "old configuration was put back, and kube-proxy runs on every node again" in said
     assert is_as_before(said)
-    assert (proxies.state["configuration"], proxies.state["annotation"], proxies.runs) == (OLD, None, {OLD})
+    assert (proxies.state["configuration"], proxies.runs) == (OLD, {OLD})
+    assert (proxies.state["annotation"], proxies.state["unfinished"]) == (None, None)
     assert set(proxies.state["replaced"]) == {"node-1"}
 
 
@@ -147,18 +151,19 @@ def test_an_old_configuration_that_is_not_put_back_is_not_said_to_be(proxies: Pr
     code, said = proxies.roll(OLD, WRONG)
     assert code == 1 and "could not be put back" in said and "was put back" not in said, said
     assert not is_as_before(said)
-    assert proxies.state["configuration"] == WRONG
+    assert (proxies.state["configuration"], proxies.state["unfinished"]) == (WRONG, "true")
 
 
-@pytest.mark.parametrize("patches", [1, 2])
+@pytest.mark.parametrize("patches", [1, 2, 3])
 def test_a_change_that_is_killed_can_go_on_or_be_taken_back(proxies: Proxies, patches: int) -> None:
     for wanted in (NEW, OLD):
         found = proxies.state["configuration"]
         proxies.write(**{"killed after": patches, "patches": []})
-        proxies.roll(found, NEW if wanted == OLD else OLD + "# other\n", whole="going on")
+        proxies.roll(found, NEW if wanted == OLD else OLD + "# other\n")
         proxies.write(**{"killed after": 0})
-        assert proxies.roll(proxies.state["configuration"], wanted, whole="going on")[0] == 0
+        assert proxies.roll(proxies.state["configuration"], wanted)[0] == 0
         assert (proxies.state["configuration"], proxies.runs) == (wanted, {wanted})
+        assert proxies.state["unfinished"] is None
 
 
 def test_a_pod_that_does_not_run_before_stops_the_change(proxies: Proxies) -> None:
@@ -174,8 +179,18 @@ def test_what_an_earlier_run_broke_is_corrected(proxies: Proxies) -> None:
     proxies.write(**{"killed after": 0})
     proxies.state["pods"][0] |= {"configuration": WRONG, "annotation": proxies.state["annotation"]}
     proxies.write()
-    assert proxies.roll(WRONG, NEW, whole="going on") == (0, "")
+    assert proxies.roll(WRONG, NEW) == (0, "")
     assert proxies.runs == {NEW}
+    # What ends after that has nothing to do with this change.
+    proxies.write(broken="node-2", patches=[])
+    code, said = proxies.roll(NEW, OLD)
+    assert code == 1 and "node-2" in said and proxies.state["patches"] == []
+
+
+def test_what_was_recorded_and_never_begun_changes_nothing_when_it_is_taken_back(proxies: Proxies) -> None:
+    proxies.write(broken="node-2")
+    assert proxies.roll(OLD, OLD) == (0, "")
+    assert proxies.state["patches"] == []
 
 
 def test_a_configuration_that_was_changed_meanwhile_stays(proxies: Proxies) -> None:

@@ -19,6 +19,9 @@ CONTROL_PLANE_MARKS = {
 KUBE_PROXY_PODS = "kube-proxy pods"
 """Among a cluster's objects: the configuration with which kube-proxy's pods run, if it was ever changed."""
 
+KUBE_PROXY_UNFINISHED = "kube-proxy unfinished"
+"""Among a cluster's objects while kube-proxy's pods are replaced: an annotation of its ConfigMap."""
+
 
 @dataclass(kw_only=True)
 class Member:

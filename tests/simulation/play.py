@@ -182,6 +182,12 @@ class _Player:
             cluster.objects["kube-proxy"] = {**cluster.objects["kube-proxy"], "mode": "ipvs"}
             cluster.objects[KUBE_PROXY_PODS] = cluster.objects["kube-proxy"]
             world.write(cluster)
+        elif event.what == "kube-proxy crashes":
+            cluster = world.kubectl(machine)
+            cluster.objects[KUBE_PROXY_PODS] = {**cluster.objects["kube-proxy"], "mode": "crashes"}
+        elif event.what == "kube-proxy runs":
+            cluster = world.kubectl(machine)
+            cluster.objects[KUBE_PROXY_PODS] = cluster.objects["kube-proxy"]
         elif event.what == "cordoned":
             for cluster in world.own_clusters():
                 if event.machine in cluster.nodes:

@@ -17,7 +17,7 @@ from kubeadm_deploys.model.checksums import SHA256
 from kubeadm_deploys.operations import shared_pki
 from kubeadm_deploys.sections import container_runtime
 from tests.simulation import kubeadm, kubeadm_upgrade
-from tests.simulation.cluster import KUBE_PROXY_PODS, Cluster, NodeObject
+from tests.simulation.cluster import KUBE_PROXY_PODS, KUBE_PROXY_UNFINISHED, Cluster, NodeObject
 from tests.simulation.commands import Part
 from tests.simulation.machine import (
     BOOTSTRAP_CONF,
@@ -382,16 +382,23 @@ class Scripts:
         cluster = self.world.kubectl(machine)
         if yaml.safe_load(old) != cluster.objects["kube-proxy"]:
             raise Failed("its ConfigMap was changed meanwhile, so run this again; nothing was changed")
-        before = cluster.objects.setdefault(KUBE_PROXY_PODS, yaml.safe_load(old))
+        before = cluster.objects.setdefault(KUBE_PROXY_PODS, dict(yaml.safe_load(old)))
+        if KUBE_PROXY_UNFINISHED not in cluster.objects:
+            if back == patch:
+                return
+            if before.get("mode") == "crashes":
+                raise Failed("kube-proxy does not run on every node; nothing was changed")
         for text, step in ((patch, "written"), (back, "put back")):
             configuration = yaml.safe_load(json.loads(text)["data"]["config.conf"])
             self.world.write(cluster)
-            cluster.objects["kube-proxy"] = configuration
+            cluster.objects |= {"kube-proxy": configuration, KUBE_PROXY_UNFINISHED: True}
             yield step
             cluster.objects[KUBE_PROXY_PODS] = configuration if step == "written" else before
             yield "replaced"
             if configuration.get("mode") != "crashes":
                 break
+        del cluster.objects[KUBE_PROXY_UNFINISHED]
+        yield "ended"
         if step == "put back":
             raise Failed(
                 "kube-proxy on worker-1 said last: unknown mode; the old configuration was put back, and kube-proxy runs on "

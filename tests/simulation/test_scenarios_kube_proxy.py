@@ -60,7 +60,7 @@ def test_what_stops_before_any_change_is_no_unfinished_change(player: Player) ->
     fault = Fault(run=0, machine="cp-1", what="roll-kube-proxy", kind="fails", says=says)
     stopped, done = player.play(WELL, cluster(*proxy("nftables")), cluster(), faults=[fault])
     assert stopped.exit_code == 1 and says in stopped.output, stopped.output
-    # Of an unfinished change, the next run would not ask whether all pods run.
+    # Nothing is left over: the next run has nothing to finish.
     assert (done.exit_code, rolls(done)) == (0, 0), done.output
 
 
@@ -95,7 +95,7 @@ def test_an_edit_of_kube_proxys_configuration_stops_the_run(player: Player) -> N
 
 
 @pytest.mark.parametrize("kind", ["cut", "reboot", "killed before", "killed after", "fails", "lost"])
-@pytest.mark.parametrize("at", [1, 2])
+@pytest.mark.parametrize("at", [1, 2, 3])
 @pytest.mark.parametrize("back", [False, True], ids=["goes on", "taken back"])
 def test_a_change_of_kube_proxy_that_is_cut_off_is_finished_or_taken_back(
     player: Player, at: int, kind: str, back: bool
@@ -105,6 +105,18 @@ def test_a_change_of_kube_proxy_that_is_cut_off_is_finished_or_taken_back(
     then = () if back else wanted
     _, done, again = player.play(WELL, cluster(*wanted), cluster(*then), cluster(*then), faults=[fault])
     # The ConfigMap does not show whether the pods have it.
+    assert (done.exit_code, rolls(done)) == (0, 1), done.output
+    unchanged(again)
+
+
+def test_a_change_that_was_recorded_and_never_begun_still_needs_that_all_kube_proxies_run(
+    player: Player,
+) -> None:
+    fault = Fault(run=0, machine="cp-1", what="roll-kube-proxy", kind="killed before")
+    wanted = cluster(*proxy("nftables"))
+    crashes, runs = (Event(what=f"kube-proxy {what}", machine="cp-1") for what in ("crashes", "runs"))
+    _, stopped, done, again = player.play(WELL, wanted, crashes, wanted, runs, wanted, wanted, faults=[fault])
+    assert stopped.exit_code == 1 and "does not run on every node; nothing was changed" in stopped.output
     assert (done.exit_code, rolls(done)) == (0, 1), done.output
     unchanged(again)
 

@@ -1,14 +1,17 @@
 #!/bin/sh
-# $1 the seconds that the next pod may take, $2 "whole" if all pods have to run before anything is changed. stdin has in
-# base64, a line each: the old configuration, the patch of the ConfigMap that puts it back, the patch with the new
-# configuration; then a line "end".
+# $1 the seconds that the next pod may take, $2 the annotation that both patches give the ConfigMap. stdin has in base64, a
+# line each: the old configuration, the patch of the ConfigMap that puts it back, the patch with the new configuration;
+# then a line "end".
+#
+# The ConfigMap has the annotation $2 from the first patch on until its pods run as it says. All of them must run before
+# that patch; with the annotation, it was made by an earlier run that was cut off, and pods may have ended because of it.
 #
 # The pods read the ConfigMap when they start. An annotation of the DaemonSet's pods has the sha256 of the patch: another
 # one makes Kubernetes replace the pods one by one, and with the one from before, pods that are left stay as they are.
 . library/kubectl.sh
 set -u
 umask 077
-seconds=$1 whole=$2
+seconds=$1 unfinished=$2
 annotation=kubeadm-deploys/kube-proxy
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
@@ -53,6 +56,12 @@ counts() {
 {.status.desiredNumberScheduled}|{.status.updatedNumberScheduled}|{.status.numberAvailable}"
 }
 
+# Ends a change: from now on, pods that do not run do so for another reason.
+finish() {
+  again system patch configmap kube-proxy --type merge --patch "{\"metadata\":{\"annotations\":{\"$unfinished\":null}}}" \
+    > /dev/null
+}
+
 # Name, node, readiness and restarts of each pod.
 pods() {
   system get pods --selector k8s-app=kube-proxy --output 'jsonpath={range .items[*]}{.metadata.name} {.spec.nodeName} '\
@@ -90,18 +99,23 @@ say_what_fails() {
   done
 }
 
-found=$(system get configmap kube-proxy --output 'jsonpath={.data.config\.conf}') || stop "its ConfigMap was not read"
-if [ "$found" != "$(cat "$work/old")" ]; then stop "its ConfigMap was changed meanwhile, so run this again"; fi
-if [ "$whole" = whole ] && ! counts | awk -F '|' '{exit !($3 == $5 + 0)}'; then
-  say_what_fails
-  stop "kube-proxy does not run on every node"
+found=$(system get configmap kube-proxy --output "jsonpath={.metadata.annotations.$unfinished}|{.data.config\.conf}") ||
+  stop "its ConfigMap was not read"
+if [ "${found#*|}" != "$(cat "$work/old")" ]; then stop "its ConfigMap was changed meanwhile, so run this again"; fi
+if [ -z "${found%%|*}" ]; then
+  # An earlier run was cut off before it changed anything, or after it had ended its change.
+  if [ "$back" = "$patch" ]; then exit 0; fi
+  if ! counts | awk -F '|' '{exit !($3 == $5 + 0)}'; then
+    say_what_fails
+    stop "kube-proxy does not run on every node"
+  fi
 fi
 pods > "$work/before" || stop "its pods were not read"
 template=$(system get daemonset kube-proxy --output "jsonpath={.spec.template.metadata.annotations.$annotation}") ||
   stop "its DaemonSet was not read"
 
 if again system patch configmap kube-proxy --type merge --patch-file "$work/new.json" > /dev/null &&
-  mark "\"$(sha256sum < "$work/new.json" | cut -c 1-63)\"" && rolled_out; then
+  mark "\"$(sha256sum < "$work/new.json" | cut -c 1-63)\"" && rolled_out && finish; then
   exit 0
 fi
 say_what_fails
@@ -116,7 +130,7 @@ fi
 if pods > "$work/now"; then mv "$work/now" "$work/before"; fi
 if ! again system patch configmap kube-proxy --type merge --patch-file "$work/back.json" > /dev/null; then
   echo "the old configuration could not be put back, and the ConfigMap kube-proxy may have the new one"
-elif mark "$template" && rolled_out; then
+elif mark "$template" && rolled_out && finish; then
   echo "the old configuration was put back, and kube-proxy runs on every node again"
 else
   echo "the old configuration was put back, but kube-proxy does not run on every node: kubectl --namespace kube-system get pods"

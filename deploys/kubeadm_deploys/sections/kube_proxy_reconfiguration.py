@@ -37,6 +37,12 @@ from kubeadm_deploys.remote import direct
 _SECONDS = 120
 """How long each pod may take to be replaced."""
 
+UNFINISHED = "kubeadm-deploys/unfinished"
+"""Annotation of the ConfigMap while its pods are replaced.
+
+The record alone does not show whether anything was changed: a run may be killed between the record and the change.
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
@@ -159,9 +165,7 @@ def _reconfigure(
             return False
         new = yaml_text(dict(wanted.configuration)) if wanted.values else text
         rolled, output = direct.run(
-            leader,
-            roll_command(text, new, whole=not wanted.recorded.kube_proxy_pending),
-            seconds=_SECONDS * (3 + len(topology.nodes)),
+            leader, roll_command(text, new), seconds=_SECONDS * (3 + len(topology.nodes))
         )
         if not rolled:
             if not wanted.recorded.kube_proxy_pending and is_as_before(output.stderr):
@@ -180,19 +184,20 @@ def _record_fields(state: State, host: Host, topology: Topology, fields: Mapping
     return record(state, host, topology, lambda old: replace(old, kube_proxy=fields, kube_proxy_pending=()))
 
 
-def roll_command(old: str, new: str, *, whole: bool) -> StringCommand:
+def roll_command(old: str, new: str) -> StringCommand:
     """Return the command that exchanges kube-proxy's configuration and its pods.
 
-    ``whole`` is whether all its pods must run before.
+    All its pods must run before, unless an earlier run was cut off while it exchanged them.
     """
-    parts = [old, *(json.dumps({"data": {"config.conf": each}}) for each in (old, new))]
-    lines = [base64.b64encode(part.encode()).decode() for part in parts]
-    return in_unit(
-        "roll-kube-proxy",
-        str(_SECONDS),
-        "whole" if whole else "going on",
-        stdin="\n".join([*lines, "end"]) + "\n",
-    )
+    return in_unit("roll-kube-proxy", str(_SECONDS), UNFINISHED, stdin=roll_input(old, new))
+
+
+def roll_input(old: str, new: str) -> str:
+    """Return what the script of ``roll_command`` reads."""
+    metadata = {"annotations": {UNFINISHED: "true"}}
+    patches = [json.dumps({"metadata": metadata, "data": {"config.conf": each}}) for each in (old, new)]
+    lines = [base64.b64encode(part.encode()).decode() for part in (old, *patches)]
+    return "\n".join([*lines, "end"]) + "\n"
 
 
 def is_as_before(errors: str) -> bool:
