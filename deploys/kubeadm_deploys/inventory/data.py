@@ -306,6 +306,7 @@ def node_of(host: Host) -> Node:
         labels=data.get("node_labels", {}),
         taints=_as_tuple(data.get("node_taints")),
         roles=_as_tuple(data.get("node_roles", ())),
+        kubelet_configuration=data.get("node_kubelet_configuration", {}),
     )
 
 
