@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.simulation.history import Event, Fault
+from kubeadm_deploys.documents.node_kubelet import FIELDS_FILE
+from tests.simulation.history import Command, Event, Fault
 from tests.simulation.live_clusters import NEW, WELL, WELL_OF_THREE, cluster, pods, restarts, unchanged
 from tests.simulation.scenarios import Ended, Hosts, Player, fails, machines
 
@@ -92,6 +93,42 @@ def test_a_field_that_kubeadm_does_not_know_changes_nothing(player: Player) -> N
     new = player.run(NEW, "cluster.py", wrong)
     assert new.exit_code == 1 and "cp-1: kubeadm init" not in new.changes, new.output
     assert 'unknown field "unknownField"' in new.output
+
+
+def test_an_edit_stops_the_run_before_any_change_unless_it_may_be_lost(player: Player) -> None:
+    edited = Event(what="own fields edited", machine="worker-1")
+    _, stopped, kept, done, again = player.play(
+        WELL,
+        cluster(*own(50)),
+        edited,
+        cluster(*own(50)),
+        cluster(),
+        cluster(*own(60), "--data=discard_edits=true"),
+        cluster(*own(60)),
+    )
+    for run in (stopped, kept):
+        assert run.exit_code == 1 and run.decisive == [], run.output
+        assert FIELDS_FILE in run.output and "worker-1" in run.output and "discard_edits=true" in run.output
+    assert done.exit_code == 0 and restarts(done) == ["cp-1", "worker-1"], done.output
+    unchanged(again)
+
+
+def test_an_upgrade_keeps_own_fields(player: Player) -> None:
+    hosts = machines("member, at 1.36.5", workers=["member, at 1.36.5"])
+    upgrade = (Command(deploy="upgrade.py", arguments=("--data=backup=false", *own(50))),)
+    _, upgraded, again = player.play(hosts, cluster(*own(50)), upgrade, cluster(*own(50)))
+    assert upgraded.exit_code == 0, upgraded.output
+    unchanged(again)
+
+
+def test_a_restored_control_plane_has_its_own_fields_from_the_start(player: Player) -> None:
+    backup = (Command(deploy="backup.py", arguments=("--data=plain=true",)),)
+    confirmed = ("--data=backup=BACKUP", "--data=confirm=kubernetes")
+    restore = (Command(deploy="restore.py", arguments=(*confirmed, *own(50))),)
+    lost = Event(what="replaced", machine="cp-1")
+    *_, restored, done = player.play(WELL, cluster(*own(50)), backup, lost, restore, cluster(*own(50)))
+    assert restored.exit_code == 0 and done.exit_code == 0, restored.output
+    assert restarts(restored) == restarts(done) == [], done.output
 
 
 def test_only_nodes_of_the_run_are_changed(player: Player) -> None:

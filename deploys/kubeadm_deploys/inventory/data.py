@@ -59,6 +59,9 @@ _TEXTS = frozenset(
 )
 """Data whose value is text, or a list of texts."""
 
+_OF_HOSTS = {"kubelet_configuration": "node_kubelet_configuration"}
+"""Data of single hosts that are added to an option of the cluster."""
+
 _NOT_SET = object()
 """Marks an option that is not in a host's data."""
 
@@ -267,7 +270,8 @@ def differing_options(data: Mapping[str, Mapping[str, object]]) -> Iterator[str]
                 f"{'not set' if value is _NOT_SET else _shown(option, value)} on {some(names)}"
                 for value, names in hosts
             )
-            yield f"{option}: is {values}; set the same value for all hosts, in group_data/all.py"
+            own = f"; what only some hosts need is {_OF_HOSTS[option]}" if option in _OF_HOSTS else ""
+            yield f"{option}: is {values}; set the same value for all hosts, in group_data/all.py{own}"
 
 
 def _shown(option: str, value: object) -> str:

@@ -102,38 +102,65 @@ def node_kubelets_reconfigured(
     if not acts_for_cluster(host, ask_leader(host.state, topology)):
         host.noop("runs on another host")
         return
-    if host.state.is_executing:
-        logger.info(
-            f"--> Changing kubelets one after the other: node_kubelet_configuration of {some([node.name for node in nodes])}"
-        )
-    yield calling(_reconfigure, topology, nodes, discard_edits, drain_timeout)
+    if not host.state.is_executing:
+        # What the files contain is read right before they are changed.
+        yield calling(_reconfigure, topology, {}, discard_edits, drain_timeout)
+        return
+    found = in_parallel(_read, [inventory.get_host(node.host) for node in nodes])
+    to_change = {}
+    for node in nodes:
+        waits_for = [] if drain_timeout else _needs_drain(node, found[node.host])
+        if waits_for:
+            logger.warning(
+                f"--> Warning: node_kubelet_configuration of {node.name} differs from its kubelet's, and stays: a kubelet "
+                f"takes {some(waits_for)} only on a drained node, so run it with {live_kubelet.ALLOW_DRAIN}"
+            )
+        if not waits_for or found[node.host].unfinished:
+            to_change[node] = found[node.host]
+    if not to_change:
+        host.noop("nodes must not be drained")
+        return
+    names = [node.name for node in to_change]
+    logger.info(f"--> Changing kubelets one after the other: node_kubelet_configuration of {some(names)}")
+    yield calling(_reconfigure, topology, to_change, discard_edits, drain_timeout)
+
+
+def _read(machine: Host) -> FoundFiles:
+    # A change that an earlier run has begun there, and that survived that run, may still go on.
+    wait_for_kubeadm(machine)
+    return ask(machine, NodeKubeletFiles)
+
+
+def _needs_drain(node: Node, found: FoundFiles) -> list[str]:
+    """Return the fields of which the kubelet takes the wanted values only on a drained node."""
+    wanted = node.kubelet_configuration
+    names = sorted({*wanted, *found.fields})
+    return live_kubelet.needs_drain(name for name in names if wanted.get(name) != found.fields.get(name))
 
 
 def _reconfigure(
     state: State,
     host: Host,
     topology: Topology,
-    nodes: tuple[Node, ...],
+    found: Mapping[Node, FoundFiles],
     discard_edits: bool,
     drain_timeout: int,
 ) -> bool:
+    """Change the kubelets of the nodes whose files were ``found``; no node is drained if ``drain_timeout`` is 0."""
     done: list[str] = []
     try:
+        edited = [f"{path} on {node.name}" for node, files in found.items() for path in files.edited]
+        if edited and not discard_edits:
+            raise Stopped(
+                f"edited by hand: {some(edited)}; this would be lost: add it to node_kubelet_configuration, or run with "
+                "--data discard_edits=true; nothing was changed"
+            )
         settings = ask_settings(state, topology, refresh=True)
         members = ask_members(state, topology, refresh=True)
         if settings is None or settings.configuration is None or members is None:
             raise Stopped("no API server answers; nothing was changed")
         leader = leader_of(state, topology)
-        # One that the cluster has lost is joined again, with its files.
-        nodes = tuple(node for node in nodes if node.name in members.nodes)
-        found = in_parallel(_read, [inventory.get_host(node.host) for node in nodes])
-        edited = [f"{path} on {node.name}" for node in nodes for path in found[node.host].edited]
-        if edited and not discard_edits:
-            raise Stopped(
-                f"{some(edited)}: has been edited, and the edit would be lost: add it to node_kubelet_configuration, or run "
-                "with --data discard_edits=true; nothing was changed"
-            )
-        for node in nodes:
+        for node in found:
             validate(
                 topology,
                 leader,
@@ -141,10 +168,11 @@ def _reconfigure(
                 cluster=settings.configuration,
                 configuration=fields_document(node.kubelet_configuration),
             )
-        for node in nodes:
-            ready = members.nodes[node.name].ready
-            _change(leader, node, found[node.host], ready=ready, drain_timeout=drain_timeout, say=host.log)
-            done.append(node.name)
+        for node, files in found.items():
+            # One that the cluster has lost is joined again, with its files.
+            if member := members.nodes.get(node.name):
+                _change(leader, node, files, ready=member.ready, drain_timeout=drain_timeout, say=host.log)
+                done.append(node.name)
     except Stopped as problem:
         before = f"; changed before that: {', '.join(done)}" if done else ""
         host.log(f"{problem}{before}")
@@ -166,46 +194,33 @@ def _change(
     Raises:
         Stopped: the kubelet has its old fields, or a step failed.
     """
-    fields = node.kubelet_configuration
-    names = sorted(name for name in {*fields, *found.fields} if fields.get(name) != found.fields.get(name))
-    drained_for = live_kubelet.needs_drain(names)
-    if drained_for and not drain_timeout:
-        logger.warning(
-            f"--> Warning: node_kubelet_configuration of {node.name} differs from its kubelet's, and stays: a kubelet takes "
-            f"{some(drained_for)} only on a drained node, so run it with {live_kubelet.ALLOW_DRAIN}"
-        )
-        if found.unfinished and node.name in {
-            each.name for each in ask(leader, NodeStatuses) if each.claimed
-        }:
+    fields, drained = node.kubelet_configuration, bool(_needs_drain(node, found))
+    if drained and not drain_timeout:
+        if any(each.claimed for each in ask(leader, NodeStatuses) if each.name == node.name):
             release_again(leader, node, say=say)
         return
-    drains = bool(drained_for) or found.unfinished
+    # An unfinished change may have left the node cordoned.
+    alone = drained or found.unfinished
     if fields or found.fields or found.unfinished:
-        if drained_for or found.contents.get(UNIT_FILE) != UNIT or FIELDS_FILE not in found.contents:
+        if drained or found.contents.get(UNIT_FILE) != UNIT or FIELDS_FILE not in found.contents:
             # The fields first, so that the next run knows that a kubelet may not have read them.
             _write(node, {FIELDS_FILE: fields_file(found.fields, unfinished=True), UNIT_FILE: UNIT})
         turn = Turn(
             node=node,
             file=FIELDS_FILE,
-            content=fields_file(fields, unfinished=drains),
+            content=fields_file(fields, unfinished=alone),
             changes=True,
-            drained=bool(drained_for),
+            drained=drained,
             fix=_FIX,
         )
-        if drains:
+        if alone:
             take_turn_alone(leader, turn, ready=ready, drain_timeout=drain_timeout, say=say)
         else:
             take_turn(leader, turn, ready=ready)
     if not fields:
         _run(node, script("remove-kubelet-fields", UNIT_FILE, FIELDS_FILE))
-    elif drains:
+    elif alone:
         _write(node, {FIELDS_FILE: fields_file(fields)})
-
-
-def _read(machine: Host) -> FoundFiles:
-    # A change that an earlier run has begun there, and that survived that run, may still go on.
-    wait_for_kubeadm(machine)
-    return ask(machine, NodeKubeletFiles)
 
 
 def _write(node: Node, contents: Mapping[str, str]) -> None:
