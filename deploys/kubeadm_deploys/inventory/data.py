@@ -310,7 +310,7 @@ def node_of(host: Host) -> Node:
         labels=data.get("node_labels", {}),
         taints=_as_tuple(data.get("node_taints")),
         roles=_as_tuple(data.get("node_roles", ())),
-        kubelet_configuration=data.get("node_kubelet_configuration", {}),
+        kubelet_configuration=_as_document(data.get("node_kubelet_configuration", {})),
     )
 
 
@@ -326,6 +326,14 @@ def _as_text(value: object) -> str:
 def _as_tuple(value: Any) -> Any:
     """Return a list or comma-separated text as a tuple, other values unchanged: the topology refuses them."""
     return checks.items(value) if isinstance(value, list | str) else value
+
+
+def _as_document(value: Any) -> Any:
+    """Return a mapping as a plain copy, other values unchanged: the topology refuses them."""
+    try:
+        return checks.document(value)
+    except ValueError:
+        return value
 
 
 def _as_address(value: object) -> str:
