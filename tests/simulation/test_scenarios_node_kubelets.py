@@ -211,6 +211,8 @@ def test_a_drained_nodes_change_that_stops_anywhere_is_finished_or_taken_back(
         WELL, wanted, cluster(*then), cluster(*then), cluster(MAY_DRAIN), faults=[fault]
     )
     assert done.exit_code == 0, done.output
+    if (fault.what, fault.kind) == ("uncordon", "killed before"):
+        assert "uncordon" in turns(done), done.output
     assert again.exit_code == 0 and not restarts(again) and "drain" not in turns(again), again.output
     assert end.exit_code == 0 and turns(end)[-1:] in ([REMOVE], []), end.output
 
