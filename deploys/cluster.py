@@ -4,7 +4,7 @@ Usage: pyinfra INVENTORY deploys/cluster.py [--data OPTION=VALUE ...]
 The options are the fields of kubeadm_deploys.ClusterOptions; docs/options.md lists them. --data discard_edits=true
 lets a run overwrite edits that exist only in a static pod's manifest, in a kubelet's configuration file or in
 kube-proxy's ConfigMap; --data allow_drain=true lets it drain one node after the other, each for at most
---data drain_timeout=300 seconds, for fields of kubelet_configuration that a kubelet takes only on a drained node.
+--data drain_timeout=300 seconds, for fields of the kubelets' configuration that a kubelet takes only on a drained node.
 """
 
 from pyinfra import host, inventory
@@ -37,6 +37,7 @@ from kubeadm_deploys import (
     reconfigure_control_planes,
     reconfigure_kube_proxy,
     reconfigure_kubelets,
+    reconfigure_node_kubelets,
     record_releases,
     remove_other_api_endpoints,
     report_on_failure,
@@ -55,6 +56,7 @@ data = host_data(host)
 options = options_from_data(data, also=("allow_drain", "discard_edits", "drain_timeout"))
 allow_drain = flag("allow_drain", data.get("allow_drain", False))
 discard_edits = flag("discard_edits", data.get("discard_edits", False))
+drain_timeout = seconds("drain_timeout", data.get("drain_timeout", 300))
 topology = topology_from_inventory(inventory, options=options)
 place = place_from_data(data, options=options)
 
@@ -87,7 +89,14 @@ reconfigure_kubelets(
     topology=topology,
     discard_edits=discard_edits,
     allow_drain=allow_drain,
-    drain_timeout=seconds("drain_timeout", data.get("drain_timeout", 300)),
+    drain_timeout=drain_timeout,
+)
+reconfigure_node_kubelets(
+    options=options,
+    topology=topology,
+    discard_edits=discard_edits,
+    allow_drain=allow_drain,
+    drain_timeout=drain_timeout,
 )
 reconfigure_kube_proxy(options=options, topology=topology, discard_edits=discard_edits)
 install_cni(options=options, topology=topology)

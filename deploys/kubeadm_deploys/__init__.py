@@ -51,6 +51,7 @@ from kubeadm_deploys.sections.kube_proxy_reconfiguration import reconfigure_kube
 from kubeadm_deploys.sections.kubelet_dns import configure_kubelet_dns
 from kubeadm_deploys.sections.kubelet_reconfiguration import reconfigure_kubelets
 from kubeadm_deploys.sections.machine_proxies import configure_proxies
+from kubeadm_deploys.sections.node_kubelet_configuration import reconfigure_node_kubelets
 from kubeadm_deploys.sections.node_labels import label_nodes
 from kubeadm_deploys.sections.readiness import fetch_kubeconfig, wait_until_ready
 from kubeadm_deploys.sections.reconfiguration import reconfigure_control_planes
@@ -97,6 +98,7 @@ __all__ = [
     "reconfigure_control_planes",
     "reconfigure_kube_proxy",
     "reconfigure_kubelets",
+    "reconfigure_node_kubelets",
     "record_releases",
     "refuse_unconfirmed",
     "register_workers",

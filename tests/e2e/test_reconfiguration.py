@@ -5,6 +5,7 @@ The tests run in order and share their cluster.
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tests.support.document_options import as_arguments, options_with
 
 RECONFIGURE = "Reconfiguration | Reconfigure the control planes"
 RECONFIGURE_KUBELETS = "Kubelet reconfiguration | Reconfigure the kubelets"
+RECONFIGURE_NODE_KUBELETS = "Node kubelet configuration | Reconfigure single kubelets"
 READINESS = "Readiness | Wait for nodes, network and DNS"
 RECONFIGURE_KUBE_PROXY = "Kube-proxy reconfiguration | Reconfigure kube-proxy"
 AUDIT = as_arguments(options_with("audit-policy-file"))
@@ -230,6 +232,51 @@ def test_a_kubelet_that_does_not_come_up_gets_its_configuration_back(cluster: Cl
     assert files == [
         cluster.shell(host.name, "sha256sum /var/lib/kubelet/config.yaml") for host in cluster.hosts
     ]
+
+
+def own(folder: Path, **fields: object) -> str:
+    """Return the argument that gives the group of workers own fields of their kubelets."""
+    folder.mkdir(exist_ok=True)
+    (folder / "workers.py").write_text(f"node_kubelet_configuration = {fields!r}\n")
+    return f"--group-data={folder}"
+
+
+def own_files(cluster: Cluster) -> str:
+    """Return the sums of the files of a worker that have or name its own fields; they may lack."""
+    folders = "/etc/kubernetes/kubelet.conf.d /etc/systemd/system/kubelet.service.d"
+    return cluster.shell(cluster.worker, f"find {folders} -type f 2> /dev/null | sort | xargs -r sha256sum")
+
+
+def test_a_group_gets_kubelet_fields_of_its_own_and_loses_them(cluster: Cluster, tmp_path: Path) -> None:
+    settled(cluster)
+    options = (*AUDIT, *reserved(cluster))
+    # Takes back what the tests before have left.
+    cluster.converge(*options)
+    before, others = containers(cluster), configz(cluster, cluster.control_plane)
+    none = own_files(cluster)
+    wanted = own(tmp_path / "data", maxPods=77)
+    assert cluster.converge(*options, wanted).changed == [RECONFIGURE_NODE_KUBELETS]
+    found = configz(cluster, cluster.worker)
+    assert (found["maxPods"], found["systemReserved"]) == (77, {"cpu": "200m", "memory": "300Mi"})
+    assert configz(cluster, cluster.control_plane) == others
+    assert containers(cluster) == before
+    settled(cluster)
+    again, sent = cluster.recorded(*options, wanted)
+    # It asks no more often than without own fields.
+    assert (again.changed, sent) == ([], {cluster.control_plane: 5, cluster.worker: 2})
+
+    files = own_files(cluster)
+    run = cluster.pyinfra("-y", *options, own(tmp_path / "wrong", maxPods=-5))
+    assert run.exit_code == 1 and "node_kubelet_configuration" in run.output, run.output
+    assert "the old configuration was put back, and the kubelet runs again" in run.output
+    assert own_files(cluster) == files
+    assert configz(cluster, cluster.worker)["maxPods"] == 77
+
+    assert cluster.converge(*options).changed == [RECONFIGURE_NODE_KUBELETS]
+    assert own_files(cluster) == none
+    assert configz(cluster, cluster.worker)["maxPods"] == others["maxPods"]
+    assert containers(cluster) == before
+    assert cluster.converge(*options).changed == []
 
 
 def proxied(cluster: Cluster, **fields: object) -> tuple[str, ...]:

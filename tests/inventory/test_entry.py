@@ -140,6 +140,11 @@ def test_hosts_that_differ_in_an_option_of_the_cluster_are_named_with_their_valu
     )
 
 
+def test_kubelets_that_differ_are_told_of_the_data_of_single_hosts() -> None:
+    (problem,) = differing({"cp": {"kubelet_configuration": {"maxPods": 9}}, "w": {}})
+    assert problem.startswith("kubelet_configuration: ") and problem.endswith("node_kubelet_configuration")
+
+
 def test_every_option_that_differs_is_named_at_once() -> None:
     problems = differing({"cp": {"swap": "keep", "mirror": "http://a"}, "w-1": {"mirror": "http://b"}})
     assert [problem.partition(":")[0] for problem in problems] == ["swap", "mirror"]

@@ -110,11 +110,12 @@ def test_valid_hosts_are_nodes(right: dict[str, Any], data: st.DataObject) -> No
     assert [(node.name, node.ip) for node in nodes] == [
         (host["node_name"], host["node_ip"]) for host in written_data
     ]
-    assert [(node.labels, node.taints, node.roles) for node in nodes] == [
+    assert [(node.labels, node.taints, node.roles, node.kubelet_configuration) for node in nodes] == [
         (
             host.get("node_labels", {}),
             None if host.get("node_taints") is None else tuple(host["node_taints"]),
             tuple(host.get("node_roles", ())),
+            host.get("node_kubelet_configuration", {}),
         )
         for host in written_data
     ]

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from kubeadm_deploys.documents.node_kubelet import wanted_files
+from kubeadm_deploys.documents.templates import sha256
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
 from kubeadm_deploys.facts.node_status import Certificate, EtcdStatusState, HostStatusState, NodeStatusState
 from kubeadm_deploys.lifecycle.status_report import ClusterStatus, Readings, cluster_status, document, text
@@ -64,6 +66,18 @@ def status_of(readings: Readings, *, problems: tuple[str, ...] = ()) -> ClusterS
 
 def with_machine(machine: HostStatusState) -> Readings:
     return replace(HEALTHY, hosts={**HEALTHY.hosts, CP.host: machine})
+
+
+def test_kubelets_with_other_fields_than_the_inventorys_are_a_difference() -> None:
+    own = replace(CP, kubelet_configuration={"maxPods": 50})
+    topology = replace(TOPOLOGY, control_planes=(own,))
+    sums = {path: sha256(content) for path, content in wanted_files(own.kubelet_configuration).items()}
+    has = with_machine(replace(MACHINE, kubelet_files=sums))
+    for readings, names in ((has, []), (HEALTHY, ["cp-1"])):
+        status = cluster_status(topology, readings, cluster="demo", now=NOW)
+        assert [name for name in ("cp-1", "worker-1") if name in " ".join(status.differences)] == names
+    (difference,) = status_of(has).differences
+    assert difference.startswith("node_kubelet_configuration of cp-1")
 
 
 def test_a_healthy_cluster_needs_no_attention() -> None:

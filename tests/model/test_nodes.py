@@ -1,6 +1,7 @@
 """Topology: which inventories can become a cluster."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -93,6 +94,23 @@ def test_a_nodes_cloud_data_is_checked() -> None:
     mac, provider_id = problems_of(Topology(control_planes=(invalid,), workers=()))
     assert mac.startswith("node_interface_mac: '86:00:00' of host host-1") and "86:00:00:12:34:56" in mac
     assert provider_id.startswith("provider_id: '42' of host host-1") and "aws:///" in provider_id
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "fix"),
+    [
+        ("maxPods", "'maxPods'", "not a mapping"),
+        ({"kind": "Pod"}, "kind", "leave it out"),
+        ({"cgroupDriver": "cgroupfs"}, "cgroupDriver", "leave it out"),
+        ({"staticPodPath": "/x"}, "staticPodPath", "leave it out"),
+        ({"rotateCertificates": False}, "rotateCertificates", "leave it out"),
+    ],
+)
+def test_wrong_fields_of_a_nodes_kubelet_are_refused(fields: Any, name: str, fix: str) -> None:
+    wrong = dataclasses.replace(node(1), kubelet_configuration=fields)
+    (problem,) = problems_of(Topology(control_planes=(wrong,), workers=()))
+    assert problem.startswith("node_kubelet_configuration: ") and "host host-1" in problem
+    assert name in problem and fix in problem
 
 
 def test_two_nodes_with_the_same_provider_id_are_refused() -> None:

@@ -291,6 +291,14 @@ def test_members_get_warnings_instead_of_errors(
     assert [finding.check for finding in errors_of(found) if CHECKS[finding.check].warning_on_members] == []
 
 
+def test_a_nodes_own_kubelet_fields_count_with_the_clusters() -> None:
+    own = dataclasses.replace(W1, kubelet_configuration={"evictionHard": {"memory.available": "1Gi"}})
+    topology = dataclasses.replace(TOPOLOGY, workers=(own, W2))
+    machines = {own: {"disks": NEARLY_FULL}, W2: {"disks": NEARLY_FULL}}
+    found = findings(machines, topology=topology)
+    assert [(each.check, each.host) for each in found] == [("disk-space", W2.host)]
+
+
 def test_a_finding_names_machine_value_and_fix() -> None:
     (finding,) = findings({CP: {"memory": GIB}})
     assert finding.sentence.startswith("@x/cp: has 1024 MB of memory, and a control plane needs 1700; ")

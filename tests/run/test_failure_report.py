@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -31,6 +32,8 @@ def test_the_report_is_complete_and_has_no_secrets() -> None:
     nodes = [
         Node(host=f"host-{name}", name=name, ip=f"10.0.0.{n}", address="") for n, name in enumerate("ab")
     ]
+    own = {"staticPodURLHeader": {"x-password": ["own-secret"]}}
+    nodes[1] = replace(nodes[1], kubelet_configuration=own)
     text = report(
         now=datetime(2026, 11, 25, 14, 3, 5, tzinfo=UTC),
         deploy="deploys/cluster.py",
@@ -42,7 +45,7 @@ def test_the_report_is_complete_and_has_no_secrets() -> None:
         ),
         topology=Topology(control_planes=(nodes[0],), workers=(nodes[1],)),
         failures=[Failure(host="host-b", operation="Join the cluster", error=f"one\ntoken {TOKEN}")],
-        output=["Starting", "sesame", "pin 4711", "proxy bob hunter@@2"],
+        output=["Starting", "sesame", "own-secret", "pin 4711", "proxy bob hunter@@2"],
         machines={"host-b": "$ date\nnow", "host-a": "no longer answers: gone"},
         secrets=["sesame"],
     )
@@ -58,7 +61,9 @@ def test_the_report_is_complete_and_has_no_secrets() -> None:
         "Machine host-a ====\nno longer answers: gone",
     ):
         assert words in text
-    assert [secret for secret in ("pa55word", TOKEN, "sesame", "4711", "hunter") if secret in text] == []
+    assert [
+        secret for secret in ("pa55word", TOKEN, "sesame", "4711", "hunter", "own-secret") if secret in text
+    ] == []
     assert (
         "best-effort" in text.splitlines()[0]
         and "Review this file before you share it" in text.splitlines()[1]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kubeadm_deploys.documents.node_kubelet import UNIT_FILE
 from kubeadm_deploys.facts.machine import Machine, MachineState
 from kubeadm_deploys.scripts import text
 
@@ -85,6 +86,7 @@ def test_units_that_override_the_kubelets_package(tmp_path: Path) -> None:
     paths = ["etc/systemd/system/kubelet.service", "etc/systemd/system/kubelet.service.d/20-x.conf"]
     for path in paths:
         write(tmp_path, path, "[Service]\n")
+    write(tmp_path, UNIT_FILE.removeprefix("/"), "ours\n")
     assert read(tmp_path).kubelet_units == tuple(f"/{path}" for path in paths)
 
 

@@ -16,6 +16,7 @@ case "$*" in
     if grep -q wrong "$FAKE/config.yaml"; then echo again >> "$FAKE/restarts"; fi
     cat "$FAKE/restarts" 2>/dev/null | wc -l ;;
   *MainPID*) echo 7 ;;
+  daemon-reload) : > "$FAKE/units-read" ;;
   *)
     state=
     if [ -e "$FAKE/cpu_manager_state" ]; then state=' with state'; fi
@@ -49,15 +50,18 @@ class Kubelet:
             (folder / name).write_text(program)
             (folder / name).chmod(0o755)
 
-    def swap(self, new: str, *files: Path) -> tuple[int, str]:
+    def swap(self, new: str, *files: Path, file: str = "config.yaml") -> tuple[int, str]:
         return self._run(
             "swap-kubelet-configuration",
+            str(self.folder / file),
+            "30",
             *map(str, files),
             stdin=f"{base64.b64encode(new.encode()).decode()}\nend\n",
         )
 
     def settle(self) -> tuple[int, str]:
-        return self._run("settle-kubelet-configuration")
+        files = [str(self.folder / name) for name in ("config.yaml", "own.conf")]
+        return self._run("settle-kubelet-configuration", "30", *files)
 
     def power_cut(self) -> None:
         """End the next script when it has put in the new configuration."""
@@ -66,7 +70,7 @@ class Kubelet:
 
     def _run(self, name: str, *arguments: str, stdin: str = "") -> tuple[int, str]:
         done = subprocess.run(
-            ["sh", "-c", text(name).replace("/var/lib/kubelet", str(self.folder)), name, "30", *arguments],
+            ["sh", "-c", text(name).replace("/var/lib/kubelet", str(self.folder)), name, *arguments],
             env={"PATH": f"{self.folder}:/usr/bin:/bin", "FAKE": str(self.folder)},
             input=stdin,
             stdout=subprocess.PIPE,
@@ -99,6 +103,18 @@ def kubelet(tmp_path: Path) -> Kubelet:
 def test_without_files_the_kubelet_only_restarts(kubelet: Kubelet) -> None:
     assert kubelet.swap("new") == (0, "")
     assert kubelet.log == ["restart new with state"]
+
+
+def test_another_file_is_exchanged_with_the_units_that_are_there_now(kubelet: Kubelet) -> None:
+    own = kubelet.folder / "own.conf"
+    own.write_text("before")
+    assert kubelet.swap("new", file="own.conf") == (0, "")
+    assert (own.read_text(), left(kubelet)) == ("new", ("old", []))
+    assert (kubelet.folder / "units-read").exists()
+    # One that was cut off is ended, whichever file it was.
+    (kubelet.folder / "own.conf.kubeadm-deploys-old").write_text("before")
+    (kubelet.folder / "config.yaml").write_text("wrong because of own.conf")
+    assert kubelet.settle()[0] == 1 and own.read_text() == "before"
 
 
 def test_the_files_go_while_no_kubelet_runs_and_before_the_configuration_comes(kubelet: Kubelet) -> None:

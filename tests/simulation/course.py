@@ -33,6 +33,7 @@ _DECISIVE = frozenset(
         *("begin-restore", "stop-static-pods", "receive-snapshot", "unpack-snapshot", "start-static-pods"),
         *("copy-database", "end-restore", "restart"),
         *("swap-static-pod", "swap-kubelet-configuration", "settle-kubelet-configuration"),
+        "remove-kubelet-fields",
     }
 )
 """Changes that decide over nodes, by the first word of their label."""

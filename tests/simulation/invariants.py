@@ -397,6 +397,10 @@ def _missing(world: World, inventory: Collection[str]) -> Iterator[str]:
             yield f"{name} is still claimed"
         if BOOTSTRAP_CONF in machine.files:
             yield f"{name} still has its token"
+        if machine.own_fields != machine.own_fields_on_disk:
+            yield f"{name}'s kubelet runs with other own fields than its file has"
+        if machine.half_changed:
+            yield f"{name} still has {machine.half_changed[0]} from before"
         if name.startswith("cp-") and world.serves(machine) is not cluster:
             yield f"{name} serves no API"
     for member in cluster.members.values():

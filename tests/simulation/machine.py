@@ -4,7 +4,11 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Any
 
+import yaml
+
+from kubeadm_deploys.documents.node_kubelet import FIELDS_FILE, UNIT_FILE
 from kubeadm_deploys.facts.kubeadm_node import MANIFESTS
 
 ADMIN_CONF = "/etc/kubernetes/admin.conf"
@@ -16,7 +20,8 @@ PKI = "/etc/kubernetes/pki"
 NEW_CERTIFICATE = f"{PKI}/kubeadm-deploys-new/apiserver.crt"
 """A new certificate of the API server while its key is already in place."""
 KUBELET_CONFIG = "/var/lib/kubelet/config.yaml"
-OLD_KUBELET_CONFIG = f"{KUBELET_CONFIG}.kubeadm-deploys-old"
+OLD = ".kubeadm-deploys-old"
+"""Ends the name of the file from before while a file of the kubelet's configuration is exchanged."""
 KUBELET_FLAGS = "/var/lib/kubelet/kubeadm-flags.env"
 CLIENT = "/var/lib/kubelet/pki/kubelet-client-current.pem"
 HOSTS = "/etc/hosts"
@@ -38,7 +43,7 @@ CLUSTER_FILES = (
             *("controller-manager.conf", "scheduler.conf", "pki", "tmp", "manifests/*"),
         )
     ),
-    *("/var/lib/kubelet/*", "/var/lib/cni", "/etc/cni/net.d/*calico*"),
+    *("/var/lib/kubelet/*", "/var/lib/cni", "/etc/cni/net.d/*calico*", f"{FIELDS_FILE}*", UNIT_FILE),
 )
 """Simulated files that only a cluster leaves on a machine; see scripts/library/cluster-traces.sh."""
 
@@ -80,7 +85,8 @@ class Machine:
     start. ``docker`` is the number of Docker's containers, None without Docker. ``foreign`` says why the
     machine is foreign, "" if it is not. ``greeting`` is what its login shell prints before each command's
     output. ``kubelet`` and ``containerd`` are the releases that run, which may be older than the installed ones.
-    ``failing`` are the releases of containerd that do not start on it.
+    ``failing`` are the releases of containerd that do not start on it. ``own_fields`` are those with which its kubelet has
+    started, in addition to the cluster's.
     """
 
     name: str
@@ -101,6 +107,7 @@ class Machine:
     registered: bool = False
     stale_containerd: bool = False
     stale_kubelet: bool = False
+    own_fields: dict[str, Any] = field(default_factory=dict)
     pods: bool = False
     docker: int | None = None
     foreign: str = ""
@@ -175,11 +182,30 @@ class Machine:
         """Run the installed kubelet, which registers its node."""
         self.kubelet = self.packages.get("kubelet", "").partition("-")[0]
         self.registered = self.stale_kubelet = False
+        self.own_fields = self.own_fields_on_disk
+
+    @property
+    def own_fields_on_disk(self) -> dict[str, Any]:
+        """The fields with which a new kubelet would start, in addition to the cluster's."""
+        if not self.has(FIELDS_FILE, UNIT_FILE):
+            return {}
+        found = yaml.safe_load(self.files[FIELDS_FILE])
+        return {key: value for key, value in found.items() if key not in ("apiVersion", "kind")}
+
+    @property
+    def half_changed(self) -> list[str]:
+        """The files of its kubelet's configuration whose exchange has not ended."""
+        return [file for file in (KUBELET_CONFIG, FIELDS_FILE) if self.has(f"{file}{OLD}")]
 
     @property
     def wrong_kubelet_config(self) -> bool:
         """Whether a new kubelet would not run, because of a value that kubeadm accepts and it does not."""
-        return "maxPods: -5" in self.files.get(KUBELET_CONFIG, "")
+        # The folder that the unit names has to exist.
+        if UNIT_FILE in self.files and not any(path.startswith(FIELDS_FILE) for path in self.files):
+            return True
+        return self.own_fields_on_disk.get("maxPods") == -5 or "maxPods: -5" in self.files.get(
+            KUBELET_CONFIG, ""
+        )
 
     @property
     def kubelet_crashes(self) -> bool:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from kubeadm_deploys.documents.backup_file import SNAPSHOT
 from kubeadm_deploys.documents.cluster_record import ClusterRecord
+from kubeadm_deploys.documents.node_kubelet import FIELDS_FILE
 from tests.simulation import invariants
 from tests.simulation.beginning import begin, machine_of, prepare
 from tests.simulation.cluster import KUBE_PROXY_PODS
@@ -177,6 +178,8 @@ class _Player:
             cluster = world.kubectl(machine)
             world.write(cluster)
             cluster.acknowledged += 1
+        elif event.what == "own fields edited":
+            machine.files[FIELDS_FILE] += "podPidsLimit: 7\n"
         elif event.what == "kube-proxy edited":
             cluster = world.kubectl(machine)
             cluster.objects["kube-proxy"] = {**cluster.objects["kube-proxy"], "mode": "ipvs"}

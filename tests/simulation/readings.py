@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from kubeadm_deploys.documents import templates
 from kubeadm_deploys.documents.kubeadm_documents import TOKEN_DESCRIPTION
+from kubeadm_deploys.documents.node_kubelet import PATHS
 from kubeadm_deploys.facts.kubeadm_node import MANIFESTS, RESTORE_FOLDER
 from kubeadm_deploys.model import artifacts
 from kubeadm_deploys.operations import shared_pki
@@ -22,7 +23,6 @@ from tests.simulation.machine import (
     KUBELET_CONFIG,
     KUBELET_FLAGS,
     NEW_CERTIFICATE,
-    OLD_KUBELET_CONFIG,
     PKI,
     ROTATING,
     SUPER_ADMIN_CONF,
@@ -204,9 +204,13 @@ class Readings:
         lines += [f"held:{name}" for name in sorted(machine.held)]
         lines += ["kubelet:enabled"] if "kubelet" in machine.enabled else []
         lines += ["kubelet:active"] if "kubelet" in machine.active and not machine.kubelet_crashes else []
-        lines += ["kubelet:half-changed"] if machine.has(OLD_KUBELET_CONFIG) else []
+        lines += ["kubelet:half-changed"] if machine.half_changed else []
         has_node = machine.has(KUBELET_CONF, CA, KUBELET_CONFIG, CLIENT)
         return [*lines, *(["kubelet:has-node"] if has_node else []), *_sums(machine, part.words[2:])]
+
+    def node_kubelet_files(self, machine: Machine, part: Part) -> Lines:
+        """sections/node_kubelet_configuration.py"""
+        return [f"file:{path} {_base64(machine.files[path])}" for path in PATHS if path in machine.files]
 
     def kubelet_dns(self, machine: Machine, part: Part) -> Lines:
         """sections/kubelet_dns.py"""

@@ -25,7 +25,7 @@ from tests.simulation.machine import (
     KUBELET_CONFIG,
     LOCK,
     NEW_CERTIFICATE,
-    OLD_KUBELET_CONFIG,
+    OLD,
     PKI,
     Machine,
     manifest,
@@ -338,19 +338,19 @@ class Scripts:
         """sections/kubelet_reconfiguration.py"""
         content, end = stdin.splitlines()
         assert end == "end", stdin
-        old = machine.files[KUBELET_CONFIG]
+        file, _, *removed = part.words
+        old = machine.files[file]
         new = base64.b64decode(content).decode()
         policies = {yaml.safe_load(each).get("cpuManagerPolicy") for each in (old, new)}
-        _, *removed = part.words
         if len(policies) > 1 or removed:
             cluster = self.world.cluster_of_kubelet(machine)
             assert removed and cluster and cluster.nodes[machine.name].unschedulable, machine.name
-        assert not machine.has(OLD_KUBELET_CONFIG), f"{machine.name}: the old configuration would be lost"
-        machine.files[OLD_KUBELET_CONFIG] = old
-        machine.files[KUBELET_CONFIG], machine.stale_kubelet = new, True
+        assert not machine.half_changed, f"{machine.name}: the old configuration would be lost"
+        machine.files[f"{file}{OLD}"] = old
+        machine.files[file], machine.stale_kubelet = new, True
         yield "written"
-        yield from self._kubelet_configuration_tried(machine)
-        if machine.files[KUBELET_CONFIG] == new:
+        yield from self._kubelet_configuration_tried(machine, file)
+        if machine.files[file] == new:
             return
         raise Failed(
             "the kubelet did not come up; it said last: invalid maxPods; the old configuration was put back"
@@ -358,18 +358,26 @@ class Scripts:
 
     def do_settle_kubelet_configuration(self, machine: Machine, part: Part, stdin: str) -> Steps:
         """sections/kube_packages.py"""
-        if machine.has(OLD_KUBELET_CONFIG):
-            yield from self._kubelet_configuration_tried(machine)
+        for file in machine.half_changed:
+            yield from self._kubelet_configuration_tried(machine, file)
 
-    def _kubelet_configuration_tried(self, machine: Machine) -> Steps:
-        """Restart a kubelet with its configuration, and with the old one if it does not run."""
+    def do_remove_kubelet_fields(self, machine: Machine, part: Part, stdin: str) -> Steps:
+        """sections/node_kubelet_configuration.py"""
+        unit, fields = part.words
+        machine.remove(unit)
+        yield "unit"
+        machine.remove(fields)
+        yield "fields"
+
+    def _kubelet_configuration_tried(self, machine: Machine, file: str) -> Steps:
+        """Restart a kubelet with a file of its configuration, and with the old one if it does not run."""
         if not machine.wrong_kubelet_config:
             self.world.kubelet_started(machine)
             yield "restarted"
-            machine.remove(OLD_KUBELET_CONFIG)
+            machine.remove(f"{file}{OLD}")
             yield "ended"
             return
-        machine.files[KUBELET_CONFIG] = machine.files.pop(OLD_KUBELET_CONFIG)
+        machine.files[file] = machine.files.pop(f"{file}{OLD}")
         yield "put back"
         self.world.kubelet_started(machine)
         yield "restarted as before"

@@ -79,7 +79,7 @@ def hosts(draw: st.DrawFn, *, most: int) -> list[dict[str, Any]]:
         if draw(st.booleans()):
             host_data["node_interface_mac"] = draw(MACS)
             host_data["provider_id"] = f"hcloud://{place + 1}"
-        for key in ("node_labels", "node_taints", "node_roles"):
+        for key in ("node_labels", "node_taints", "node_roles", "node_kubelet_configuration"):
             if draw(st.booleans()):
                 host_data[key] = draw(NODE_FIELDS[key].right)
         if draw(st.booleans()):

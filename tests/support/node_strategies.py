@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from tests.support.strategies import (
     ADDRESSES,
     ANYTHING,
+    DOCUMENT_FIELD,
     IPV6_TEXT,
     NAMES,
     NO_LIST,
@@ -104,5 +105,12 @@ NODE_FIELDS: dict[str, Field] = {
     "node_labels": _LABEL_SET,
     "node_taints": _TAINT_SET,
     "node_roles": list_field(text_field(_LABEL_NAMES, "a/b", "control-plane", *_NO_LABEL_NAME), most=3),
+    "node_kubelet_configuration": Field(
+        right=DOCUMENT_FIELD.right,
+        wrong=DOCUMENT_FIELD.wrong
+        | st.sampled_from(
+            [{"cgroupDriver": "cgroupfs"}, {"staticPodPath": ""}, {"rotateCertificates": False}]
+        ),
+    ),
 }
 """By key of the host's data."""

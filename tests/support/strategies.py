@@ -281,7 +281,7 @@ def _endless() -> dict[str, Any]:
 _NO_VALUE = st.sampled_from(
     [b"x", float("nan"), float("-inf"), 2**64, {1}, {1: 2}, "\ud800", 10**4000, object()]
 )
-_DOCUMENT = Field(
+DOCUMENT_FIELD = Field(
     right=DOCUMENTS,
     wrong=ANYTHING.filter(lambda value: not isinstance(value, dict))
     | st.builds(lambda right, wrong: {**right, "maxPods": [wrong]}, DOCUMENTS, _NO_VALUE)
@@ -351,8 +351,8 @@ FIELDS: dict[str, Field] = {
     "containerd_restrict_oom_score_adj": Field(
         right=st.booleans(), wrong=ANYTHING.filter(lambda value: not isinstance(value, bool))
     ),
-    "kubelet_configuration": _DOCUMENT,
-    "kube_proxy_configuration": _DOCUMENT,
+    "kubelet_configuration": DOCUMENT_FIELD,
+    "kube_proxy_configuration": DOCUMENT_FIELD,
     "cluster_configuration": Field(
         right=st.fixed_dictionaries(
             {},

@@ -2,8 +2,8 @@
 
 import base64
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from pyinfra.api import FactBase
 from pyinfra.api.command import StringCommand
 from typing_extensions import override
 
+from kubeadm_deploys.documents import node_kubelet
 from kubeadm_deploys.facts.cluster_health import KUBECTL
 from kubeadm_deploys.facts.etcd import etcdctl
 from kubeadm_deploys.model.labels_and_taints import CONTROL_PLANE_TAINT
@@ -38,12 +39,16 @@ class Certificate:
 
 @dataclass(frozen=True, kw_only=True)
 class HostStatusState:
-    """A machine's operating system, running kernel, reason for a reboot (empty without one) and certificates."""
+    """A machine's operating system, running kernel, reason for a reboot (empty without one) and certificates.
+
+    ``kubelet_files`` are the sha256 of the files with its kubelet's own fields, by path.
+    """
 
     os: str = ""
     kernel: str = ""
     reboot: str = ""
     certificates: tuple[Certificate, ...] = ()
+    kubelet_files: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 class HostStatus(FactBase[HostStatusState]):
@@ -51,7 +56,7 @@ class HostStatus(FactBase[HostStatusState]):
 
     @override
     def command(self) -> StringCommand:
-        return script("read-status")
+        return script("read-status", *node_kubelet.PATHS)
 
     @override
     def process(self, output: list[str]) -> HostStatusState:
@@ -65,6 +70,7 @@ class HostStatus(FactBase[HostStatusState]):
                 for path, encoded in lines.by_prefix(values, "certificate:").items()
                 for certificate in _certificates(path, base64.b64decode(encoded))
             ),
+            kubelet_files=lines.files(values),
         )
 
 

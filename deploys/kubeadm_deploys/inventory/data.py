@@ -59,6 +59,9 @@ _TEXTS = frozenset(
 )
 """Data whose value is text, or a list of texts."""
 
+_OF_HOSTS = {"kubelet_configuration": "node_kubelet_configuration"}
+"""Data of single hosts that are added to an option of the cluster."""
+
 _NOT_SET = object()
 """Marks an option that is not in a host's data."""
 
@@ -267,7 +270,8 @@ def differing_options(data: Mapping[str, Mapping[str, object]]) -> Iterator[str]
                 f"{'not set' if value is _NOT_SET else _shown(option, value)} on {some(names)}"
                 for value, names in hosts
             )
-            yield f"{option}: is {values}; set the same value for all hosts, in group_data/all.py"
+            own = f"; what only some hosts need is {_OF_HOSTS[option]}" if option in _OF_HOSTS else ""
+            yield f"{option}: is {values}; set the same value for all hosts, in group_data/all.py{own}"
 
 
 def _shown(option: str, value: object) -> str:
@@ -306,6 +310,7 @@ def node_of(host: Host) -> Node:
         labels=data.get("node_labels", {}),
         taints=_as_tuple(data.get("node_taints")),
         roles=_as_tuple(data.get("node_roles", ())),
+        kubelet_configuration=_as_document(data.get("node_kubelet_configuration", {})),
     )
 
 
@@ -321,6 +326,14 @@ def _as_text(value: object) -> str:
 def _as_tuple(value: Any) -> Any:
     """Return a list or comma-separated text as a tuple, other values unchanged: the topology refuses them."""
     return checks.items(value) if isinstance(value, list | str) else value
+
+
+def _as_document(value: Any) -> Any:
+    """Return a mapping as a plain copy, other values unchanged: the topology refuses them."""
+    try:
+        return checks.document(value)
+    except ValueError:
+        return value
 
 
 def _as_address(value: object) -> str:

@@ -57,6 +57,7 @@ from kubeadm_deploys.remote.run_parts import part
 from kubeadm_deploys.scripts import script
 from kubeadm_deploys.sections.api_endpoint import resolve_commands
 from kubeadm_deploys.sections.control_plane_files import ControlPlaneFiles
+from kubeadm_deploys.sections.node_kubelet_configuration import before_kubeadm
 
 WORK = f"{SAVED_ETCD}/restoring"
 """Where the snapshot and what is made of it are, on the disk of etcd's data."""
@@ -234,7 +235,10 @@ def _serve(state: State, host: Host, restore: Restore, options: ClusterOptions, 
         if not run(script("start-static-pods", SET_ASIDE, *MANIFESTS)):
             return False
     else:
-        commands = resolve_commands(ask(machine, ApiEndpoint), endpoint=options.endpoint, address=seed.ip)
+        commands = [
+            *before_kubeadm(seed, options=options, topology=topology, found={}),
+            *resolve_commands(ask(machine, ApiEndpoint), endpoint=options.endpoint, address=seed.ip),
+        ]
         credentials = part(state, JoinCredentials)
         document = restore_document(
             options=options,

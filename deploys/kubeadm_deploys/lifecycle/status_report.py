@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from kubeadm_deploys.documents import node_kubelet
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNodeState
 from kubeadm_deploys.facts.node_status import Certificate, EtcdStatusState, HostStatusState, NodeStatusState
 from kubeadm_deploys.model.nodes import Topology
@@ -134,7 +135,7 @@ def cluster_status(
             for node in topology.nodes
             for certificate in sorted(_certificates(readings.hosts.get(node.host)), key=lambda one: one.ends)
         ),
-        differences=tuple(differences),
+        differences=(*differences, *_kubelet_differences(topology, readings)),
         newer=newer,
         attention=(
             *_host_problems(topology, readings),
@@ -245,6 +246,19 @@ def _control_plane_row(
         database=etcd.database,
         quota=etcd.quota,
     )
+
+
+def _kubelet_differences(topology: Topology, readings: Readings) -> Iterator[str]:
+    """Yield the nodes whose kubelets have other fields of their own than the inventory says."""
+    members = {node.name for node in readings.nodes or ()}
+    for node in topology.nodes:
+        found = readings.hosts.get(node.host)
+        if (
+            node.name in members
+            and isinstance(found, HostStatusState)
+            and node_kubelet.differ(node.kubelet_configuration, found=found.kubelet_files)
+        ):
+            yield f"node_kubelet_configuration of {node.name}: differs from its kubelet's; cluster.py changes it"
 
 
 def _host_problems(topology: Topology, readings: Readings) -> Iterator[str]:

@@ -8,6 +8,7 @@ from pydantic import Field, PlainValidator, ValidationInfo
 
 from kubeadm_deploys.model import checks, label_checks
 from kubeadm_deploys.model.validation import Input
+from kubeadm_deploys.model.values import NodeKubeletConfiguration
 
 
 def _labels(value: object, info: ValidationInfo) -> Mapping[str, str]:
@@ -50,6 +51,11 @@ class HostData(Input):
     )
     node_roles: Annotated[tuple[str, ...], PlainValidator(label_checks.node_roles)] = Field(
         (), description="Roles that kubectl shows, in addition to `control-plane`, like `['gpu']`."
+    )
+
+    node_kubelet_configuration: NodeKubeletConfiguration = Field(
+        {},
+        description="Fields of the KubeletConfiguration for this node, added to the cluster's `kubelet_configuration`, over which they win. The name differs from the cluster's, because one would hide the other in pyinfra's data.",
     )
 
     def __init__(self, /, *, host: str, kept: Mapping[str, str], **values: Any) -> None:

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from kubeadm_deploys.model import checks
 from kubeadm_deploys.model.errors import InputError, shown
@@ -38,7 +39,7 @@ class Node:
     the MAC address of the interface with ``ip``, and ``provider_id`` the cloud's ID of the machine; both
     are empty if unknown. ``labels``, ``taints`` (like ``dedicated=gpu:NoSchedule``) and ``roles`` are set on
     the Node object, in addition to those from other sources; if ``taints`` is None, the node keeps those that
-    kubeadm sets.
+    kubeadm sets. ``kubelet_configuration`` are fields that its kubelet gets in addition to the cluster's.
     """
 
     host: str
@@ -50,6 +51,7 @@ class Node:
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     taints: tuple[str, ...] | None = None
     roles: tuple[str, ...] = ()
+    kubelet_configuration: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +131,7 @@ def _host_problems(topology: Topology, options: ClusterOptions) -> Iterator[str]
                 node_labels=node.labels,
                 node_taints=node.taints,
                 node_roles=node.roles,
+                node_kubelet_configuration=node.kubelet_configuration,
             )
         except InputError as error:
             yield from error.problems

@@ -55,6 +55,21 @@ def _kubelet_configuration(value: object) -> Mapping[str, Any]:
     return found
 
 
+_FIXED_IN_KUBELETS = {
+    "cgroupDriver": "is systemd, as containerd's",
+    "staticPodPath": "is where kubeadm writes the static pods",
+}
+"""Fields of a node's kubelet that users must not set, and why; the cluster's configuration always has ours."""
+
+
+def _node_kubelet_configuration(value: object) -> Mapping[str, Any]:
+    found = _kubelet_configuration(value)
+    for name, reason in _FIXED_IN_KUBELETS.items():
+        if name in found:
+            raise ValueError(f"has {name}, which {reason}; leave it out")
+    return found
+
+
 _FIXED_IN_KUBE_PROXY = {
     ("clusterCIDR",): "is the option pod_subnet",
     ("hostnameOverride",): "is the node's name, with which kubeadm starts kube-proxy",
@@ -146,6 +161,7 @@ Mtu = Annotated[int, PlainValidator(checks.mtu)]
 Seconds = Annotated[int, PlainValidator(checks.seconds)]
 
 KubeletConfiguration = Annotated[Mapping[str, Any], PlainValidator(_kubelet_configuration)]
+NodeKubeletConfiguration = Annotated[Mapping[str, Any], PlainValidator(_node_kubelet_configuration)]
 KubeProxyConfiguration = Annotated[Mapping[str, Any], PlainValidator(_kube_proxy_configuration)]
 ClusterConfiguration = Annotated[Mapping[str, Any], PlainValidator(_cluster_configuration)]
 Checksums = Annotated[Mapping[str, str], PlainValidator(checks.checksums)]

@@ -21,6 +21,7 @@ _OWN_FLAGS = frozenset(
         "cloud-provider",
         "provider-id",
         "config",
+        "config-dir",
         "kubeconfig",
         "bootstrap-kubeconfig",
         "container-runtime-endpoint",

@@ -85,6 +85,7 @@ def machine_findings(
     kubelet = options.kubelet_configuration
     if settings and settings.kubelet is not None:
         kubelet = settings.kubelet
+    kubelet = {**kubelet, **candidate.node.kubelet_configuration}
     yield from _system(candidate)
     yield from _kernel(candidate)
     yield from _cgroups(candidate, options, kubelet)
@@ -218,7 +219,7 @@ def _disks(candidate: CandidateNode, kubelet: Mapping[str, Any]) -> Iterator[Fin
             yield candidate.warning(
                 "disk-space",
                 found=f"{found}: the kubelet evicts pods below {_EVICTION_PERCENT} % of the disk",
-                fix=f"have {enough / _GIB:.0f} GiB free, or set evictionHard in kubelet_configuration",
+                fix=f"have {enough / _GIB:.0f} GiB free, or set evictionHard in kubelet_configuration or node_kubelet_configuration",
             )
 
 

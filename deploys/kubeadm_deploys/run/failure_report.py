@@ -38,7 +38,7 @@ def report(
     """Return the text of the report, with secrets redacted.
 
     ``output`` is the last lines that the run printed, ``machines`` the diagnostics by host, and ``secrets``
-    those that are known by value, in addition to those in the options.
+    those that are known by value, in addition to those in the options and in the nodes' kubelet fields.
     """
     roles = {"control plane": topology.control_planes, "worker": topology.workers}
     sections = {
@@ -72,5 +72,6 @@ def report(
         "text that looks like\na password, token or key. Review this file before you share it: it may still "
         "contain a secret in another form."
     )
-    known = {*secrets, *secret_values(options.model_dump())}
+    own = {"nodes": [node.kubelet_configuration for node in topology.nodes]}
+    known = {*secrets, *secret_values(options.model_dump()), *secret_values(own)}
     return redacted(f"{introduction}\n\n{text}\n", known=known)

@@ -16,6 +16,8 @@ done
 # Without one of these files, before a join or after half a reset, it is normal that the kubelet fails.
 (cd /etc/kubernetes && ls kubelet.conf pki/ca.crt && cd /var/lib/kubelet && ls config.yaml pki/kubelet-client-current.pem) \
   > /dev/null 2>&1 && echo kubelet:has-node
-if [ -e /var/lib/kubelet/config.yaml.kubeadm-deploys-old ]; then echo kubelet:half-changed; fi
+for file in /var/lib/kubelet/config.yaml /etc/kubernetes/kubelet.conf.d/10-kubeadm-deploys.conf; do
+  if [ -e "$file.kubeadm-deploys-old" ]; then echo kubelet:half-changed; fi
+done
 if [ -f "$keyring" ]; then echo "keyring $(base64 -w 0 "$keyring")"; fi
 print_files "$@"

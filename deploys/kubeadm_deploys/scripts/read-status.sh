@@ -1,5 +1,8 @@
 #!/bin/sh
-# What only a status report reads of a machine: its system, whether it has to be rebooted, and its certificates.
+# What only a status report reads of a machine: its system, whether it has to be rebooted, its certificates, and the checksums
+# of the files that are its arguments.
+. library/print-files.sh
+print_files "$@"
 echo "os $(sed -n 's/^PRETTY_NAME=//p' /etc/os-release | tr -d '"')"
 running=$(uname -r)
 echo "kernel $running"

@@ -1,6 +1,7 @@
 #!/bin/sh
-# $1 the seconds that the kubelet may take to come up, other arguments are files that neither a kubelet with the new
-# configuration nor one with the old one again may find. stdin has its new configuration in base64, then a line "end".
+# $1 a file of the kubelet's configuration, $2 the seconds that the kubelet may take to come up, other arguments are files that
+# neither a kubelet with the new configuration nor one with the old one again may find. stdin has the file's new content in
+# base64, then a line "end".
 #
 # Pods go on while the kubelet restarts. If it does not come up, the old configuration is put back; if the machine goes down
 # before that, settle-kubelet-configuration.sh does it.
@@ -8,8 +9,9 @@
 . library/kubelet-configuration.sh
 set -u
 umask 022
-seconds=$1
-shift
+exchange_of "$1"
+seconds=$2
+shift 2
 read -r content
 read -r complete
 if [ "$complete" != end ]; then echo "the new configuration did not arrive; nothing was changed"; exit 1; fi

@@ -5,7 +5,7 @@ finished if it has.
 Source: Kubernetes documentation, "Creating a cluster with kubeadm".
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,6 +30,8 @@ from kubeadm_deploys.operations.failure import failed, fails_clearly
 from kubeadm_deploys.remote.reading import ask, read
 from kubeadm_deploys.remote.run_parts import part
 from kubeadm_deploys.scripts import script
+from kubeadm_deploys.sections import kube_packages
+from kubeadm_deploys.sections.node_kubelet_configuration import before_kubeadm
 
 
 @operation()
@@ -52,7 +54,13 @@ def found(*, topology: Topology, check: Callable[[], None]) -> Generator[StringC
 @operation()
 @fails_clearly
 def initialized(
-    *, topology: Topology, node_name: str, document: str, cluster_name: str, kubeconfig: str
+    *,
+    topology: Topology,
+    node_name: str,
+    document: str,
+    cluster_name: str,
+    kubeconfig: str,
+    before: Sequence[StringCommand] = (),
 ) -> Generator[StringCommand, None, None]:
     """Make this machine the first control plane of a new cluster, unless the cluster exists.
 
@@ -61,6 +69,7 @@ def initialized(
     + document: the kubeadm documents; they may hold the join token and are only passed on stdin
     + cluster_name: name of the cluster
     + kubeconfig: path on the operator's machine; a file there of an earlier cluster of this name is renamed
+    + before: commands that prepare the machine right before kubeadm creates the cluster
     """
     api_leader = ask_leader(host.state, topology)
     if host.name != api_leader.leader:
@@ -68,14 +77,23 @@ def initialized(
         return
     if not api_leader.exists:
         yield from _create(
-            topology=topology, document=document, cluster_name=cluster_name, kubeconfig=Path(kubeconfig)
+            topology=topology,
+            document=document,
+            cluster_name=cluster_name,
+            kubeconfig=Path(kubeconfig),
+            before=before,
         )
     elif host.state.is_executing or api_leader.api_answers:
         yield from _finish(topology=topology, node_name=node_name, document=document)
 
 
 def _create(
-    *, topology: Topology, document: str, cluster_name: str, kubeconfig: Path
+    *,
+    topology: Topology,
+    document: str,
+    cluster_name: str,
+    kubeconfig: Path,
+    before: Sequence[StringCommand],
 ) -> Generator[StringCommand, None, None]:
     if host.state.is_executing:
         found = ask(host, KubeadmNode)
@@ -92,6 +110,7 @@ def _create(
             logger.warning(f"--> Warning: {kubeconfig} was of an earlier cluster; renamed it to {aside}")
         if step.clean:
             yield from cleaning(host, keep=True)
+        yield from before
     yield kubeadm("init", "--skip-token-print", f"--ignore-preflight-errors={CHECKED_BY_US}", stdin=document)
     part(host.state, JoinCredentials).token_exists = True
     made_cluster(host.state, topology, found=ask(host, KubeadmNode))
@@ -184,6 +203,7 @@ def create_control_plane(*, options: ClusterOptions, topology: Topology) -> None
     """Create the cluster on one of the topology's control planes, unless it exists."""
     node = topology.node(host.name)
     if node in topology.control_planes:
+        found = read(host, kube_packages.reading(options))
         initialized(
             name="Create the control plane",
             topology=topology,
@@ -193,4 +213,5 @@ def create_control_plane(*, options: ClusterOptions, topology: Topology) -> None
             ),
             cluster_name=options.cluster_name,
             kubeconfig=options.kubeconfig_path,
+            before=before_kubeadm(node, options=options, topology=topology, found=found.files),
         )

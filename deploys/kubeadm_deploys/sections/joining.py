@@ -8,7 +8,7 @@ with kubeadm" (stacked control plane).
 
 import shlex
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import nullcontext
 from functools import partial
 
@@ -41,7 +41,9 @@ from kubeadm_deploys.remote import direct
 from kubeadm_deploys.remote.reading import NotRead, ask, read
 from kubeadm_deploys.remote.run_parts import part
 from kubeadm_deploys.scripts import script
+from kubeadm_deploys.sections import kube_packages
 from kubeadm_deploys.sections.api_endpoint import resolve_api_endpoint, resolve_commands
+from kubeadm_deploys.sections.node_kubelet_configuration import before_kubeadm
 
 _ETCD_SECONDS = 60
 """How long etcd has to become healthy, for example after the previous control plane joined."""
@@ -53,13 +55,14 @@ _REGISTER = f"systemctl restart kubelet && {KUBECTL_WAIT} wait --for=create --ti
 @operation()
 @fails_clearly
 def joined(
-    *, options: ClusterOptions, topology: Topology, node: Node
+    *, options: ClusterOptions, topology: Topology, node: Node, before: Sequence[StringCommand] = ()
 ) -> Generator[StringCommand, None, None]:
     """Join this machine to the cluster, as the worker or control plane that it is in the topology.
 
     + options: of the cluster
     + topology: the cluster
     + node: this machine
+    + before: commands that prepare the machine right before kubeadm joins it
     """
     control_plane = node in topology.control_planes
     if not host.state.is_executing:
@@ -99,6 +102,7 @@ def joined(
                 clean=step.clean,
                 found=found,
                 members=members,
+                before=before,
             )
 
 
@@ -142,6 +146,7 @@ def _join(
     clean: bool,
     found: KubeadmNodeState,
     members: ClusterMembersState,
+    before: Sequence[StringCommand],
 ) -> Generator[StringCommand, None, None]:
     api_leader = ask_leader(host.state, topology)
     control_plane = node in topology.control_planes
@@ -161,6 +166,7 @@ def _join(
                 endpoint=options.endpoint,
                 address=api_leader.healthy_control_planes(topology)[0].ip,
             )
+    yield from before
     yield script("wait-for-api", f"{options.endpoint}:{API_PORT}")
     leader = inventory.get_host(api_leader.leader)
     credentials = part(host.state, JoinCredentials)
@@ -281,8 +287,15 @@ def join_nodes(*, options: ClusterOptions, topology: Topology) -> None:
     """
     node = topology.node(host.name)
     control_plane = node in topology.control_planes
+    found = read(host, kube_packages.reading(options))
     # One operation for both roles, so that no worker waits for a control plane.
-    joined(name="Join the cluster", options=options, topology=topology, node=node)
+    joined(
+        name="Join the cluster",
+        options=options,
+        topology=topology,
+        node=node,
+        before=before_kubeadm(node, options=options, topology=topology, found=found.files),
+    )
     if control_plane:
         # Its own API server answers now.
         resolve_api_endpoint(options=options, topology=topology)

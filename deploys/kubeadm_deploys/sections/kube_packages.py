@@ -16,8 +16,9 @@ from pyinfra.api.command import FunctionCommand, StringCommand
 from pyinfra.operations import server
 from typing_extensions import override
 
+from kubeadm_deploys.cluster.kubelet_turns import EXCHANGED_FILES, SECONDS
 from kubeadm_deploys.cluster.leader import wait_for_kubeadm
-from kubeadm_deploys.documents import apt_key
+from kubeadm_deploys.documents import apt_key, node_kubelet
 from kubeadm_deploys.model import artifacts
 from kubeadm_deploys.model.options import ClusterOptions
 from kubeadm_deploys.operations import packages, text_files, units
@@ -34,7 +35,8 @@ class KubePackagesState:
     """Version by installed package, ``held`` packages, the keyring's bytes, and sha256 of ``files`` by path.
 
     ``kubelet`` holds ``enabled`` and ``active`` if its unit is that, ``has-node`` if kubeadm made the machine a
-    node, and ``half-changed`` if a change of its configuration has not ended, or goes on.
+    node, and ``half-changed`` if a change of its configuration has not ended, or goes on. ``files`` are apt's, and those
+    with the kubelet's own fields (``documents/node_kubelet.py``).
     """
 
     versions: dict[str, str] = field(default_factory=dict)
@@ -72,9 +74,6 @@ TOOLS = ("ca-certificates", "conntrack", "cri-tools", "ethtool", "iptables", "so
 KEYRING = "/etc/apt/keyrings/kubernetes-apt-keyring.gpg"
 SOURCES_FILE = "/etc/apt/sources.list.d/kubernetes.list"
 PREFERENCES_FILE = "/etc/apt/preferences.d/kubernetes"
-
-_SECONDS = 90
-"""How long a kubelet may take to come up."""
 
 _KUBELET_IS_WELL = text("library/kubelet") + "kubelet_runs 40"
 
@@ -125,7 +124,7 @@ def reading(options: ClusterOptions) -> Reading[KubePackagesState]:
         KubePackages,
         packages=(*HELD_PACKAGES, *TOOLS),
         keyring=KEYRING,
-        paths=tuple(apt_files(options)),
+        paths=(*apt_files(options), *node_kubelet.PATHS),
     )
 
 
@@ -157,7 +156,7 @@ def kubelet_configuration_settled() -> Generator[FunctionCommand | StringCommand
     A change that goes on in a unit of its own is waited for.
     """
     yield calling(_unit_has_ended)
-    yield script("settle-kubelet-configuration", str(_SECONDS))
+    yield script("settle-kubelet-configuration", str(SECONDS), *EXCHANGED_FILES)
 
 
 def _unit_has_ended(state: State, host: Host) -> bool:

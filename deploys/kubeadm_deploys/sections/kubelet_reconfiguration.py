@@ -6,7 +6,7 @@ The cluster's ConfigMap kubelet-config is changed last, so that it shows alone w
 """
 
 import base64
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,16 +14,20 @@ import yaml
 from pyinfra import host, inventory, logger
 from pyinfra.api import Host, State, deploy, operation
 from pyinfra.api.command import FunctionCommand
-from pyinfra.api.exceptions import DeployError
 
 from kubeadm_deploys.cluster import document_fields, live_kubelet
-from kubeadm_deploys.cluster.draining import await_workloads, drain, release
+from kubeadm_deploys.cluster.kubelet_turns import (
+    CONFIGURATION_FILE,
+    Turn,
+    release_again,
+    take_turn,
+    take_turn_alone,
+)
 from kubeadm_deploys.cluster.leader import acts_for_cluster, ask_leader, wait_for_kubeadm
 from kubeadm_deploys.cluster.members import ask_members, ask_settings
 from kubeadm_deploys.cluster.reconfiguring import (
     Stopped,
     begun,
-    in_unit,
     leader_of,
     record,
     refuse_unlisted,
@@ -33,9 +37,7 @@ from kubeadm_deploys.cluster.reconfiguring import (
 )
 from kubeadm_deploys.documents.cluster_record import RecordedConfiguration
 from kubeadm_deploys.documents.templates import yaml_text
-from kubeadm_deploys.facts.cluster_health import NodesReady
 from kubeadm_deploys.facts.node_status import NodeStatuses
-from kubeadm_deploys.facts.upgrade_state import WholeWorkloads
 from kubeadm_deploys.model.errors import some
 from kubeadm_deploys.model.nodes import Node, Topology
 from kubeadm_deploys.model.options import ClusterOptions
@@ -43,12 +45,6 @@ from kubeadm_deploys.operations.failure import calling, fails_clearly
 from kubeadm_deploys.remote import direct, lines
 from kubeadm_deploys.remote.reading import ask, in_parallel
 from kubeadm_deploys.scripts import script
-
-_SECONDS = 90
-"""How long a kubelet may take to come up, and then its node to be Ready."""
-
-_STATE_FILES = ("/var/lib/kubelet/cpu_manager_state", "/var/lib/kubelet/memory_manager_state")
-"""What a kubelet has assigned to pods with its policies; with other policies it does not start with these files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,9 +202,9 @@ def _reconfigure(
             name = turn.node.name
             ready = members is not None and members.nodes[name].ready
             if drains:
-                _take_turn_alone(leader, turn, ready=ready, drain_timeout=drain_timeout, say=host.log)
+                take_turn_alone(leader, turn, ready=ready, drain_timeout=drain_timeout, say=host.log)
             elif turn.changes:
-                _take_turn(leader, turn, ready=ready)
+                take_turn(leader, turn, ready=ready)
             if turn.changes:
                 done.append(name)
         if wanted.configuration != wanted.found:
@@ -220,19 +216,6 @@ def _reconfigure(
     return _record_names(state, host, topology, wanted.names)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Turn:
-    """What one node is to have: its kubelet's whole ``configuration``.
-
-    ``changes`` is whether its kubelet restarts, and ``drained`` whether the node is drained for it.
-    """
-
-    node: Node
-    configuration: Mapping[str, Any]
-    changes: bool
-    drained: bool
-
-
 def _turn(node: Node, current: Mapping[str, Any], stale: bool, wanted: Wanted) -> Turn:
     target = document_fields.with_values(current, wanted.values)
     differing = {
@@ -242,46 +225,15 @@ def _turn(node: Node, current: Mapping[str, Any], stale: bool, wanted: Wanted) -
     }
     return Turn(
         node=node,
-        configuration=target,
+        file=CONFIGURATION_FILE,
+        content=yaml_text(target),
         changes=stale or target != current,
         drained=bool(live_kubelet.needs_drain(differing)),
+        fix=(
+            "the cluster's stored configuration is as before; correct kubelet_configuration, or take the change back, "
+            "and run again"
+        ),
     )
-
-
-def _take_turn(leader: Host, turn: Turn, *, ready: bool) -> None:
-    _restart_with(turn)
-    if ready:
-        ask(leader, NodesReady, seconds=_SECONDS + 30, nodes=(turn.node.name,), timeout=_SECONDS)
-
-
-def _take_turn_alone(
-    leader: Host, turn: Turn, *, ready: bool, drain_timeout: int, say: Callable[[str], None]
-) -> None:
-    """Change a kubelet on a drained node if it has to be, and let the node take pods again if this package cordoned it.
-
-    Raises:
-        Stopped: pods stay on it, the kubelet does not come up, or workloads did not get their pods back.
-    """
-    name = turn.node.name
-    try:
-        status = next((each for each in ask(leader, NodeStatuses) if each.name == name), None)
-        if status is None:
-            raise Stopped(f"{name}: the cluster has no such node any more; take it out of the inventory")
-        workloads = ask(leader, WholeWorkloads) if turn.drained else {}
-        claimed = status.claimed
-        if turn.drained:
-            claimed = drain(leader, status, by="reconfiguration", seconds=drain_timeout, say=say)
-        try:
-            if turn.changes:
-                _take_turn(leader, turn, ready=ready)
-        finally:
-            # Its old kubelet runs again if the new one did not come up.
-            if claimed:
-                release(leader, name)
-        if turn.drained:
-            await_workloads(leader=leader, before=workloads, seconds=drain_timeout)
-    except DeployError as error:
-        raise Stopped(str(error)) from None
 
 
 def _claimed(state: State, topology: Topology, nodes: list[Node], wanted: Wanted) -> list[Node]:
@@ -295,9 +247,7 @@ def _claimed(state: State, topology: Topology, nodes: list[Node], wanted: Wanted
 def _release(state: State, host: Host, topology: Topology, nodes: list[Node]) -> bool:
     """Let nodes take pods again: their kubelets run, with the old configuration or already with another one."""
     for node in nodes:
-        wait_for_kubeadm(inventory.get_host(node.host))
-        release(leader_of(state, topology), node.name)
-        host.log(f"{node.name}: takes pods again; an earlier run has cordoned it and has not ended")
+        release_again(leader_of(state, topology), node, say=host.log)
     return True
 
 
@@ -317,11 +267,11 @@ def _read(machine: Host) -> tuple[dict[str, Any], bool]:
         found = yaml.safe_load(base64.b64decode(values["configuration"])) if done else None
     except (KeyError, ValueError, yaml.YAMLError) as error:
         raise Stopped(
-            f"{machine.name}: /var/lib/kubelet/config.yaml cannot be parsed: {error}; nothing was changed"
+            f"{machine.name}: {CONFIGURATION_FILE} cannot be parsed: {error}; nothing was changed"
         ) from None
     if not isinstance(found, dict):
         raise Stopped(
-            f"{machine.name}: /var/lib/kubelet/config.yaml was not read: {output.stderr}; nothing was changed"
+            f"{machine.name}: {CONFIGURATION_FILE} was not read: {output.stderr}; nothing was changed"
         )
     return found, "stale" in values
 
@@ -341,22 +291,6 @@ def _refuse_edits(
             "a kubelet's file has what neither the cluster's configuration nor the options have: "
             f"{some(edits, separator='; ')}; it would be lost: add it to kubelet_configuration, or run with "
             "--data discard_edits=true; nothing was changed"
-        )
-
-
-def _restart_with(turn: Turn) -> None:
-    content = base64.b64encode(yaml_text(dict(turn.configuration)).encode()).decode()
-    command = in_unit(
-        "swap-kubelet-configuration",
-        str(_SECONDS),
-        *(_STATE_FILES if turn.drained else ()),
-        stdin=f"{content}\nend\n",
-    )
-    restarted, output = direct.run(inventory.get_host(turn.node.host), command)
-    if not restarted:
-        raise Stopped(
-            f"{turn.node.name}: the kubelet's configuration was not changed: {output.stderr}; the cluster's stored "
-            "configuration is as before; correct kubelet_configuration, or take the change back, and run again"
         )
 
 

@@ -10,7 +10,7 @@ leftovers() {
   arguments=$(sed -n 's/^ *\(export  *\)\{0,1\}KUBELET_EXTRA_ARGS=//p' /etc/default/kubelet 2> /dev/null | tail -n 1 | tr -d "\"'")
   if [ -n "$arguments" ]; then echo "kubelet-arguments $arguments"; fi
   for path in /etc/systemd/system/kubelet.service /etc/systemd/system/kubelet.service.d/*.conf; do
-    if [ -f "$path" ]; then echo "kubelet-unit:$path"; fi
+    if [ -f "$path" ] && [ "${path##*/}" != 20-kubeadm-deploys.conf ]; then echo "kubelet-unit:$path"; fi
   done
   grep -ls '^ *ExecStart=' /etc/systemd/system/containerd.service.d/*.conf | sed 's/^/containerd-unit:/'
   # Files of all folders are applied in the order of their names; /etc/sysctl.conf by "sysctl --system", as the last.

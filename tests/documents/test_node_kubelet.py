@@ -1,0 +1,73 @@
+"""The files that give one node's kubelet own fields: their content, and what is seen of files that were found."""
+
+import yaml
+from hypothesis import given
+
+from kubeadm_deploys.documents.node_kubelet import (
+    FIELDS_FILE,
+    UNIT,
+    UNIT_FILE,
+    FoundFiles,
+    differ,
+    fields_file,
+    wanted_files,
+)
+from kubeadm_deploys.documents.templates import sha256
+from tests.support.strategies import DOCUMENTS
+
+FIELDS = {"maxPods": 50, "kubeReserved": {"memory": "1Gi", "cpu": "500m"}}
+
+
+def sums(contents: dict[str, str]) -> dict[str, str]:
+    return {path: sha256(content) for path, content in contents.items()}
+
+
+def test_the_kubelet_is_given_the_folder_of_its_fields_beside_kubeadms_file() -> None:
+    files = wanted_files(FIELDS)
+    assert yaml.safe_load(files[FIELDS_FILE]) == {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        **FIELDS,
+    }
+    # The kubelet reads only files with this ending; systemd applies drop-ins in the order of their names.
+    assert FIELDS_FILE.endswith(".conf") and UNIT_FILE.rpartition("/")[2] > "10-kubeadm.conf"
+    folder = FIELDS_FILE.rpartition("/")[0]
+    line = f'Environment="KUBELET_CONFIG_ARGS=--config=/var/lib/kubelet/config.yaml --config-dir={folder}"'
+    assert line in files[UNIT_FILE].splitlines()
+
+
+def test_without_fields_there_are_no_files() -> None:
+    assert wanted_files({}) == {}
+    assert not differ({}, found={"/etc/apt/x": "0"})
+    for path, content in wanted_files(FIELDS).items():
+        assert differ({}, found=sums({path: content}))
+
+
+def test_files_differ_unless_both_are_those_of_the_fields() -> None:
+    files = wanted_files(FIELDS)
+    assert not differ(FIELDS, found=sums(files))
+    assert not differ(dict(reversed(FIELDS.items())), found=sums(files))
+    assert differ({**FIELDS, "maxPods": 51}, found=sums(files))
+    assert differ(FIELDS, found=sums({**files, FIELDS_FILE: fields_file(FIELDS, unfinished=True)}))
+    for path in files:
+        assert differ(FIELDS, found=sums({path: files[path]}))
+
+
+@given(DOCUMENTS)
+def test_what_was_written_is_found_again(fields: dict[str, object]) -> None:
+    for unfinished in (False, True):
+        content = fields_file(fields, unfinished=unfinished)
+        found = FoundFiles(contents={FIELDS_FILE: content, UNIT_FILE: UNIT})
+        assert (found.fields, found.unfinished, found.edited) == (fields, unfinished, [])
+        # Without the unit's drop-in, no kubelet has read them.
+        assert FoundFiles(contents={FIELDS_FILE: content}).fields == {}
+
+
+def test_an_edit_is_seen_in_either_file() -> None:
+    files = wanted_files(FIELDS)
+    for path in files:
+        edited = FoundFiles(contents={**files, path: files[path].replace("50", "60") + "# mine\n"})
+        assert edited.edited == [path]
+    assert FoundFiles(contents={**files, FIELDS_FILE: "maxPods: [\n"}).fields == {}
+    assert FoundFiles(contents={FIELDS_FILE: "maxPods: 5\n"}).edited == [FIELDS_FILE]
+    assert FoundFiles().edited == []
