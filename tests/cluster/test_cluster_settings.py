@@ -4,7 +4,6 @@ import base64
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from tests.support.cluster_settings import (
     settings_of,
 )
 from tests.support.fake_answers import ENVIRONMENT, FRAMED
+from tests.support.pyinfra_command import pyinfra
 from tests.support.remote_scripts import with_programs
 
 ROOT = Path(__file__).parents[2]
@@ -334,13 +334,8 @@ def run(tmp_path: Path, settings: object, *arguments: str) -> subprocess.Complet
     """Run pyinfra with deploys that follow a cluster with these settings and write its record."""
     (tmp_path / "inventory.py").write_text(FRAMED + INVENTORY.format(settings=settings, runtime=RUNTIME))
     (tmp_path / "deploy.py").write_text(DEPLOY)
-    return subprocess.run(
-        [Path(sys.executable).with_name("pyinfra"), "-y", "-vv", *arguments, "inventory.py", "deploy.py"],
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
+    return pyinfra(
+        *("-y", "-vv", *arguments, "inventory.py", "deploy.py"), folder=tmp_path, environment=ENVIRONMENT
     )
 
 

@@ -18,16 +18,21 @@ NAMESPACE = "asked"
 
 _FOLDER = "/root/asked"
 
+# One process makes both requests, each to another server.
 _ASK = r"""
 cd /root/asked
+began=$(date +%s%N)
+n=0
 while [ ! -e end ]; do
-  name="write-$(date +%s%N)"
-  code=$(curl --silent --insecure --max-time 3 --cert client.crt --key client.key --output /dev/null \
-    --write-out '%{http_code}' --header 'Content-Type: application/json' \
-    --data "{\"metadata\": {\"name\": \"$name\"}}" "$API/api/v1/namespaces/asked/configmaps")
+  n=$((n + 1))
+  name="write-$began-$n"
+  seen=$(curl --silent --insecure --max-time 3 --cert client.crt --key client.key --output /dev/null \
+    --write-out '%{http_code} ' --header 'Content-Type: application/json' \
+    --data "{\"metadata\": {\"name\": \"$name\"}}" "$API/api/v1/namespaces/asked/configmaps" \
+    --next --silent --fail --max-time 2 --output /dev/null --write-out '%{exitcode}' "http://$POD:8080/hostname")
+  code=${seen% *}
   if [ "$code" = 201 ]; then echo "$name $(date +%s.%N)" >> written; else echo "$code" >> failed-writes; fi
-  if curl --silent --fail --max-time 2 --output /dev/null "http://$POD:8080/hostname"
-  then echo >> answered; else date >> unanswered; fi
+  if [ "${seen#* }" = 0 ]; then echo >> answered; else date >> unanswered; fi
   sleep 0.1
 done
 """

@@ -18,7 +18,6 @@ from xdist.scheduler import LoadFileScheduling
 from tests.e2e import machine, stopwatch
 from tests.e2e.room import places, room
 from tests.lab import hosts, inotify, layout
-from tests.lab.docker import docker
 from tests.lab.mirror.components import RELEASES
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +29,10 @@ LONGEST_RUN = 1200
 
 VERSION, OLDER = RELEASES
 """The lab's two minor versions of Kubernetes: the product's default, and the one before."""
+
+_ADMIN = "/etc/kubernetes/admin.conf"
+_HAS_NOT_JOINED = 78
+"""An exit code that neither kubectl nor docker has."""
 
 PREFIX = "e2e"
 """Prefix of the tests' cluster names, which distinguishes them from a user's own clusters."""
@@ -148,10 +151,7 @@ class Cluster:
 
     def kubectl(self, *arguments: str) -> str:
         """Run kubectl on the first control plane that has joined, and return its output."""
-        command = ("docker", "exec", self._member(), "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf")
-        done = subprocess.run([*command, *arguments], capture_output=True, text=True)
-        assert done.returncode == 0, f"kubectl {arguments}: {done.stdout}{done.stderr}"
-        return done.stdout.strip()
+        return self._kubectl(arguments)
 
     @property
     def ready_nodes(self) -> list[str]:
@@ -166,14 +166,20 @@ class Cluster:
 
     def apply(self, *documents: Mapping[str, Any]) -> None:
         """Apply these objects in the cluster."""
-        kubectl = ("kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", "apply", "--filename=-")
         listed = {"apiVersion": "v1", "kind": "List", "items": documents}
-        docker("exec", "--interactive", self._member(), *kubectl, input=json.dumps(listed))
+        self._kubectl(("apply", "--filename=-"), stdin=json.dumps(listed))
 
-    def _member(self) -> str:
-        """Return a control plane that has joined: the first one may be a new machine."""
-        has_joined = "test -e /etc/kubernetes/admin.conf && echo yes; true"
-        return next(name for name in self.control_planes if self.shell(name, has_joined))
+    def _kubectl(self, arguments: tuple[str, ...], *, stdin: str = "") -> str:
+        # The first control plane may be a new machine, which has no kubeconfig yet. It says so in the same
+        # command: each one costs as much as kubectl.
+        script = f'[ -e {_ADMIN} ] || exit {_HAS_NOT_JOINED}; exec kubectl --kubeconfig={_ADMIN} "$@"'
+        for name in self.control_planes:
+            command = ["docker", "exec", "--interactive", name, "sh", "-c", script, "kubectl", *arguments]
+            done = subprocess.run(command, input=stdin, capture_output=True, text=True)
+            if done.returncode != _HAS_NOT_JOINED:
+                assert done.returncode == 0, f"kubectl {arguments}: {done.stdout}{done.stderr}"
+                return done.stdout.strip()
+        raise AssertionError(f"kubectl {arguments}: no control plane has joined")
 
 
 def run_command(

@@ -16,19 +16,22 @@ AGNHOST = "registry.k8s.io/e2e-test-images/agnhost:2.63.0"
 _SECONDS = 120
 """Time within which a client must work again: more than etcd and every health check need together."""
 
-# Each write has a new key, so that every acknowledged write can be checked afterwards.
+# Each write has a new key, so that every acknowledged write can be checked afterwards. One process makes both
+# requests, each with a connection of its own; it makes the second one only if the API has acknowledged the write.
 _SCRIPT = """
 ca=$(mktemp)
 printf %s "$CA" | base64 -d > "$ca"
-ask() { curl --silent --fail --max-time 5 --cacert "$ca" --header "Authorization: Bearer $TOKEN" $RESOLVE "$@" "$URL"; }
+set -- --silent --fail --max-time 5 --cacert "$ca" --header "Authorization: Bearer $TOKEN" $RESOLVE \\
+  --http1.1 --header 'Connection: close'
 n=0
 while :; do
   n=$((n + 1))
-  if ask --output /dev/null --request PATCH --header 'Content-Type: application/merge-patch+json' \
-      --data "{\\"data\\": {\\"$n\\": \\"\\"}}"; then
+  seen=$(curl --fail-early "$@" --output /dev/null --write-out '%{exitcode}\\n' --request PATCH \\
+    --header 'Content-Type: application/merge-patch+json' --data "{\\"data\\": {\\"$n\\": \\"\\"}}" "$URL" --next "$@" "$URL")
+  case $seen in 0*)
     echo "wrote $n"
-    if ask | grep -q "\\"$n\\":"; then echo "read $(date +%s.%N)"; fi
-  fi
+    case $seen in *"\\"$n\\":"*) echo "read $(date +%s.%N)" ;; esac ;;
+  esac
   sleep 0.1
 done
 """

@@ -1,12 +1,12 @@
 """Wrong configuration on pyinfra's command line: one sentence, exit code 1, not one remote command."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.fake_answers import ROOT
+from tests.support.pyinfra_command import pyinfra
 
 Host = tuple[str, dict[str, object]]
 
@@ -20,15 +20,12 @@ CONTROL_PLANE = fake("cp-1", node_ip="10.0.0.1")
 WORKER = fake("w-1", node_ip="10.0.0.2")
 
 
-def pyinfra(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def run_cluster(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     # At this verbosity, pyinfra prints ">>>" before each command that it sends to a host.
-    return subprocess.run(
-        [Path(sys.executable).with_name("pyinfra"), "-y", "-vv", *arguments, "deploys/cluster.py"],
-        cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", "CLUSTER": "there-is-no-such-cluster"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
+    return pyinfra(
+        *("-y", "-vv", *arguments, "deploys/cluster.py"),
+        folder=ROOT,
+        environment={"PATH": "/usr/bin:/bin", "CLUSTER": "there-is-no-such-cluster"},
     )
 
 
@@ -44,7 +41,7 @@ def run(
         f"control_plane = {[CONTROL_PLANE] if control_plane is None else control_plane!r}\n"
         f"workers = {[WORKER] if workers is None else workers!r}\n"
     )
-    return pyinfra(*arguments, inventory)
+    return run_cluster(*arguments, inventory)
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:
@@ -111,17 +108,17 @@ def test_hosts_that_differ_in_an_option_are_refused_also_with_limit(tmp_path: Pa
 def test_a_host_in_neither_group_is_refused(tmp_path: Path) -> None:
     inventory = tmp_path / "inventory.py"
     inventory.write_text(f"control_plane = {[CONTROL_PLANE]!r}\nothers = ['@fake/stray']\n")
-    error = refused(pyinfra(inventory))
+    error = refused(run_cluster(inventory))
     assert "@fake/stray" in error and "control_plane" in error and "workers" in error
 
 
 @pytest.mark.parametrize("inventory", ["inventories/missing.py", "/nowhere/missing.py"])
 def test_a_missing_inventory_file_is_refused(inventory: str) -> None:
-    assert f"{inventory}: the file does not exist" in refused(pyinfra(inventory))
+    assert f"{inventory}: the file does not exist" in refused(run_cluster(inventory))
 
 
 def test_an_inventory_without_docker_hosts_is_an_error() -> None:
-    done = pyinfra("inventories/docker.py")
+    done = run_cluster("inventories/docker.py")
     assert done.returncode == 1
     assert "docker" in done.stderr and "make cluster" in done.stderr
 

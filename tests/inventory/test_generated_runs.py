@@ -1,7 +1,6 @@
 """Generated wrong data on pyinfra's command line: no host gets a command, and no traceback is printed."""
 
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.fake_answers import ROOT
 from tests.support.generated_clusters import hosts, settings
 from tests.support.hypothesis_profile import runs
 from tests.support.node_strategies import NODE_FIELDS
+from tests.support.pyinfra_command import pyinfra
 from tests.support.strategies import FIELDS
-
-ROOT = Path(__file__).parents[2]
 
 # The fake connector calls this for every command and file that pyinfra would send to a host.
 _INVENTORY = """
@@ -41,13 +40,13 @@ def run(
     inventory = folder / "inventory.py"
     text = _INVENTORY.format(record=str(record), control_plane=named[:1], workers=named[1:])
     inventory.write_text(text, encoding="utf-8")
-    done = subprocess.run(
-        [Path(sys.executable).with_name("pyinfra"), "-y", *arguments, inventory, "deploys/cluster.py"],
-        cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
+    done = pyinfra(
+        "-y",
+        *arguments,
+        inventory,
+        "deploys/cluster.py",
+        folder=ROOT,
+        environment={"PATH": "/usr/bin:/bin"},
     )
     return done, record.exists()
 

@@ -3,17 +3,17 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.lab.hetzner.server import Api
+from tests.support.fake_answers import ROOT
 from tests.support.hetzner_cluster import api, described, key, make
+from tests.support.pyinfra_command import pyinfra
 
 __all__ = ["api", "key"]
 
-ROOT = Path(__file__).parents[2]
 NAMES = ["2024", "007", "1e5", "true", "null"]
 
 DEPLOY = """
@@ -25,16 +25,10 @@ print("DATA", json.dumps([data["confirm"], node_of(host).name, options_from_data
 """
 
 
-def pyinfra(*arguments: str, api: Api | None = None) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, api: Api | None = None) -> subprocess.CompletedProcess[str]:
     """Run pyinfra in the folder of the test."""
     token = {"HCLOUD_ENDPOINT": api.url, "HCLOUD_TOKEN": api.token} if api else {}
-    return subprocess.run(
-        [Path(sys.executable).with_name("pyinfra"), "-y", *arguments],
-        env={"PATH": os.environ["PATH"], **token},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
+    return pyinfra("-y", *arguments, folder=Path.cwd(), environment={"PATH": os.environ["PATH"], **token})
 
 
 @pytest.fixture
@@ -54,7 +48,7 @@ def test_deploys_get_names_as_typed(inventory: str, name: str) -> None:
         f"confirm={name}",
         *(f"--data={key}={name}" for key in ("node_name", "cluster_name")),
     ]
-    done = pyinfra(*given, inventory, "deploy.py")
+    done = run(*given, inventory, "deploy.py")
     assert done.returncode == 0, done.stderr
     assert f"DATA {json.dumps([name, name, name])}" in done.stdout
 
@@ -64,7 +58,7 @@ def test_deploys_get_names_as_typed(inventory: str, name: str) -> None:
 )
 def test_only_the_clusters_exact_name_confirms_a_reset(inventory: str, name: str, confirm: str) -> None:
     given = ["--data", f"cluster_name={name}", "--data", f"confirm={confirm}"]
-    done = pyinfra(*given, inventory, str(ROOT / "deploys/reset.py"))
+    done = run(*given, inventory, str(ROOT / "deploys/reset.py"))
     refusal = f"confirm: {confirm!r} is not the name of the cluster"
     assert (refusal in done.stderr) == (confirm != name), done.stderr
     assert "cluster_name: " not in done.stderr
@@ -72,7 +66,7 @@ def test_only_the_clusters_exact_name_confirms_a_reset(inventory: str, name: str
 
 @pytest.mark.parametrize("name", ["007", "true"])
 def test_a_removal_is_for_the_node_as_typed(inventory: str, name: str) -> None:
-    done = pyinfra("--data", f"node={name}", inventory, str(ROOT / "deploys/remove_node.py"))
+    done = run("--data", f"node={name}", inventory, str(ROOT / "deploys/remove_node.py"))
     assert done.returncode == 1
     assert f" {name}: no control plane that answers has a cluster" in done.stderr
 
@@ -82,6 +76,6 @@ def test_the_clusters_name_confirms_the_deletion_of_servers(api: Api, key: Path,
     Path("2024").write_text(f"cluster_name = {name!r}\nhetzner = {{'ssh_key': {str(key)!r}}}\n")
     make(api, described(key, name=name))
     given = ["--data", "description=2024", "--data", f"confirm={name}"]
-    done = pyinfra(*given, "@local", str(ROOT / "deploys/destroy_servers.py"), api=api)
+    done = run(*given, "@local", str(ROOT / "deploys/destroy_servers.py"), api=api)
     assert done.returncode == 0, done.stderr
     assert not api.state.servers

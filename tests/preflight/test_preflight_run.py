@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from kubeadm_deploys.facts.kubeadm_node import MANIFESTS
 from tests.support.cluster_settings import CLUSTER, answer, record
 from tests.support.fake_answers import ENVIRONMENT, FRAMED, ROOT
+from tests.support.pyinfra_command import pyinfra
 
 MEMBERS = [
     'etcd {"members": [{"ID": 1, "name": "cp-1", "peerURLs": ["https://10.0.0.1:2380"]}]}',
@@ -42,7 +42,7 @@ def good(name: str, number: int) -> list[str]:
     ]
 
 
-def pyinfra(
+def run_deploy(
     tmp_path: Path,
     deploy: str,
     *arguments: str,
@@ -68,14 +68,7 @@ def pyinfra(
         hosts.append((f"@fake/{name}", {**data, "fake_delay": 0, "fake_delay_jitter": 0}))
     inventory = tmp_path / "inventory.py"
     inventory.write_text(f"{FRAMED}control_plane = {hosts[:1]!r}\nworkers = {hosts[1:]!r}\n")
-    return subprocess.run(
-        [Path(sys.executable).with_name("pyinfra"), "-vv", *arguments, inventory, f"deploys/{deploy}.py"],
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
+    return pyinfra("-vv", *arguments, inventory, f"deploys/{deploy}.py", folder=ROOT, environment=ENVIRONMENT)
 
 
 def commands(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
@@ -85,14 +78,14 @@ def commands(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
 
 
 def test_good_machines_pass_with_two_commands_each(tmp_path: Path) -> None:
-    done = pyinfra(tmp_path, "preflight", "-y")
+    done = run_deploy(tmp_path, "preflight", "-y")
     assert done.returncode == 0, done.stderr
     assert commands(done) == {"cp-1": 2, "w-1": 2, "w-2": 2}
     assert "Preflight: " not in done.stderr
 
 
 def test_warnings_are_printed_once_and_stop_no_run(tmp_path: Path) -> None:
-    done = pyinfra(tmp_path, "preflight", "-y", worker=["docker 0", "os debian 11"])
+    done = run_deploy(tmp_path, "preflight", "-y", worker=["docker 0", "os debian 11"])
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("--> Preflight: 2 warnings") == 1
     assert done.stderr.count("warning: ") == 2
@@ -103,7 +96,7 @@ def test_warnings_are_printed_once_and_stop_no_run(tmp_path: Path) -> None:
 def test_every_machines_errors_are_printed_before_anything_is_changed(
     tmp_path: Path, deploy: str, mode: str
 ) -> None:
-    done = pyinfra(tmp_path, deploy, mode, cp=["cpus 1"], worker=["docker 3", "listener 10250 nginx"])
+    done = run_deploy(tmp_path, deploy, mode, cp=["cpus 1"], worker=["docker 3", "listener 10250 nginx"])
     output = done.stdout + done.stderr
     assert done.returncode == 1
     assert "Traceback" not in output and "Beginning operation run" not in output
@@ -129,7 +122,7 @@ def test_every_machines_errors_are_printed_before_anything_is_changed(
 def test_options_that_differ_from_the_clusters_stop_a_run(
     tmp_path: Path, deploy: str, data: str, words: str
 ) -> None:
-    done = pyinfra(tmp_path, deploy, "-y", f"--data={data}", cluster=answer(record=record()))
+    done = run_deploy(tmp_path, deploy, "-y", f"--data={data}", cluster=answer(record=record()))
     output = done.stdout + done.stderr
     assert done.returncode == 1
     assert "Traceback" not in output and "Beginning operation run" not in output
@@ -139,7 +132,7 @@ def test_options_that_differ_from_the_clusters_stop_a_run(
 def test_the_clusters_own_options_and_options_not_set_stop_no_run(tmp_path: Path) -> None:
     older = {**CLUSTER, "kubernetesVersion": "v1.35.4"}
     settings = answer(record=record(containerd="2.2.3"), cluster=older)
-    done = pyinfra(tmp_path, "preflight", "-y", "--data=pod_subnet=10.244.0.0/16", cluster=settings)
+    done = run_deploy(tmp_path, "preflight", "-y", "--data=pod_subnet=10.244.0.0/16", cluster=settings)
     assert done.returncode == 0, done.stderr
     assert "Preflight: " not in done.stderr
     # The downloads are those of the cluster's releases.
@@ -148,7 +141,7 @@ def test_the_clusters_own_options_and_options_not_set_stop_no_run(tmp_path: Path
 
 def test_a_skipped_error_stops_no_run(tmp_path: Path) -> None:
     skip = '--data=skip_preflight_checks=["cpus","ports"]'
-    done = pyinfra(tmp_path, "preflight", "-y", skip, cp=["cpus 1", "listener 6443 nginx"])
+    done = run_deploy(tmp_path, "preflight", "-y", skip, cp=["cpus 1", "listener 6443 nginx"])
     assert done.returncode == 0, done.stderr
 
 
@@ -163,7 +156,7 @@ def test_a_skipped_error_stops_no_run(tmp_path: Path) -> None:
 )
 def test_a_foreign_machine_is_not_reset(tmp_path: Path, foreign: str, words: str) -> None:
     confirmed = "--data=confirm=kubernetes"
-    done = pyinfra(tmp_path, "reset", "-y", confirmed, cp=[foreign])
+    done = run_deploy(tmp_path, "reset", "-y", confirmed, cp=[foreign])
     output = done.stdout + done.stderr
     assert done.returncode == 1
     assert f"@fake/cp-1: {words}" in output and "no changes were made" in output
@@ -171,5 +164,5 @@ def test_a_foreign_machine_is_not_reset(tmp_path: Path, foreign: str, words: str
 
 
 def test_a_machine_is_reset_regardless_of_its_size(tmp_path: Path) -> None:
-    done = pyinfra(tmp_path, "reset", "--dry", "--data=confirm=kubernetes", cp=["cpus 1"])
+    done = run_deploy(tmp_path, "reset", "--dry", "--data=confirm=kubernetes", cp=["cpus 1"])
     assert done.returncode == 0, done.stderr

@@ -19,6 +19,7 @@ from kubeadm_deploys.run.diagnosis import DIAGNOSE
 from kubeadm_deploys.run.failure_report import Failure, file_name, report
 from kubeadm_deploys.run.redaction import MASK
 from tests.support.fake_answers import framed
+from tests.support.pyinfra_command import pyinfra
 
 TOKEN = "abcdef.0123456789abcdef"
 
@@ -113,13 +114,20 @@ def raising():
 SHELL = 'server.shell(name="Work hard", commands=[{!r}])'
 
 
+def write(folder: Path, work: str) -> None:
+    (folder / "work.py").write_text(DEPLOY.format(folder=str(folder / "lock"), work=work))
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "HCLOUD_TOKEN": "open-sesame", "HARBOR": "hunter2"}
+
+
 def start(tmp_path: Path, work: str, *arguments: str, inventory: str = "@local") -> subprocess.Popen[str]:
-    (tmp_path / "work.py").write_text(DEPLOY.format(folder=str(tmp_path / "lock"), work=work))
-    pyinfra = str(Path(sys.executable).with_name("pyinfra"))
+    write(tmp_path, work)
     return subprocess.Popen(
-        [pyinfra, *(arguments or ("-y",)), inventory, "work.py"],
+        [Path(sys.executable).with_name("pyinfra"), *(arguments or ("-y",)), inventory, "work.py"],
         cwd=tmp_path,
-        env={**os.environ, "HCLOUD_TOKEN": "open-sesame", "HARBOR": "hunter2"},
+        env=environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -128,9 +136,9 @@ def start(tmp_path: Path, work: str, *arguments: str, inventory: str = "@local")
 
 
 def run(tmp_path: Path, work: str, *arguments: str, inventory: str = "@local") -> tuple[int, str, str]:
-    process = start(tmp_path, work, *arguments, inventory=inventory)
-    stdout, stderr = process.communicate(timeout=120)
-    return process.returncode, stdout, stderr
+    write(tmp_path, work)
+    done = pyinfra(*(arguments or ("-y",)), inventory, "work.py", folder=tmp_path, environment=environment())
+    return done.returncode, done.stdout, done.stderr
 
 
 def reports(tmp_path: Path) -> list[Path]:

@@ -1,10 +1,10 @@
 """The three lines at the end of a run, by pyinfra's real command line."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.pyinfra_command import pyinfra
 
 SUMMARY = """
 from pyinfra.operations import server
@@ -25,14 +25,7 @@ raise DeployError("it is refused")
 def run(folder: Path, *arguments: str, operations: str = ONE) -> tuple[int, list[str], str]:
     """Return the exit code, the lines that begin with an arrow, and the whole output."""
     (folder / "deploy.py").write_text(SUMMARY.format(operations=operations))
-    done = subprocess.run(
-        [sys.executable, "-m", "pyinfra", *arguments, "@local", "deploy.py"],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = pyinfra(*arguments, "@local", "deploy.py", folder=folder)
     output = done.stdout + done.stderr
     arrows = [line.removeprefix("--> ") for line in output.splitlines() if line.startswith("--> ")]
     return done.returncode, arrows, output

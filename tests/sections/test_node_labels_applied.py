@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from kubeadm_deploys.sections.node_labels import (
     failures,
 )
 from tests.support.fake_answers import ENVIRONMENT, FRAMED
+from tests.support.pyinfra_command import pyinfra
 from tests.support.remote_scripts import with_programs
 
 ROOT = Path(__file__).parents[2]
@@ -147,11 +147,6 @@ def run_deploy(tmp_path: Path, nodes: object, *arguments: str) -> subprocess.Com
     """Label the nodes of the inventory, with ``nodes`` as the API server's answer."""
     (tmp_path / "inventory.py").write_text(FRAMED + INVENTORY.replace("NODES", repr(nodes)))
     (tmp_path / "deploy.py").write_text(DEPLOY)
-    return subprocess.run(
-        [Path(sys.executable).with_name("pyinfra"), "-y", "--json", *arguments, "inventory.py", "deploy.py"],
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
+    return pyinfra(
+        *("-y", "--json", *arguments, "inventory.py", "deploy.py"), folder=tmp_path, environment=ENVIRONMENT
     )

@@ -191,7 +191,7 @@ class Readings:
             *(["running /usr/local/bin/containerd"] if active else []),
             *(["systemd_cgroup true"] if active and "cri-tools" in machine.packages else []),
             *(["stale /etc/containerd/config.toml"] if active and machine.stale_containerd else []),
-            *_sums(machine, part.words),
+            *_sums(machine, part.words[1:]),
         ]
 
     def images(self, machine: Machine, part: Part) -> Lines:

@@ -1,7 +1,9 @@
 #!/bin/sh
-# Arguments are the files whose checksums are printed.
+# $1 names of CNI plugins, separated by blanks, other arguments are files whose checksums are printed
 . library/print-files.sh
 . library/containerd.sh
+plugins=$1
+shift
 echo "architecture $(dpkg --print-architecture)"
 echo "container $(systemd-detect-virt --container 2>/dev/null)"
 if command -v curl >/dev/null; then echo 'curl present'; fi
@@ -14,13 +16,20 @@ for binary in containerd containerd-shim-runc-v2 ctr; do
   fi
 done
 if [ -x /usr/local/sbin/runc ]; then echo "version:runc $(/usr/local/sbin/runc --version 2>/dev/null | head -n 1 | release)"; fi
-for plugin in /opt/cni/bin/*; do
-  # A CNI plugin that is started without a command prints its name and version.
-  if [ -x "$plugin" ]; then
-    echo "plugin:${plugin##*/} $(timeout 5 "$plugin" </dev/null 2>&1 | sed -n 's/^CNI .* plugin //p' | release)"
+# Only the plugins of the release: those that a pod network adds are large programs. A CNI plugin that is started without
+# a command prints its name and version, like "CNI bridge plugin v1.9.1"; the shell takes it apart, because there are
+# many plugins and each further program costs as much as one of them.
+for plugin in $plugins; do
+  if [ -x "/opt/cni/bin/$plugin" ]; then
+    printed=$(timeout 5 "/opt/cni/bin/$plugin" < /dev/null 2>&1)
+    version=${printed#*CNI * plugin }
+    if [ "$version" = "$printed" ]; then version=; fi
+    version=${version#v}
+    echo "plugin:$plugin ${version%%[!0-9.]*}"
   fi
 done
-show() { systemctl show containerd.service --property="$1" --value; }
+unit=$(systemctl show containerd.service --property=ActiveState,UnitFileState,MainPID,ExecMainStartTimestamp)
+show() { printf '%s\n' "$unit" | sed -n "s/^$1=//p"; }
 echo "active $(show ActiveState)"
 echo "enabled $(show UnitFileState)"
 if [ "$(show ActiveState)" = active ]; then

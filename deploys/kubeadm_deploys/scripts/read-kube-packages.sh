@@ -5,11 +5,12 @@
 packages=$1 keyring=$2
 shift 2
 # shellcheck disable=SC2086 # Names of packages have no blanks.
-dpkg-query --show --showformat '${Package} ${db:Status-Status} ${Version}\n' $packages 2>/dev/null |
-  while read -r package status version; do
+dpkg-query --show --showformat '${Package} ${db:Status-Want} ${db:Status-Status} ${Version}\n' $packages 2>/dev/null |
+  while read -r package want status version; do
     if [ "$status" = installed ]; then echo "package:$package $version"; fi
+    # What apt-mark showhold prints, which reads apt's lists of all packages for it.
+    if [ "$want" = hold ]; then echo "held:$package"; fi
   done
-apt-mark showhold | while read -r package; do echo "held:$package"; done
 for is in enabled active; do
   if systemctl "is-$is" --quiet kubelet 2>/dev/null; then echo "kubelet:$is"; fi
 done

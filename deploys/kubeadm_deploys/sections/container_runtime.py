@@ -57,8 +57,8 @@ class ContainerRuntime(FactBase[ContainerRuntimeState]):
     """Read the installed and running container runtime in one command."""
 
     @override
-    def command(self, paths: tuple[str, ...]) -> StringCommand:
-        return script("read-container-runtime", *paths)
+    def command(self, plugins: tuple[str, ...], paths: tuple[str, ...]) -> StringCommand:
+        return script("read-container-runtime", " ".join(plugins), *paths)
 
     @override
     def process(self, output: list[str]) -> ContainerRuntimeState:
@@ -150,7 +150,7 @@ def configuration_files(options: ClusterOptions) -> Mapping[str, str]:
 def reading(options: ClusterOptions) -> Reading[ContainerRuntimeState]:
     """Return what the section reads of a machine."""
     paths = (CONFIG_FILE, UNIT_FILE, DPKG_FILE, *registry_files(options))
-    return Reading.of(ContainerRuntime, paths=paths)
+    return Reading.of(ContainerRuntime, plugins=artifacts.CNI_PLUGINS, paths=paths)
 
 
 def outdated_components(*, found: ContainerRuntimeState, options: ClusterOptions) -> set[str]:
