@@ -207,10 +207,12 @@ def test_a_cpu_manager_policy_changes_on_drained_nodes_if_that_is_allowed(cluste
 NAME = "k8s.example.com"
 
 
-def answers_as(cluster: Cluster, name: str) -> bool:
-    """Return whether the API server has a certificate for a name, which it reads again within some seconds."""
+def answers_as(cluster: Cluster, name: str, *, of: str = "") -> bool:
+    """Return whether an API server, by default the first, has a certificate for a name: it reads it again within seconds."""
     ask = f"curl --silent --cacert /etc/kubernetes/pki/ca.crt --resolve {name}:6443:127.0.0.1"
-    return cluster.shell(cluster.control_plane, f"sleep 5; {ask} https://{name}:6443/readyz; true") == "ok"
+    return (
+        cluster.shell(of or cluster.control_plane, f"sleep 5; {ask} https://{name}:6443/readyz; true") == "ok"
+    )
 
 
 def test_the_api_server_serves_a_certificate_with_another_name_without_a_restart(cluster: Cluster) -> None:

@@ -4,7 +4,10 @@ from collections.abc import Callable
 
 from tests.e2e.api_and_workload import asked
 from tests.e2e.conftest import Cluster
-from tests.e2e.test_reconfiguration import AUDIT, RECONFIGURE
+from tests.e2e.test_reconfiguration import AUDIT, NAME, RECONFIGURE, answers_as
+from tests.support.document_options import as_arguments, options_with
+
+_STATE = "cd /etc/kubernetes && sha256sum manifests/* audit/* 2> /dev/null; crictl ps --quiet --name '^kube-apiserver$'"
 
 
 def arguments(cluster: Cluster) -> list[bool]:
@@ -16,17 +19,32 @@ def arguments(cluster: Cluster) -> list[bool]:
 def test_three_control_planes_change_one_after_the_other(
     cluster: Cluster, record_property: Callable[[str, object], None]
 ) -> None:
-    assert arguments(cluster) == [False] * 3
+    """They get an audit log and another name in their certificates, and lose both."""
     server = f"https://api.{cluster.name}.internal:6443"
-    for options, wanted in ((AUDIT, True), ((), False)):
+    for options in ((*AUDIT, f"--data=certificate_sans={NAME}"), ()):
         with asked(cluster, server=server, of=cluster.worker) as seen:
             run = cluster.converge(*options)
         record_property(
             "measured",
-            f"audit log {'on' if wanted else 'off'}, 3 control planes: longest gap between writes "
+            f"audit log {'on' if options else 'off'}, 3 control planes: longest gap between writes "
             f"{seen.longest_gap:.1f} s, {len(seen.written)} written, {seen.failed_writes} refused",
         )
         assert RECONFIGURE in run.changed
-        assert arguments(cluster) == [wanted] * 3
+        assert arguments(cluster) == [bool(options)] * 3
+        assert [answers_as(cluster, NAME, of=host) for host in cluster.control_planes] == [bool(options)] * 3
         assert (seen.unanswered, seen.lost) == (0, set())
         assert cluster.converge(*options).changed == []
+
+
+def test_what_does_not_start_on_the_first_control_plane_does_not_reach_the_others(cluster: Cluster) -> None:
+    wrong = options_with("audit-policy-file")
+    (path,) = wrong["control_plane_files"]
+    wrong["control_plane_files"][path] = {"content": "kind: NoPolicy\n"}
+    before = {host: cluster.shell(host, _STATE) for host in cluster.control_planes}
+    run = cluster.pyinfra("-y", *as_arguments(wrong))
+    assert run.exit_code == 1, run.output
+    assert "NoPolicy" in run.output and "the old manifest was put back" in run.output, run.output
+    assert arguments(cluster) == [False] * 3
+    touched = {host for host in before if cluster.shell(host, _STATE) != before[host]}
+    assert len(touched) == 1 and f"{touched.pop()}: " in run.output
+    assert cluster.converge().changed == []
