@@ -109,6 +109,7 @@ def test_without_a_backup_the_disk_of_the_last_control_plane_is_enough(
     assert f"From the disk of {kept}" in run.output
     assert written(cluster) == expected
     assert etcd_cluster(cluster, host=kept) not in ("", before)
+    hosts.up(cluster=cluster.name, **HOSTS)
     cluster.converge()
     whole(cluster, client)
     verified = cluster.verify("-k", CORE)

@@ -127,7 +127,8 @@ def test_the_next_runs_change_nothing(cluster: Cluster) -> None:
 
 def spread(cluster: Cluster) -> None:
     """Let the control planes take pods, so that each node's pods have another place while it is drained."""
-    cluster.kubectl("taint", "nodes", "--all", "node-role.kubernetes.io/control-plane:NoSchedule-")
+    role = "node-role.kubernetes.io/control-plane"
+    cluster.kubectl("taint", "nodes", f"--selector={role}", f"{role}:NoSchedule-")
     cluster.kubectl("rollout", "restart", f"deployment/{APPLICATION}")
     cluster.kubectl("rollout", "status", f"deployment/{APPLICATION}", "--timeout=120s")
 
