@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from kubeadm_deploys.facts.own_etcd import OwnEtcd
 from tests.e2e import documented, etcd, inventories
 from tests.e2e.conftest import OLDER, Cluster
 from tests.e2e.recovery import CORE, reboot, reboot_all
@@ -35,6 +36,15 @@ def test_three_control_planes_come_up_in_one_run(cluster: Cluster) -> None:
     assert etcd.voters(cluster) == names(cluster, group="control_plane")
     versions = cluster.kubectl("get", "nodes", "--output=jsonpath={.items[*].status.nodeInfo.kubeletVersion}")
     assert set(versions.split()) == {f"v{OLDER}"}
+
+
+def test_each_etcd_says_what_a_restore_from_its_disk_has_to_know(cluster: Cluster) -> None:
+    voters = etcd.voters(cluster)
+    for host in cluster.control_planes:
+        printed = cluster.shell(host, str(OwnEtcd().command().get_raw_value()))
+        own = OwnEtcd().process(printed.splitlines())
+        assert (own.has_leader, own.learner, own.revision > 0) == (True, False, True)
+        assert sorted(member.name for member in own.members) == voters
 
 
 def test_no_token_is_left_and_none_was_visible(made: Made) -> None:

@@ -1,6 +1,7 @@
 """A cluster whose majority is lost is restored on its third control plane: with its old machines destroyed, or only away.
 
-Meanwhile a client requests a workload on the worker all the time, which needs no API.
+Meanwhile a client requests a workload on the worker all the time, which needs no API. `make chaos` also restores the cluster
+without a backup, from the disk of the third control plane.
 """
 
 from collections.abc import Iterator
@@ -95,6 +96,7 @@ def test_an_old_majority_that_comes_back_at_once_is_recognised_and_joins_anew(
     whole(cluster, client)
 
 
+@pytest.mark.chaos
 def test_without_a_backup_the_disk_of_the_last_control_plane_is_enough(
     cluster: Cluster, client: Requester
 ) -> None:
