@@ -75,6 +75,7 @@ class Killer:
     def _reached(self, moment: Moment) -> None:
         if moment in self._known:
             return
+        self._known.append(moment)
         self._left -= 1
         if self._left == 0:
             with self._record.open("a") as file:

@@ -1,6 +1,7 @@
 """Ask a cluster's API and a workload without a pause, from one of its nodes, and tell what failed.
 
-Each write and each request uses a new connection. A write counts if the API has acknowledged it.
+Each write and each request uses a new connection. A write counts if the API has acknowledged it; its moment is taken when the
+pod has been asked, too.
 """
 
 import json

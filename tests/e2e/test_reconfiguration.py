@@ -320,8 +320,10 @@ def test_a_kube_proxy_that_does_not_run_gets_its_configuration_back(cluster: Clu
     wanted = proxied(cluster, metricsBindAddress=METRICS, mode="no-such-mode")
     run = cluster.pyinfra("-y", *AUDIT, *reserved(cluster), *wanted)
     assert run.exit_code == 1, run.output
-    assert "said last" in run.output and "no-such-mode" in run.output
-    assert "the old configuration was put back, and kube-proxy runs on every node again" in run.output
+    assert "said last" in run.output and "no-such-mode" in run.output, run.output
+    assert "the old configuration was put back, and kube-proxy runs on every node again" in run.output, (
+        run.output
+    )
     assert cluster.kubectl(*get) == stored
     # Only the first pod was replaced.
     assert len(set(before) & set(kube_proxies(cluster))) == len(before) - 1

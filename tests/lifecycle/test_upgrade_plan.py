@@ -383,9 +383,14 @@ def test_what_the_upgrade_itself_adds_is_no_edit() -> None:
     # The first control plane has it, and so has the cluster's configuration; a later one gets it with its upgrade.
     lacks = "kube-apiserver.yaml lacks - --shutdown-watch-termination-grace-period=5s"
     edited = machine(plane=True, upgrade=replace(machine(plane=True).upgrade, edits=(lacks,)))
-    assert refused(SMALL, readings(SMALL, machines={CP: edited})) == []
+    found = readings(SMALL, machines={CP: edited})
+    (reason,) = refused(SMALL, found)
+    assert "grace" in reason
+    record = ClusterRecord().with_upgrade({"kubernetes": NEW})
+    assert refused(SMALL, replace(found, settings=replace(found.settings, record=record))) == []
     other = replace(edited, upgrade=replace(edited.upgrade, edits=(lacks, "kube-apiserver.yaml has - --v=1")))
-    (reason,) = refused(SMALL, readings(SMALL, machines={CP: other}))
+    found = readings(SMALL, machines={CP: other})
+    (reason,) = refused(SMALL, replace(found, settings=replace(found.settings, record=record)))
     assert "--v=1" in reason and "grace" not in reason
 
 

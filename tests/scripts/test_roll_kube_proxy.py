@@ -36,6 +36,8 @@ if verb == "patch":
     if kind == "configmap" and state["patches"] and state["refuses back"]:
         sys.exit("the API server refuses")
     state["patches"].append(kind)
+    if kind == "configmap" and "--patch" in words and state["refuses end"]:
+        sys.exit("the API server refuses")
     if kind == "configmap" and "--patch" in words:
         (state["unfinished"],) = json.loads(words[words.index("--patch") + 1])["metadata"]["annotations"].values()
     elif kind == "configmap":
@@ -97,7 +99,8 @@ class Proxies:
             "broken": "",
             "looks": 0,
         }
-        self.write(**{"killed after": 0, "patches": [], "replaced": [], "refuses back": False})
+        refuses = {"refuses back": False, "refuses end": False}
+        self.write(**{"killed after": 0, "patches": [], "replaced": [], **refuses})
 
     def write(self, **changes: Any) -> None:
         self.state |= changes
@@ -152,6 +155,16 @@ def test_an_old_configuration_that_is_not_put_back_is_not_said_to_be(proxies: Pr
     assert code == 1 and "could not be put back" in said and "was put back" not in said, said
     assert not is_as_before(said)
     assert (proxies.state["configuration"], proxies.state["unfinished"]) == (WRONG, "true")
+
+
+def test_a_good_configuration_stays_if_only_its_end_cannot_be_stored(proxies: Proxies) -> None:
+    proxies.write(**{"refuses end": True})
+    code, said = proxies.roll(OLD, NEW)
+    assert code == 1 and "every kube-proxy runs with it" in said and not is_as_before(said), said
+    assert (proxies.state["configuration"], proxies.runs) == (NEW, {NEW})
+    proxies.write(**{"refuses end": False, "replaced": []})
+    assert proxies.roll(NEW, NEW) == (0, "")
+    assert (proxies.state["unfinished"], proxies.state["replaced"]) == (None, [])
 
 
 @pytest.mark.parametrize("patches", [1, 2, 3])

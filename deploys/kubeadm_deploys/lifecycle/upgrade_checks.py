@@ -49,7 +49,7 @@ _TO_COME = frozenset(
     for component, arguments in OURS.items()
     for each in arguments
 )
-"""What manifests lack that an upgrade gives to the cluster's configuration when it begins."""
+"""What later manifests lack while an upgrade is unfinished that has given it to the cluster's configuration."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,7 +311,8 @@ def _unfinished_change(found: Readings) -> list[str]:
 def _edits(topology: Topology, *, target: ClusterOptions, found: Readings) -> Iterator[str]:
     for node in topology.control_planes:
         read = found.machines[node.host].upgrade
-        edits = [edit for edit in read.edits if edit not in _TO_COME]
+        to_come = _TO_COME if found.settings.record.upgrade is not None else frozenset()
+        edits = [edit for edit in read.edits if edit not in to_come]
         if edits and read.images.get("kube-apiserver") != str(target.kubernetes_version):
             yield (
                 f"{node.name}: kubeadm would undo what was changed in its manifests ({'; '.join(edits)}); put it "

@@ -187,8 +187,9 @@ def with_ours(configuration: Mapping[str, Any]) -> dict[str, Any]:
     missing: dict[str, Any] = {}
     for component, arguments in OURS.items():
         known = {each["name"] for each in fields_of(configuration, component).get("extraArgs", ())}
-        missing[component] = {"extraArgs": [each for each in arguments if each["name"] not in known]}
-    return with_extras(configuration, missing)
+        if added := [each for each in arguments if each["name"] not in known]:
+            missing[component] = {"extraArgs": added}
+    return with_extras(configuration, missing) if missing else dict(configuration)
 
 
 def _merged_by_name(

@@ -4,7 +4,7 @@
 unit=$1
 shift
 # shellcheck disable=SC2016 # The unit's shell expands them from its own arguments.
-systemctl is-active --quiet "$unit" || systemd-run --quiet --collect --unit="$unit" \
+systemctl is-active --quiet "$unit" || systemd-run --quiet --collect --unit="$unit" --description="pull images (kubeadm-deploys)" \
   --property=EnvironmentFile=-/etc/kubeadm-deploys/proxies.env sh -c '
   for image in "$@"; do
     /usr/local/bin/ctr --namespace k8s.io images pull --hosts-dir /etc/containerd/certs.d "$image" &

@@ -115,8 +115,10 @@ template=$(system get daemonset kube-proxy --output "jsonpath={.spec.template.me
   stop "its DaemonSet was not read"
 
 if again system patch configmap kube-proxy --type merge --patch-file "$work/new.json" > /dev/null &&
-  mark "\"$(sha256sum < "$work/new.json" | cut -c 1-63)\"" && rolled_out && finish; then
-  exit 0
+  mark "\"$(sha256sum < "$work/new.json" | cut -c 1-63)\"" && rolled_out; then
+  if finish; then exit 0; fi
+  echo "every kube-proxy runs with it, but the ConfigMap kube-proxy still says that the change has not ended; run this again"
+  exit 1
 fi
 say_what_fails
 # Without an annotation, the pods that are left have none either.
@@ -130,7 +132,8 @@ fi
 if pods > "$work/now"; then mv "$work/now" "$work/before"; fi
 if ! again system patch configmap kube-proxy --type merge --patch-file "$work/back.json" > /dev/null; then
   echo "the old configuration could not be put back, and the ConfigMap kube-proxy may have the new one"
-elif mark "$template" && rolled_out && finish; then
+elif mark "$template" && rolled_out; then
+  if ! finish; then echo "the ConfigMap kube-proxy still says that the change has not ended"; fi
   echo "the old configuration was put back, and kube-proxy runs on every node again"
 else
   echo "the old configuration was put back, but kube-proxy does not run on every node: kubectl --namespace kube-system get pods"
