@@ -34,6 +34,9 @@ from tests.lab.docker import docker
 
 CALICO, STAND_IN = artifacts.CALICO_VERSION, "3.31.999"
 MANIFESTS = "/etc/kubernetes/manifests"
+SPREAD = "--data=node_taints=[]"
+"""Lets control planes take pods, so that each node's pods have another place while it is drained."""
+
 OURS = "--shutdown-watch-termination-grace-period=5s"
 
 
@@ -129,7 +132,7 @@ def test_no_request_fails_while_everything_is_upgraded(
 def test_the_next_runs_change_nothing(cluster: Cluster) -> None:
     again = upgrade(cluster)
     assert (again.exit_code, again.changed) == (0, []), again.output
-    assert cluster.converge(*NEW).changed == []
+    assert cluster.converge(*NEW, SPREAD).changed == []
 
 
 def without_our_argument(cluster: Cluster) -> None:
@@ -150,9 +153,8 @@ def without_our_argument(cluster: Cluster) -> None:
 
 
 def spread(cluster: Cluster) -> None:
-    """Let the control planes take pods, so that each node's pods have another place while it is drained."""
-    role = "node-role.kubernetes.io/control-plane"
-    cluster.kubectl("taint", "nodes", f"--selector={role}", f"{role}:NoSchedule-")
+    """Let pods run on every node, and the application's on two of them."""
+    cluster.converge(SPREAD)
     cluster.kubectl("rollout", "restart", f"deployment/{APPLICATION}")
     cluster.kubectl("rollout", "status", f"deployment/{APPLICATION}", "--timeout=120s")
 
@@ -196,10 +198,10 @@ def test_chosen_nodes_get_a_patch_after_a_backup_and_calico_follows_the_last(clu
     assert cluster.kubectl("get", "node", worker, "--output=jsonpath={.spec.unschedulable}") == "true"
     again = upgrade(cluster, *patch)
     assert (again.exit_code, again.changed) == (0, []), again.output
-    assert cluster.converge(*NEW, f"--data=runc_version={NEW_RUNC}").changed == []
+    assert cluster.converge(*NEW, SPREAD, f"--data=runc_version={NEW_RUNC}").changed == []
     cluster.kubectl("uncordon", worker)
     # Spreads the pods of cluster DNS again.
-    cluster.converge(*NEW, f"--data=runc_version={NEW_RUNC}")
+    cluster.converge(*NEW, SPREAD, f"--data=runc_version={NEW_RUNC}")
     verified = cluster.verify("-k", "test_dns or test_services or test_pod_network")
     assert verified.exit_code == 0, verified.output
 
