@@ -104,6 +104,11 @@ def test_a_nodes_cloud_data_is_checked() -> None:
         ({"cgroupDriver": "cgroupfs"}, "cgroupDriver", "leave it out"),
         ({"staticPodPath": "/x"}, "staticPodPath", "leave it out"),
         ({"rotateCertificates": False}, "rotateCertificates", "leave it out"),
+        ({"healthzPort": 10249}, "healthzPort", "set it in kubelet_configuration"),
+        ({"healthzBindAddress": "0.0.0.0"}, "healthzBindAddress", "set it in kubelet_configuration"),
+        ({"rotateCertificates": None}, "rotateCertificates", "write the value"),
+        ({"evictionHard": {"memory.available": None}}, "evictionHard/memory.available", "write the value"),
+        ({"reservedMemory": [{"limits": None}]}, "reservedMemory/0/limits", "write the value"),
     ],
 )
 def test_wrong_fields_of_a_nodes_kubelet_are_refused(fields: Any, name: str, fix: str) -> None:

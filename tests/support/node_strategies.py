@@ -1,5 +1,7 @@
 """Hypothesis strategies for a single host's data, valid and invalid, like ``strategies`` for the options."""
 
+from typing import Any
+
 from hypothesis import strategies as st
 
 from tests.support.strategies import (
@@ -45,6 +47,16 @@ _NO_LABEL_KEY = st.sampled_from(
 _KEPT_LABELS = st.sampled_from(
     ["kubernetes.io/hostname", "beta.kubernetes.io/arch", "node-role.kubernetes.io/gpu"]
 )
+
+
+def _with_values(value: Any) -> Any:
+    """Return a document without None, which a node's fields must not have."""
+    if isinstance(value, dict):
+        return {key: _with_values(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_with_values(part) for part in value]
+    return "" if value is None else value
+
 
 _LABEL_SETS = st.dictionaries(_LABEL_KEYS, LABEL_VALUES, max_size=3)
 _LABEL_SET = Field(
@@ -106,10 +118,13 @@ NODE_FIELDS: dict[str, Field] = {
     "node_taints": _TAINT_SET,
     "node_roles": list_field(text_field(_LABEL_NAMES, "a/b", "control-plane", *_NO_LABEL_NAME), most=3),
     "node_kubelet_configuration": Field(
-        right=DOCUMENT_FIELD.right,
+        right=DOCUMENT_FIELD.right.map(_with_values),
         wrong=DOCUMENT_FIELD.wrong
         | st.sampled_from(
-            [{"cgroupDriver": "cgroupfs"}, {"staticPodPath": ""}, {"rotateCertificates": False}]
+            [
+                *({"cgroupDriver": "cgroupfs"}, {"staticPodPath": ""}, {"rotateCertificates": False}),
+                *({"healthzPort": 1}, {"maxPods": None}),
+            ]
         ),
     ),
 }

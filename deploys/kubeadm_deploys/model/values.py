@@ -58,8 +58,13 @@ def _kubelet_configuration(value: object) -> Mapping[str, Any]:
 _FIXED_IN_KUBELETS = {
     "cgroupDriver": "is systemd, as containerd's",
     "staticPodPath": "is where kubeadm writes the static pods",
+    **dict.fromkeys(
+        ("healthzBindAddress", "healthzPort"),
+        "kubeadm looks up in the cluster's configuration when it waits for a new node's kubelet; set it in "
+        "kubelet_configuration",
+    ),
 }
-"""Fields of a node's kubelet that users must not set, and why; the cluster's configuration always has ours."""
+"""Fields of a node's kubelet that users must not set, and why; the cluster's configuration has them for all nodes."""
 
 
 def _node_kubelet_configuration(value: object) -> Mapping[str, Any]:
@@ -67,7 +72,24 @@ def _node_kubelet_configuration(value: object) -> Mapping[str, Any]:
     for name, reason in _FIXED_IN_KUBELETS.items():
         if name in found:
             raise ValueError(f"has {name}, which {reason}; leave it out")
+    if name := _without_value(found):
+        raise ValueError(f"has {name} without a value, which removes the cluster's; write the value")
     return found
+
+
+def _without_value(fields: Mapping[str, Any], *, above: str = "") -> str:
+    """Return the path of the first field at any depth that is None, empty without one.
+
+    The kubelet merges drop-ins as JSON merge patches, in which null removes a field.
+    """
+    for key, value in fields.items():
+        if value is None:
+            return f"{above}{key}"
+        parts = enumerate(value) if isinstance(value, list) else ()
+        inner = value if isinstance(value, Mapping) else {str(number): part for number, part in parts}
+        if name := _without_value(inner, above=f"{above}{key}/"):
+            return name
+    return ""
 
 
 _FIXED_IN_KUBE_PROXY = {

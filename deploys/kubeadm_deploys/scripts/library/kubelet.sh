@@ -5,8 +5,7 @@
 # answer elsewhere (healthzPort, healthzBindAddress): then a process that has lasted long enough runs. systemd goes on
 # counting from before a restart of a unit that it was about to restart itself.
 kubelet_runs() {
-  port=$(sed -n 's/^healthzPort: *//p' /var/lib/kubelet/config.yaml /etc/kubernetes/kubelet.conf.d/10-kubeadm-deploys.conf \
-    2> /dev/null | tail -n 1)
+  port=$(sed -n 's/^healthzPort: *//p' /var/lib/kubelet/config.yaml 2> /dev/null)
   begun=$(date +%s) last=0 steady_since=0 ended=$(kubelet_property NRestarts)
   while [ $(($(date +%s) - begun)) -lt "$1" ]; do
     if [ $(($(kubelet_property NRestarts) - ${ended:-0})) -ge 2 ]; then return 1; fi
