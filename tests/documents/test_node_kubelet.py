@@ -59,15 +59,35 @@ def test_what_was_written_is_found_again(fields: dict[str, object]) -> None:
         content = fields_file(fields, unfinished=unfinished)
         found = FoundFiles(contents={FIELDS_FILE: content, UNIT_FILE: UNIT})
         assert (found.fields, found.unfinished, found.edited) == (fields, unfinished, [])
-        # Without the unit's drop-in, no kubelet has read them.
-        assert FoundFiles(contents={FIELDS_FILE: content}).fields == {}
+        assert not found.doubtful
 
 
 def test_an_edit_is_seen_in_either_file() -> None:
     files = wanted_files(FIELDS)
     for path in files:
         edited = FoundFiles(contents={**files, path: files[path].replace("50", "60") + "# mine\n"})
-        assert edited.edited == [path]
-    assert FoundFiles(contents={**files, FIELDS_FILE: "maxPods: [\n"}).fields == {}
-    assert FoundFiles(contents={FIELDS_FILE: "maxPods: 5\n"}).edited == [FIELDS_FILE]
-    assert FoundFiles().edited == []
+        assert edited.edited == [path] and edited.doubtful
+    for broken in ("maxPods: [\n", "maxPods: 2026-13-45\n"):
+        assert FoundFiles(contents={**files, FIELDS_FILE: broken}).fields == {}
+    assert FIELDS_FILE in FoundFiles(contents={FIELDS_FILE: "maxPods: 5\n"}).edited
+    assert FoundFiles().edited == [] and not FoundFiles().doubtful
+
+
+def test_a_file_that_somebody_deleted_is_an_edit() -> None:
+    files = wanted_files(FIELDS)
+    for path, other in ((FIELDS_FILE, UNIT_FILE), (UNIT_FILE, FIELDS_FILE)):
+        found = FoundFiles(contents={other: files[other]})
+        assert found.edited == [path] and found.doubtful
+    # What changes leave that were cut off: before the unit was written, and after it was removed.
+    for fields, unfinished in ((FIELDS, True), ({}, True), ({}, False)):
+        found = FoundFiles(contents={FIELDS_FILE: fields_file(fields, unfinished=unfinished)})
+        assert found.edited == [] and found.doubtful == bool(fields)
+
+
+def test_a_unit_of_another_release_gives_the_kubelet_its_fields() -> None:
+    _, _, rest = UNIT.partition("\n")
+    text = f"# other words\n{rest}"
+    other = UNIT.replace(rest, text).replace(sha256(rest), sha256(text))
+    found = FoundFiles(contents={**wanted_files(FIELDS), UNIT_FILE: other})
+    assert (found.fields, found.edited, found.doubtful) == (FIELDS, [], False)
+    assert differ(FIELDS, found=sums(dict(found.contents)))

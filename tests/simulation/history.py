@@ -120,7 +120,7 @@ class Event(Literal):
     of containerd ("recorded X.Y.Z"). A release of containerd does not start on it ("fails with containerd X.Y.Z"), or
     all do again ("mended"). A user's write to its cluster is acknowledged ("written"). Somebody sets another mode in
     kube-proxy's ConfigMap ("kube-proxy edited"), or adds a field to those that a kubelet has of its own ("own fields
-    edited"). kube-proxy's pods end for another reason ("kube-proxy crashes") and run again ("kube-proxy runs").
+    edited"), or deletes a file ("deleted /PATH"). kube-proxy's pods end for another reason ("kube-proxy crashes") and run again ("kube-proxy runs").
     A machine is switched off and "left out" of the inventory, and later it is "put back" with its old data.
 
     With ``after`` it happens that many seconds after the next commands have begun.

@@ -178,6 +178,11 @@ class _Player:
             cluster = world.kubectl(machine)
             world.write(cluster)
             cluster.acknowledged += 1
+        elif event.what.startswith("deleted /"):
+            path = event.what.removeprefix("deleted ")
+            machine.remove(path)
+            # Its folder stays.
+            machine.files[f"{path}.other"] = ""
         elif event.what == "own fields edited":
             machine.files[FIELDS_FILE] += "podPidsLimit: 7\n"
         elif event.what == "kube-proxy edited":

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kubeadm_deploys.documents.node_kubelet import FIELDS_FILE
+from kubeadm_deploys.documents.node_kubelet import FIELDS_FILE, UNIT_FILE
 from tests.simulation.history import Command, Event, Fault
 from tests.simulation.live_clusters import NEW, WELL, WELL_OF_THREE, cluster, pods, restarts, unchanged
 from tests.simulation.scenarios import Ended, Hosts, Player, fails, machines
@@ -40,7 +40,9 @@ def test_own_fields_are_added_changed_and_removed_one_by_one(player: Player, hos
     assert [change for change in removed.decisive if REMOVE in change] == [
         f"{each}: {REMOVE}" for each in names
     ]
-    assert not any("write-files" in change for change in changed.changes)
+    # Each is finished once its node is Ready.
+    own_changes = [change for change in changed.changes if "validate" not in change]
+    assert own_changes == [f"{each}: {change}" for each in names for change in (SWAP, "write-files")]
     unchanged(again)
     unchanged(end)
 
@@ -113,6 +115,71 @@ def test_an_edit_stops_the_run_before_any_change_unless_it_may_be_lost(player: P
     unchanged(again)
 
 
+@pytest.mark.parametrize("file", [FIELDS_FILE, UNIT_FILE])
+def test_a_kubelet_without_one_of_its_files_is_restarted_only_if_the_edit_may_be_lost(
+    player: Player, file: str
+) -> None:
+    _, stopped, named, done, end = player.play(
+        WELL,
+        cluster(*own(50)),
+        Event(what=f"deleted {file}", machine="worker-1"),
+        cluster("--limit=@fake/worker-1"),
+        cluster("--data=discard_edits=true", "--limit=@fake/worker-1"),
+        cluster("--data=discard_edits=true", MAY_DRAIN),
+        cluster(),
+    )
+    assert (stopped.exit_code, stopped.decisive) == (1, []), stopped.output
+    assert file in stopped.output and "discard_edits=true" in stopped.output
+    if file == FIELDS_FILE:
+        # What its kubelet has is not known.
+        assert not restarts(named) and "allow_drain=true" in named.output, named.output
+        assert "drain" in turns(done), done.output
+    else:
+        assert restarts(named) == ["worker-1"], named.output
+    assert done.exit_code == 0, done.output
+    unchanged(end)
+
+
+def test_a_run_that_has_failed_on_the_leader_changes_no_kubelet(player: Player) -> None:
+    done = player.run(WELL, "cluster.py", *own(50), *pods(-5))
+    assert done.exit_code == 1 and restarts(done) == ["cp-1"], done.output
+    assert "node_kubelet_configuration of cp-1, worker-1" in done.output, done.output
+
+
+@pytest.mark.parametrize("fields", [own(50), (*STATIC, MAY_DRAIN)], ids=["undrained", "drained"])
+def test_no_run_goes_on_to_other_nodes_while_a_changed_one_is_not_ready(
+    player: Player, fields: tuple[str, ...]
+) -> None:
+    not_ready = [
+        Fault(run=run, machine="cp-1", what="NodesReady", kind="fails", again=True) for run in (0, 1)
+    ]
+    *stopped, done, again = player.play(WELL, *[cluster(*fields)] * 4, faults=not_ready)
+    for run in stopped:
+        assert run.exit_code == 1 and restarts(run) == ["cp-1"], run.output
+    assert done.exit_code == 0 and restarts(done) == ["cp-1", "worker-1"], done.output
+    unchanged(again)
+
+
+def test_a_control_plane_without_its_node_object_is_named_and_changed_by_the_next_run(player: Player) -> None:
+    gone = Event(what="node deleted", machine="cp-1")
+    done, again, end = player.play(WELL, gone, *[cluster(*own(50))] * 3)
+    assert done.exit_code == 0 and restarts(done) == ["worker-1"], done.output
+    assert "cp-1: has no Node object" in done.output
+    assert restarts(again) == ["cp-1"], again.output
+    unchanged(end)
+
+
+def test_an_unfinished_node_that_waits_for_a_drain_is_only_released_once(player: Player) -> None:
+    killed = Fault(run=0, machine="cp-1", what="drain", nth=0, kind="killed after")
+    _, released, again = player.play(
+        WELL, cluster(*STATIC, MAY_DRAIN), cluster(*STATIC), cluster(*STATIC), faults=[killed]
+    )
+    assert "uncordon" in turns(released) and not restarts(released), released.output
+    for run in (released, again):
+        assert run.exit_code == 0 and "Changing kubelets" not in run.output, run.output
+    unchanged(again)
+
+
 def test_an_upgrade_keeps_own_fields(player: Player) -> None:
     hosts = machines("member, at 1.36.5", workers=["member, at 1.36.5"])
     upgrade = (Command(deploy="upgrade.py", arguments=("--data=backup=false", *own(50))),)
@@ -129,6 +196,29 @@ def test_a_restored_control_plane_has_its_own_fields_from_the_start(player: Play
     *_, restored, done = player.play(WELL, cluster(*own(50)), backup, lost, restore, cluster(*own(50)))
     assert restored.exit_code == 0 and done.exit_code == 0, restored.output
     assert restarts(restored) == restarts(done) == [], done.output
+
+
+@pytest.mark.parametrize("begins", ["half 1", "prepared"])
+def test_a_machine_is_checked_for_unknown_fields_before_anything_is_done_to_it(
+    player: Player, begins: str
+) -> None:
+    wrong = '--data=node_kubelet_configuration={"unknownField": 1}'
+    done = player.run(machines("member", workers=[begins]), "cluster.py", wrong, "--limit=@fake/worker-1")
+    assert done.exit_code == 1 and changes_of(done, "cp-1") == [], done.output
+    assert done.decisive == ["worker-1: kubeadm config validate"], done.output
+    assert "node_kubelet_configuration of worker-1" in done.output, done.output
+
+
+def test_a_restore_is_checked_for_unknown_fields_before_anything_is_stopped(player: Player) -> None:
+    backup = (Command(deploy="backup.py", arguments=("--data=plain=true",)),)
+    wrong = '--data=node_kubelet_configuration={"unknownField": 1}'
+    restore = (
+        Command(deploy="restore.py", arguments=("--data=backup=BACKUP", "--data=confirm=kubernetes", wrong)),
+    )
+    _, done = player.play(WELL, backup, Event(what="replaced", machine="cp-1"), restore)
+    assert done.exit_code == 1, done.output
+    assert changes_of(done, "cp-1") == ["cp-1: kubeadm config validate"], done.output
+    assert "node_kubelet_configuration of cp-1" in done.output, done.output
 
 
 def test_only_nodes_of_the_run_are_changed(player: Player) -> None:

@@ -52,15 +52,17 @@ class Turn:
 
 
 def take_turn(leader: Host, turn: Turn, *, ready: bool) -> None:
-    """Change a kubelet, and wait until its node is Ready if it was ``ready`` before.
+    """Change a kubelet, and wait until its node is Ready if it is to be ``ready`` afterwards.
 
     Raises:
-        Stopped: the kubelet does not come up.
-        NotRead: the node does not become Ready.
+        Stopped: the kubelet does not come up, or the node does not become Ready.
     """
     _restart_with(turn)
     if ready:
-        ask(leader, NodesReady, seconds=SECONDS + 30, nodes=(turn.node.name,), timeout=SECONDS)
+        try:
+            ask(leader, NodesReady, seconds=SECONDS + 30, nodes=(turn.node.name,), timeout=SECONDS)
+        except DeployError as error:
+            raise Stopped(f"{turn.node.name}: is not Ready with its changed kubelet: {error}") from None
 
 
 def take_turn_alone(

@@ -23,6 +23,8 @@ UNIT_FILE = "/etc/systemd/system/kubelet.service.d/20-kubeadm-deploys.conf"
 
 PATHS = (FIELDS_FILE, UNIT_FILE)
 
+_FOLDER = PurePosixPath(FIELDS_FILE).parent
+
 _FINISHED = "# Written by kubeadm-deploys from node_kubelet_configuration; sha256 of the rest: "
 _UNFINISHED = "# Written by kubeadm-deploys, whose change has not ended; sha256 of the rest: "
 
@@ -35,7 +37,7 @@ def _sealed(text: str, seal: str = _FINISHED) -> str:
 UNIT = _sealed(
     "[Service]\n"
     'Environment="KUBELET_CONFIG_ARGS=--config=/var/lib/kubelet/config.yaml'
-    f' --config-dir={PurePosixPath(FIELDS_FILE).parent}"\n'
+    f' --config-dir={_FOLDER}"\n'
 )
 """The content of ``UNIT_FILE``."""
 
@@ -64,22 +66,21 @@ def differ(fields: Mapping[str, Any], *, found: Mapping[str, str]) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class FoundFiles:
-    """What a machine's files contain, empty if a file is missing.
+    """What a machine's files contain, empty if it has none.
 
-    ``fields`` are those with which its kubelet runs: none as long as nothing names the folder. ``unfinished`` is whether
-    a change has not ended, and ``edited`` are the paths of the files that somebody else has changed.
+    ``fields`` are those of the file, ``unfinished`` is whether a change of them has not ended, and ``edited`` are the paths
+    of the files that somebody else has changed or deleted. ``doubtful`` is whether the kubelet may run with other fields.
     """
 
     contents: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def fields(self) -> Mapping[str, Any]:
-        """The fields of the kubelet; none if they cannot be parsed."""
-        if self.contents.get(UNIT_FILE) != UNIT:
-            return {}
+        """The fields in the file; none if they cannot be parsed."""
         try:
             found = yaml.safe_load(self.contents.get(FIELDS_FILE, ""))
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):
+            # ValueError: a date that no calendar has.
             return {}
         found = found if isinstance(found, dict) else {}
         return {key: value for key, value in found.items() if key not in ("apiVersion", "kind")}
@@ -91,8 +92,22 @@ class FoundFiles:
 
     @property
     def edited(self) -> list[str]:
-        """The paths of the files whose checksum is not that of their content."""
-        return [path for path, content in self.contents.items() if not _is_intact(content)]
+        """The paths of the files whose checksum is not that of their content, or that only somebody else deletes.
+
+        A change that was cut off leaves no unit without fields, and fields without a unit only if it is unfinished.
+        """
+        changed = [path for path, content in self.contents.items() if not _is_intact(content)]
+        if UNIT_FILE in self.contents and FIELDS_FILE not in self.contents:
+            changed.append(FIELDS_FILE)
+        if UNIT_FILE not in self.contents and self.fields and not self.unfinished:
+            changed.append(UNIT_FILE)
+        return changed
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the kubelet may run with other fields than those in the file."""
+        unit_names_folder = f" --config-dir={_FOLDER}" in self.contents.get(UNIT_FILE, "")
+        return bool(self.edited) or (bool(self.fields) and not unit_names_folder)
 
 
 def _is_intact(content: str) -> bool:

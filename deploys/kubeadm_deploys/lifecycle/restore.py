@@ -55,6 +55,7 @@ from kubeadm_deploys.remote.run_parts import Decisions, part
 from kubeadm_deploys.run.locking import check_under_lock
 from kubeadm_deploys.sections.container_runtime import installed_releases
 from kubeadm_deploys.sections.container_runtime import reading as container_runtime_reading
+from kubeadm_deploys.sections.node_kubelet_configuration import check_before_kubeadm
 
 
 def plan_restore(
@@ -108,8 +109,14 @@ def restore_control_plane(
     """
     barrier(name="Wait until every machine is prepared")
     if host.name == restore.seed.host:
+        seed = restore.seed
         restore_steps.control_planes_stopped(
-            name="Stop the control planes", restore=restore, topology=topology
+            name="Stop the control planes",
+            restore=restore,
+            topology=topology,
+            check=lambda: check_before_kubeadm(
+                inventory.get_host(seed.host), seed, options=options, topology=topology
+            ),
         )
         restore_steps.etcd_restored(
             name=f"Restore etcd on {restore.seed.name}",

@@ -5,7 +5,7 @@ stops at the first that fails.
 """
 
 import time
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from functools import partial
 
 from gevent import sleep
@@ -69,12 +69,17 @@ _REGISTRATION_SECONDS = 60
 
 @operation()
 @fails_clearly
-def control_planes_stopped(*, restore: Begun, topology: Topology) -> Generator[FunctionCommand, None, None]:
+def control_planes_stopped(
+    *, restore: Begun, topology: Topology, check: Callable[[], None] = lambda: None
+) -> Generator[FunctionCommand, None, None]:
     """Stop etcd and the API server on every control plane, so that none serves the data that is given up.
 
     + restore: what is restored
     + topology: the cluster
+    + check: raises if the restore could not come to its end; called before anything is stopped
     """
+    if host.state.is_executing:
+        check()
     yield calling(_stop, restore, topology)
 
 
@@ -236,7 +241,7 @@ def _serve(state: State, host: Host, restore: Restore, options: ClusterOptions, 
             return False
     else:
         commands = [
-            *before_kubeadm(seed, options=options, topology=topology, found={}),
+            *before_kubeadm(seed, found={}),
             *resolve_commands(ask(machine, ApiEndpoint), endpoint=options.endpoint, address=seed.ip),
         ]
         credentials = part(state, JoinCredentials)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pyinfra import host, logger
+from pyinfra import host, inventory, logger
 from pyinfra.api import deploy, operation
 from pyinfra.api.command import QuoteString, StringCommand
 
@@ -31,7 +31,7 @@ from kubeadm_deploys.remote.reading import ask, read
 from kubeadm_deploys.remote.run_parts import part
 from kubeadm_deploys.scripts import script
 from kubeadm_deploys.sections import kube_packages
-from kubeadm_deploys.sections.node_kubelet_configuration import before_kubeadm
+from kubeadm_deploys.sections.node_kubelet_configuration import before_kubeadm, check_before_kubeadm
 
 
 @operation()
@@ -61,6 +61,7 @@ def initialized(
     cluster_name: str,
     kubeconfig: str,
     before: Sequence[StringCommand] = (),
+    check: Callable[[], None] = lambda: None,
 ) -> Generator[StringCommand, None, None]:
     """Make this machine the first control plane of a new cluster, unless the cluster exists.
 
@@ -70,6 +71,7 @@ def initialized(
     + cluster_name: name of the cluster
     + kubeconfig: path on the operator's machine; a file there of an earlier cluster of this name is renamed
     + before: commands that prepare the machine right before kubeadm creates the cluster
+    + check: raises if kubeadm would not accept what ``before`` writes; called before anything is changed
     """
     api_leader = ask_leader(host.state, topology)
     if host.name != api_leader.leader:
@@ -82,6 +84,7 @@ def initialized(
             cluster_name=cluster_name,
             kubeconfig=Path(kubeconfig),
             before=before,
+            check=check,
         )
     elif host.state.is_executing or api_leader.api_answers:
         yield from _finish(topology=topology, node_name=node_name, document=document)
@@ -94,6 +97,7 @@ def _create(
     cluster_name: str,
     kubeconfig: Path,
     before: Sequence[StringCommand],
+    check: Callable[[], None],
 ) -> Generator[StringCommand, None, None]:
     if host.state.is_executing:
         found = ask(host, KubeadmNode)
@@ -101,6 +105,7 @@ def _create(
         if step.refusal:
             yield failed(step.refusal)
             return
+        check()
         try:
             aside = set_aside(kubeconfig, cluster_name=cluster_name, now=datetime.now(UTC))
         except (OSError, ValueError) as error:
@@ -213,5 +218,8 @@ def create_control_plane(*, options: ClusterOptions, topology: Topology) -> None
             ),
             cluster_name=options.cluster_name,
             kubeconfig=options.kubeconfig_path,
-            before=before_kubeadm(node, options=options, topology=topology, found=found.files),
+            before=before_kubeadm(node, found=found.files),
+            check=lambda: check_before_kubeadm(
+                inventory.get_host(node.host), node, options=options, topology=topology
+            ),
         )

@@ -43,7 +43,7 @@ from kubeadm_deploys.remote.run_parts import part
 from kubeadm_deploys.scripts import script
 from kubeadm_deploys.sections import kube_packages
 from kubeadm_deploys.sections.api_endpoint import resolve_api_endpoint, resolve_commands
-from kubeadm_deploys.sections.node_kubelet_configuration import before_kubeadm
+from kubeadm_deploys.sections.node_kubelet_configuration import before_kubeadm, check_before_kubeadm
 
 _ETCD_SECONDS = 60
 """How long etcd has to become healthy, for example after the previous control plane joined."""
@@ -150,6 +150,7 @@ def _join(
 ) -> Generator[StringCommand, None, None]:
     api_leader = ask_leader(host.state, topology)
     control_plane = node in topology.control_planes
+    check_before_kubeadm(inventory.get_host(node.host), node, options=options, topology=topology)
     if control_plane and (
         problem := _prepare_etcd(node=node, topology=topology, has_data="etcd" in found.files)
     ):
@@ -294,7 +295,7 @@ def join_nodes(*, options: ClusterOptions, topology: Topology) -> None:
         options=options,
         topology=topology,
         node=node,
-        before=before_kubeadm(node, options=options, topology=topology, found=found.files),
+        before=before_kubeadm(node, found=found.files),
     )
     if control_plane:
         # Its own API server answers now.

@@ -6,21 +6,21 @@ alone show whether there is anything to do: a file says itself if the change tha
 """
 
 import base64
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
 
 from pyinfra import host, inventory, logger
 from pyinfra.api import FactBase, Host, State, deploy, operation
 from pyinfra.api.command import FunctionCommand, StringCommand
+from pyinfra.api.exceptions import DeployError
 from typing_extensions import override
 
 from kubeadm_deploys.cluster import live_kubelet
-from kubeadm_deploys.cluster.kubeadm import kubeadm
-from kubeadm_deploys.cluster.kubelet_turns import Turn, release_again, take_turn, take_turn_alone
+from kubeadm_deploys.cluster.kubelet_turns import Turn, release_again, take_turn_alone
 from kubeadm_deploys.cluster.leader import active_hosts, acts_for_cluster, ask_leader, wait_for_kubeadm
 from kubeadm_deploys.cluster.members import ask_members, ask_settings
 from kubeadm_deploys.cluster.reconfiguring import Stopped, leader_of, validate
-from kubeadm_deploys.documents.kubeadm_documents import cluster_configuration, reconfiguration_document
+from kubeadm_deploys.documents.kubeadm_documents import cluster_configuration
 from kubeadm_deploys.documents.node_kubelet import (
     FIELDS_FILE,
     PATHS,
@@ -62,26 +62,36 @@ class NodeKubeletFiles(FactBase[FoundFiles]):
         )
 
 
-def before_kubeadm(
-    node: Node, *, options: ClusterOptions, topology: Topology, found: Mapping[str, str]
-) -> list[StringCommand]:
+def check_before_kubeadm(machine: Host, node: Node, *, options: ClusterOptions, topology: Topology) -> None:
+    """Have kubeadm look for unknown fields, before anything is done to make a machine a node.
+
+    Raises:
+        DeployError: kubeadm does not accept them.
+    """
+    if not node.kubelet_configuration:
+        return
+    try:
+        validate(
+            topology,
+            machine,
+            option=f"node_kubelet_configuration of {node.name}",
+            cluster=cluster_configuration(options=options, topology=topology),
+            configuration=fields_document(node.kubelet_configuration),
+        )
+    except Stopped as problem:
+        raise DeployError(str(problem)) from None
+
+
+def before_kubeadm(node: Node, *, found: Mapping[str, str]) -> list[StringCommand]:
     """Return the commands that give a machine its files before kubeadm makes it a node, or take old ones away.
 
-    ``found`` has sha256 of the machine's files by path. kubeadm looks for unknown fields. It also has systemd read its files
-    again before it starts the kubelet (cmd/kubeadm/app/util/initsystem).
+    ``found`` has sha256 of the machine's files by path. kubeadm has systemd read its files again before it starts the
+    kubelet (cmd/kubeadm/app/util/initsystem).
     """
     wanted = wanted_files(node.kubelet_configuration)
-    if not wanted:
-        return [script("remove-kubelet-fields", UNIT_FILE, FIELDS_FILE)] if found.keys() & {*PATHS} else []
-    document = reconfiguration_document(
-        node,
-        cluster_configuration(options=options, topology=topology),
-        fields_document(node.kubelet_configuration),
-    )
-    return [
-        kubeadm("config", "validate", stdin=document),
-        write_command({path: content.encode() for path, content in wanted.items()}),
-    ]
+    if wanted:
+        return [write_command({path: content.encode() for path, content in wanted.items()})]
+    return [script("remove-kubelet-fields", UNIT_FILE, FIELDS_FILE)] if found.keys() & {*PATHS} else []
 
 
 @operation()
@@ -106,23 +116,58 @@ def node_kubelets_reconfigured(
         # What the files contain is read right before they are changed.
         yield calling(_reconfigure, topology, {}, discard_edits, drain_timeout)
         return
+    nodes = _without_failed(host.state, leader_of(host.state, topology), nodes)
     found = in_parallel(_read, [inventory.get_host(node.host) for node in nodes])
-    to_change = {}
-    for node in nodes:
-        waits_for = [] if drain_timeout else _needs_drain(node, found[node.host])
-        if waits_for:
+    to_change = {node: found[node.host] for node in nodes}
+    claimed: list[Node] = []
+    if not drain_timeout:
+        # Edits that may not be lost end the run instead.
+        may_wait = [node for node in nodes if discard_edits or not found[node.host].edited]
+        waiting = {node: names for node in may_wait if (names := _needs_drain(node, found[node.host]))}
+        for node, names in waiting.items():
+            del to_change[node]
             logger.warning(
                 f"--> Warning: node_kubelet_configuration of {node.name} differs from its kubelet's, and stays: a kubelet "
-                f"takes {some(waits_for)} only on a drained node, so run it with {live_kubelet.ALLOW_DRAIN}"
+                f"takes {some(names)} only on a drained node, so run it with {live_kubelet.ALLOW_DRAIN}"
             )
-        if not waits_for or found[node.host].unfinished:
-            to_change[node] = found[node.host]
+        claimed = _claimed(leader_of(host.state, topology), waiting, found)
+    if claimed:
+        yield calling(_release, topology, claimed)
     if not to_change:
-        host.noop("nodes must not be drained")
+        if not claimed:
+            host.noop("no kubelet may be changed in this run")
         return
     names = [node.name for node in to_change]
     logger.info(f"--> Changing kubelets one after the other: node_kubelet_configuration of {some(names)}")
     yield calling(_reconfigure, topology, to_change, discard_edits, drain_timeout)
+
+
+def _without_failed(state: State, leader: Host, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+    """Return the nodes whose hosts still take part in the run, and name the others; none once the leader has failed.
+
+    A leader that the run leaves out can still be asked.
+    """
+    active = set() if leader in state.failed_hosts else set(active_hosts(state))
+    left = [node.name for node in nodes if node.host not in active]
+    if left:
+        logger.warning(
+            f"--> Warning: node_kubelet_configuration of {some(left)} differs from the kubelet's, and stays, because this "
+            "run has failed there or on the leader; mend that, and run again"
+        )
+    return tuple(node for node in nodes if node.host in active)
+
+
+def _claimed(leader: Host, waiting: Iterable[Node], found: Mapping[str, FoundFiles]) -> list[Node]:
+    """Return the nodes that an unfinished run has cordoned and left so."""
+    unfinished = [node for node in waiting if found[node.host].unfinished]
+    names = {each.name for each in ask(leader, NodeStatuses) if each.claimed} if unfinished else set()
+    return [node for node in unfinished if node.name in names]
+
+
+def _release(state: State, host: Host, topology: Topology, nodes: list[Node]) -> bool:
+    for node in nodes:
+        release_again(leader_of(state, topology), node, say=host.log)
+    return True
 
 
 def _read(machine: Host) -> FoundFiles:
@@ -132,10 +177,17 @@ def _read(machine: Host) -> FoundFiles:
 
 
 def _needs_drain(node: Node, found: FoundFiles) -> list[str]:
-    """Return the fields of which the kubelet takes the wanted values only on a drained node."""
+    """Return the fields of which the kubelet takes the wanted values only on a drained node.
+
+    If its present values are not known, these are all that it has or may have.
+    """
     wanted = node.kubelet_configuration
+    if found.doubtful and FIELDS_FILE not in found.contents:
+        return sorted(live_kubelet.NEEDS_DRAIN)
     names = sorted({*wanted, *found.fields})
-    return live_kubelet.needs_drain(name for name in names if wanted.get(name) != found.fields.get(name))
+    return live_kubelet.needs_drain(
+        name for name in names if found.doubtful or wanted.get(name) != found.fields.get(name)
+    )
 
 
 def _reconfigure(
@@ -152,8 +204,8 @@ def _reconfigure(
         edited = [f"{path} on {node.name}" for node, files in found.items() for path in files.edited]
         if edited and not discard_edits:
             raise Stopped(
-                f"edited by hand: {some(edited)}; this would be lost: add it to node_kubelet_configuration, or run with "
-                "--data discard_edits=true; nothing was changed"
+                f"edited or deleted by hand: {some(edited)}; this would be lost: add it to node_kubelet_configuration, or "
+                "run with --data discard_edits=true; nothing was changed"
             )
         settings = ask_settings(state, topology, refresh=True)
         members = ask_members(state, topology, refresh=True)
@@ -168,11 +220,19 @@ def _reconfigure(
                 cluster=settings.configuration,
                 configuration=fields_document(node.kubelet_configuration),
             )
+        some_are_ready = any(member.ready for member in members.nodes.values())
         for node, files in found.items():
-            # One that the cluster has lost is joined again, with its files.
-            if member := members.nodes.get(node.name):
-                _change(leader, node, files, ready=member.ready, drain_timeout=drain_timeout, say=host.log)
-                done.append(node.name)
+            member = members.nodes.get(node.name)
+            if member is None:
+                # A worker is joined again, with its files; a control plane may only be registered again.
+                host.log(
+                    f"{node.name}: has no Node object, so node_kubelet_configuration is left to its join or the next run"
+                )
+                continue
+            # An unfinished change may be why the node is not Ready; without its network, none is.
+            ready = member.ready or (files.unfinished and some_are_ready)
+            _change(leader, node, files, ready=ready, drain_timeout=drain_timeout, say=host.log)
+            done.append(node.name)
     except Stopped as problem:
         before = f"; changed before that: {', '.join(done)}" if done else ""
         host.log(f"{problem}{before}")
@@ -194,33 +254,26 @@ def _change(
     Raises:
         Stopped: the kubelet has its old fields, or a step failed.
     """
-    fields, drained = node.kubelet_configuration, bool(_needs_drain(node, found))
-    if drained and not drain_timeout:
-        if any(each.claimed for each in ask(leader, NodeStatuses) if each.name == node.name):
-            release_again(leader, node, say=say)
-        return
-    # An unfinished change may have left the node cordoned.
-    alone = drained or found.unfinished
-    if fields or found.fields or found.unfinished:
+    fields = node.kubelet_configuration
+    if fields or found.contents:
+        drained = bool(_needs_drain(node, found))
         if drained or found.contents.get(UNIT_FILE) != UNIT or FIELDS_FILE not in found.contents:
             # The fields first, so that the next run knows that a kubelet may not have read them.
             _write(node, {FIELDS_FILE: fields_file(found.fields, unfinished=True), UNIT_FILE: UNIT})
         turn = Turn(
             node=node,
             file=FIELDS_FILE,
-            content=fields_file(fields, unfinished=alone),
+            content=fields_file(fields, unfinished=True),
             changes=True,
             drained=drained,
             fix=_FIX,
         )
-        if alone:
-            take_turn_alone(leader, turn, ready=ready, drain_timeout=drain_timeout, say=say)
-        else:
-            take_turn(leader, turn, ready=ready)
-    if not fields:
-        _run(node, script("remove-kubelet-fields", UNIT_FILE, FIELDS_FILE))
-    elif alone:
+        take_turn_alone(leader, turn, ready=ready, drain_timeout=drain_timeout, say=say)
+    # Only now, so that the next run does not go on to other nodes while this one is not Ready.
+    if fields:
         _write(node, {FIELDS_FILE: fields_file(fields)})
+    else:
+        _run(node, script("remove-kubelet-fields", UNIT_FILE, FIELDS_FILE))
 
 
 def _write(node: Node, contents: Mapping[str, str]) -> None:
