@@ -1,5 +1,6 @@
 """The files that give one node's kubelet own fields: their content, and what is seen of files that were found."""
 
+import pytest
 import yaml
 from hypothesis import given
 
@@ -13,6 +14,7 @@ from kubeadm_deploys.documents.node_kubelet import (
     wanted_files,
 )
 from kubeadm_deploys.documents.templates import sha256
+from kubeadm_deploys.scripts import text
 from tests.support.strategies import DOCUMENTS
 
 FIELDS = {"maxPods": 50, "kubeReserved": {"memory": "1Gi", "cpu": "500m"}}
@@ -34,6 +36,15 @@ def test_the_kubelet_is_given_the_folder_of_its_fields_beside_kubeadms_file() ->
     folder = FIELDS_FILE.rpartition("/")[0]
     line = f'Environment="KUBELET_CONFIG_ARGS=--config=/var/lib/kubelet/config.yaml --config-dir={folder}"'
     assert line in files[UNIT_FILE].splitlines()
+
+
+@pytest.mark.parametrize("name", ["read-kube-packages", "library/cluster-traces"])
+def test_scripts_that_name_the_file_name_the_same(name: str) -> None:
+    assert FIELDS_FILE in text(name)
+
+
+def test_the_folder_is_not_the_one_of_kubernetes_documentation() -> None:
+    assert not FIELDS_FILE.startswith("/etc/kubernetes/kubelet.conf.d/")
 
 
 def test_without_fields_there_are_no_files() -> None:
@@ -86,8 +97,8 @@ def test_a_file_that_somebody_deleted_is_an_edit() -> None:
 
 def test_a_unit_of_another_release_gives_the_kubelet_its_fields() -> None:
     _, _, rest = UNIT.partition("\n")
-    text = f"# other words\n{rest}"
-    other = UNIT.replace(rest, text).replace(sha256(rest), sha256(text))
+    longer = f"# other words\n{rest}"
+    other = UNIT.replace(rest, longer).replace(sha256(rest), sha256(longer))
     found = FoundFiles(contents={**wanted_files(FIELDS), UNIT_FILE: other})
     assert (found.fields, found.edited, found.doubtful) == (FIELDS, [], False)
     assert differ(FIELDS, found=sums(dict(found.contents)))

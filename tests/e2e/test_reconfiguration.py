@@ -245,7 +245,7 @@ def own(folder: Path, **fields: object) -> str:
 
 def own_files(cluster: Cluster) -> str:
     """Return the sums of the files of a worker that have or name its own fields; they may lack."""
-    folders = "/etc/kubernetes/kubelet.conf.d /etc/systemd/system/kubelet.service.d"
+    folders = "/etc/kubernetes/kubeadm-deploys-kubelet.conf.d /etc/systemd/system/kubelet.service.d"
     return cluster.shell(cluster.worker, f"find {folders} -type f 2> /dev/null | sort | xargs -r sha256sum")
 
 

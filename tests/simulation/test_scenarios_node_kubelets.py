@@ -267,6 +267,8 @@ def turns(done: Ended) -> list[str]:
 def test_a_node_that_is_not_drained_or_whose_kubelet_fails_takes_pods_again(player: Player) -> None:
     (done,) = player.play(WELL, cluster(*STATIC, MAY_DRAIN), faults=[fails("drain")])
     assert done.exit_code == 1 and turns(done)[-2:] == ["uncordon", "annotate"], done.output
+    # The file with its fields already says that a change has begun.
+    assert "nothing on it was restarted" in done.output, done.output
     (done,) = player.play(WELL, cluster(*own(-5, cpuManagerPolicy="static"), MAY_DRAIN))
     assert done.exit_code == 1 and turns(done) == TURN, done.output
 

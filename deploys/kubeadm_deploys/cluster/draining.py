@@ -58,7 +58,7 @@ def drain(
     if claimed:
         release(leader, status.name)
     raise DeployError(
-        f"{status.name}: was not drained within {seconds} s ({reasons}); nothing on it was changed"
+        f"{status.name}: was not drained within {seconds} s ({reasons}); nothing on it was restarted"
         f"{', and it takes pods again' if claimed else ''}; deal with these pods, and run again"
     )
 

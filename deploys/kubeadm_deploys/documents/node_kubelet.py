@@ -15,8 +15,12 @@ import yaml
 
 from kubeadm_deploys.documents.templates import sha256, yaml_text
 
-FIELDS_FILE = "/etc/kubernetes/kubelet.conf.d/10-kubeadm-deploys.conf"
-"""The kubelet ignores files without this ending, so other files of its exchange may lie beside it."""
+FIELDS_FILE = "/etc/kubernetes/kubeadm-deploys-kubelet.conf.d/fields.conf"
+"""The kubelet ignores files without this ending, so other files of its exchange may lie beside it.
+
+The folder is our own: files of an administrator in /etc/kubernetes/kubelet.conf.d, the example of Kubernetes' documentation,
+must not take effect with our unit's drop-in.
+"""
 
 UNIT_FILE = "/etc/systemd/system/kubelet.service.d/20-kubeadm-deploys.conf"
 """Sorts after 10-kubeadm.conf of the kubelet's package, whose variable it replaces."""

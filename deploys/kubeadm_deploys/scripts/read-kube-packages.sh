@@ -17,7 +17,7 @@ done
 # Without one of these files, before a join or after half a reset, it is normal that the kubelet fails.
 (cd /etc/kubernetes && ls kubelet.conf pki/ca.crt && cd /var/lib/kubelet && ls config.yaml pki/kubelet-client-current.pem) \
   > /dev/null 2>&1 && echo kubelet:has-node
-for file in /var/lib/kubelet/config.yaml /etc/kubernetes/kubelet.conf.d/10-kubeadm-deploys.conf; do
+for file in /var/lib/kubelet/config.yaml /etc/kubernetes/kubeadm-deploys-kubelet.conf.d/fields.conf; do
   if [ -e "$file.kubeadm-deploys-old" ]; then echo kubelet:half-changed; fi
 done
 if [ -f "$keyring" ]; then echo "keyring $(base64 -w 0 "$keyring")"; fi

@@ -48,6 +48,6 @@ with_cluster_files() {
     /run/flannel \
     /etc/cni/net.d/*calico* /opt/cni/bin/calico /opt/cni/bin/calico-ipam /run/kubeadm-deploys-kubectl \
     /run/kubeadm-deploys-restart-clients \
-    /etc/kubernetes/kubelet.conf.d/10-kubeadm-deploys.conf* /etc/systemd/system/kubelet.service.d/20-kubeadm-deploys.conf \
+    /etc/kubernetes/kubeadm-deploys-kubelet.conf.d/fields.conf* /etc/systemd/system/kubelet.service.d/20-kubeadm-deploys.conf \
     /usr/libexec/kubernetes/kubelet-plugins/volume/exec/nodeagent~uds
 }
