@@ -317,6 +317,15 @@ def test_what_would_not_work_is_refused_with_a_fix(
     assert any(sentence in reason for reason in reasons), reasons
 
 
+def test_cgroup_v1_is_no_reason_on_a_node_whose_own_kubelet_fields_allow_it() -> None:
+    own = replace(W1, kubelet_configuration={"failCgroupV1": False})
+    topology = replace(SMALL, workers=tuple(own if node == W1 else node for node in SMALL.workers))
+    old = {node: machine(plane=False, machine=MachineState(cgroup=1)) for node in topology.workers}
+    reasons = refused(topology, readings(topology, machines=old, config=OLD))
+    found = [reason.partition(":")[0] for reason in reasons if "cgroup v1" in reason]
+    assert found == [node.name for node in topology.workers if node != own]
+
+
 def test_a_node_that_is_not_ready_is_refused_unless_its_upgrade_has_begun() -> None:
     found = readings(SMALL)
     down = replace(found.nodes["worker-1"], ready=False)

@@ -292,9 +292,12 @@ def test_members_get_warnings_instead_of_errors(
 
 
 def test_a_nodes_own_kubelet_fields_count_with_the_clusters() -> None:
-    own = dataclasses.replace(W1, kubelet_configuration={"evictionHard": {"memory.available": "1Gi"}})
-    topology = dataclasses.replace(TOPOLOGY, workers=(own, W2))
-    machines = {own: {"disks": NEARLY_FULL}, W2: {"disks": NEARLY_FULL}}
+    # The kubelet merges it into its defaults, of which imagefs.available evicts pods.
+    memory, disk = ({"evictionHard": {name: "5%"}} for name in ("memory.available", "imagefs.available"))
+    own = dataclasses.replace(W1, kubelet_configuration=disk)
+    other = dataclasses.replace(W2, kubelet_configuration=memory)
+    topology = dataclasses.replace(TOPOLOGY, workers=(own, other))
+    machines = {own: {"disks": NEARLY_FULL}, other: {"disks": NEARLY_FULL}}
     found = findings(machines, topology=topology)
     assert [(each.check, each.host) for each in found] == [("disk-space", W2.host)]
 

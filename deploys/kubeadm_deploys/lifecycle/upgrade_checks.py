@@ -282,7 +282,8 @@ def _machines(topology: Topology, *, target: ClusterOptions, found: Readings) ->
         for removed, since in _REMOVED_FLAGS.items():
             if wanted >= since and removed in read.machine.kubelet_arguments:
                 yield f"{node.name}: a kubelet of 1.{wanted} does not start with {removed}; remove it from /etc/default/kubelet"
-        if read.machine.cgroup == 1 and wanted >= _NO_CGROUP_V1 and kubelet.get("failCgroupV1") is not False:
+        tolerated = node.kubelet_configuration.get("failCgroupV1", kubelet.get("failCgroupV1")) is False
+        if read.machine.cgroup == 1 and wanted >= _NO_CGROUP_V1 and not tolerated:
             yield (
                 f"{node.name}: has cgroup v1, with which a kubelet of 1.{wanted} does not start; boot it with cgroup "
                 "v2, or set failCgroupV1 to false in the ConfigMap kubelet-config of kube-system"

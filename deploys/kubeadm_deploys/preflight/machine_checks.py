@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kubeadm_deploys.cluster.document_fields import value_of
 from kubeadm_deploys.cni import CNIS, cni_of
 from kubeadm_deploys.facts.cluster_settings import ClusterSettingsState
 from kubeadm_deploys.facts.downloads import DownloadsState
@@ -85,10 +86,9 @@ def machine_findings(
     kubelet = options.kubelet_configuration
     if settings and settings.kubelet is not None:
         kubelet = settings.kubelet
-    kubelet = {**kubelet, **candidate.node.kubelet_configuration}
     yield from _system(candidate)
     yield from _kernel(candidate)
-    yield from _cgroups(candidate, options, kubelet)
+    yield from _cgroups(candidate, options, {**kubelet, **candidate.node.kubelet_configuration})
     yield from _size(candidate, options)
     yield from _disks(candidate, kubelet)
     yield from _address(candidate)
@@ -200,6 +200,9 @@ def _size(candidate: CandidateNode, options: ClusterOptions) -> Iterator[Finding
 
 
 def _disks(candidate: CandidateNode, kubelet: Mapping[str, Any]) -> Iterator[Finding]:
+    # Any evictionHard of the cluster replaces the kubelet's defaults; a node's own is merged into them.
+    own = value_of(candidate.node.kubelet_configuration, "evictionHard/imagefs.available")
+    evicts_by_default = "evictionHard" not in kubelet and own is None
     paths_of: dict[str, list[str]] = {}
     for path, disk in candidate.machine.disks.items():
         if candidate.control_plane or path != "/var/lib/etcd":
@@ -215,11 +218,11 @@ def _disks(candidate: CandidateNode, kubelet: Mapping[str, Any]) -> Iterator[Fin
                 found=found,
                 fix=f"free {_GOOD_SPACE // _GIB} GiB, or mount a bigger disk",
             )
-        elif disk.free < enough and "/var/lib/containerd" in paths and "evictionHard" not in kubelet:
+        elif disk.free < enough and "/var/lib/containerd" in paths and evicts_by_default:
             yield candidate.warning(
                 "disk-space",
                 found=f"{found}: the kubelet evicts pods below {_EVICTION_PERCENT} % of the disk",
-                fix=f"have {enough / _GIB:.0f} GiB free, or set evictionHard in kubelet_configuration or node_kubelet_configuration",
+                fix=f"have {enough / _GIB:.0f} GiB free, or set evictionHard in kubelet_configuration, or its imagefs.available in node_kubelet_configuration",
             )
 
 
