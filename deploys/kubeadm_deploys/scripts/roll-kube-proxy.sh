@@ -89,12 +89,30 @@ rolled_out() {
   done
 }
 
+# Prints the end of a pod's log; fails if there is none. The container that has ended may be deleted already: the kubelet then
+# says so in place of the log.
+# shellcheck disable=SC2329 # It is an argument of "again".
+last_words() {
+  for which in --previous ''; do
+    said=$(system logs "$1" --tail 6 ${which:+"$which"} 2> /dev/null)
+    case $said in
+    '' | 'unable to retrieve container logs'*) ;;
+    *)
+      printf '%s\n' "$said" | cut -c 1-300
+      return
+      ;;
+    esac
+  done
+  return 1
+}
+
 # Of the pod that has ended most often, or is not ready. One that ends at once is ready in between, and has said nothing yet.
 say_what_fails() {
   pods | sort -k 4,4nr -k 3,3 | while read -r name node ready restarts; do
     if [ "$ready" = True ] && [ "${restarts:-0}" -eq 0 ]; then continue; fi
     echo "kube-proxy on $node ($name) said last:"
-    { system logs "$name" --tail 6 --previous || system logs "$name" --tail 6; } 2> /dev/null | cut -c 1-300
+    # One that starts again has said nothing for a moment.
+    again last_words "$name"
     break
   done
 }
