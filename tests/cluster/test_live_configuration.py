@@ -222,19 +222,6 @@ def test_edits_are_named_by_their_arguments() -> None:
     assert edits(rendered, rendered) == []
 
 
-def test_our_argument_is_no_edit_where_only_the_stored_configuration_has_it() -> None:
-    # An upgrade has stored it, and was given up before kubeadm rendered it.
-    ours = f"--{OURS['name']}={OURS['value']}"
-    stored = texts() | {
-        "0:kube-apiserver": manifest("kube-apiserver", "--a=1", ours),
-        "1:kube-apiserver": manifest("kube-apiserver", "--a=2", ours),
-    }
-    turn = turn_of(NODE, stored | {"current:kube-apiserver": manifest("kube-apiserver", "--a=1")}, paths=())
-    assert ([swap.name for swap in turn.swaps], turn.edits) == (["kube-apiserver"], ())
-    edited = turn_of(NODE, stored | {"current:kube-apiserver": manifest("kube-apiserver", "--b=1")}, paths=())
-    assert "--b=1" in str(edited.edits)
-
-
 def test_names_of_the_certificate_are_added_and_taken_back_in_any_notation() -> None:
     needed = ["api.kubernetes.internal", "cp-1"]
     wanted = ("k8s.example.com", "2001:db8::1")

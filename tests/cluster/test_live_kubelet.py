@@ -2,16 +2,21 @@
 
 import base64
 import json
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from kubeadm_deploys.cluster.document_fields import changed, edits, names_of, with_values
+from kubeadm_deploys.cluster.kubelet_turns import CONFIGURATION_FILE, Turn
 from kubeadm_deploys.cluster.live_kubelet import findings, wanted_fields
+from kubeadm_deploys.cluster.reconfiguring import Stopped
 from kubeadm_deploys.documents.cluster_record import RecordedConfiguration
 from kubeadm_deploys.documents.kubeadm_documents import RESOLVER_FILE
+from kubeadm_deploys.facts.cluster_members import ClusterMembersState, RegisteredNode
 from kubeadm_deploys.model.findings import Severity
+from kubeadm_deploys.model.nodes import Node
 from kubeadm_deploys.model.options import ClusterOptions
 from kubeadm_deploys.remote import direct
 from kubeadm_deploys.sections import kubelet_reconfiguration
@@ -20,6 +25,7 @@ from tests.support.cluster_settings import KUBELET, answer, record, settings_of
 from tests.support.document_options import options_with
 
 SETTINGS = settings_of(answer(record=record()))
+NAMES = ("cp-1", "worker-1", "worker-2")
 EVICTION = {"evictionHard": {"memory.available": "100Mi", "nodefs.available": "5%"}}
 
 
@@ -91,6 +97,36 @@ def test_a_change_that_an_earlier_run_has_left_running_is_waited_for(monkeypatch
     machine: Any = SimpleNamespace(name="worker-1")
     assert kubelet_reconfiguration._read(machine) == (KUBELET, False)
     assert done == ["waited", "read"]
+
+
+PENDING = RecordedConfiguration(kubelet_pending=({**KUBELET, "maxPods": 50},))
+
+
+def turn(name: str, *, changes: bool) -> Turn:
+    node = Node(host=name, name=name, ip="10.0.0.9", address=name)
+    return Turn(node=node, file=CONFIGURATION_FILE, content="", changes=changes, drained=False, fix="")
+
+
+@pytest.mark.parametrize(
+    ("recorded", "max_pods", "ready", "stops"),
+    [
+        pytest.param(PENDING, 50, {"worker-1": False}, True, id="changed and not Ready"),
+        pytest.param(PENDING, 50, {}, False, id="changed and Ready"),
+        pytest.param(PENDING, 50, {"worker-2": False}, False, id="not changed yet"),
+        pytest.param(PENDING, 50, dict.fromkeys(NAMES, False), False, id="no pod network"),
+        pytest.param(PENDING, None, {"worker-1": False}, False, id="taken back"),
+        pytest.param(RecordedConfiguration(), 50, {"worker-1": False}, False, id="nothing unfinished"),
+    ],
+)
+def test_no_further_kubelet_is_changed_while_a_changed_one_is_not_ready(
+    recorded: RecordedConfiguration, max_pods: int | None, ready: dict[str, bool], stops: bool
+) -> None:
+    options = ClusterOptions(kubelet_configuration={"maxPods": max_pods} if max_pods else {})
+    wanted = wanted_of(options, found=KUBELET, cluster={}, recorded=recorded)
+    nodes = {name: RegisteredNode(machine_id=name, ready=ready.get(name, True)) for name in NAMES}
+    turns = [turn("worker-1", changes=False), turn("worker-2", changes=True)]
+    with pytest.raises(Stopped, match="worker-1: is not Ready") if stops else nullcontext():
+        kubelet_reconfiguration._refuse_to_go_on(turns, ClusterMembersState(nodes=nodes), wanted)
 
 
 @pytest.mark.parametrize(

@@ -38,15 +38,22 @@ def start(
     program: tuple[str, ...] = (PYINFRA,),
     deploy: Path = ROOT / "deploys/cluster.py",
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a deploy in the background, with pyinfra unless another program is given; kill it at the end.
+    """Run a deploy in the background, with pyinfra unless another program is given; kill it at the end."""
+    with in_background(cluster, *program, *cluster.command("-y", *arguments, deploy=deploy)) as run:
+        yield run
+
+
+@contextmanager
+def in_background(cluster: Cluster, *command: str, **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a command line until the context ends, and kill it then; ``output`` returns what it prints.
 
     Its output goes to a file: processes that it leaves running on the hosts would keep a pipe open.
     """
     with (cluster.folder / "output").open("w") as file:
         run = subprocess.Popen(
-            [*program, *cluster.command("-y", *arguments, deploy=deploy)],
+            command,
             cwd=ROOT,
-            env={**os.environ, "CLUSTER": cluster.name},
+            env={**os.environ, "CLUSTER": cluster.name, **environment},
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
@@ -59,7 +66,7 @@ def start(
 
 
 def output(cluster: Cluster) -> str:
-    """Return the output of the last run of ``start``."""
+    """Return the output of the last run in the background."""
     return (cluster.folder / "output").read_text()
 
 

@@ -1,6 +1,5 @@
 """Write objects, back up and restore a real cluster, and read which etcd cluster it is."""
 
-import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 from kubeadm_deploys.facts.kubeadm_node import KubeadmNode
 from tests.e2e import documented
 from tests.e2e.conftest import PYINFRA, ROOT, Cluster, Run, run_command
+from tests.e2e.recovery import in_background
 
 PASSPHRASE = "correct horse battery staple"
 
@@ -52,22 +52,10 @@ def restore(cluster: Cluster, section: str, backup: Path, *, passphrase: str = P
 
 @contextmanager
 def started(cluster: Cluster, section: str, backup: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a restore in the background, as a section of docs/disaster.md says; ``output`` returns what it prints."""
+    """Run a restore in the background, as a section of docs/disaster.md says; kill it at the end."""
     command = documented.arguments(cluster, section, "restore.py", backup=str(backup))
-    with (cluster.folder / "output").open("w") as file:
-        run = subprocess.Popen(
-            [PYINFRA, *command],
-            cwd=ROOT,
-            env={**os.environ, "CLUSTER": cluster.name, "BACKUP_PASSPHRASE": PASSPHRASE},
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            yield run
-        finally:
-            run.kill()
-            run.wait()
+    with in_background(cluster, PYINFRA, *command, BACKUP_PASSPHRASE=PASSPHRASE) as run:
+        yield run
 
 
 def etcd_cluster(cluster: Cluster, *, host: str = "") -> str:

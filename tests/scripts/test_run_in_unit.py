@@ -33,7 +33,7 @@ def test_a_script_in_a_unit_is_the_same_script(tmp_path: Path) -> None:
     done = subprocess.run(
         [
             *("sh", "-c", text("run-in-unit").replace("/run/", f"{tmp_path}/"), "run-in-unit"),
-            *("unit", inner, "the-script", "argument"),
+            *("unit", inner, "the-script", "${argument}"),
         ],
         env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
         input="from stdin\n",
@@ -42,4 +42,4 @@ def test_a_script_in_a_unit_is_the_same_script(tmp_path: Path) -> None:
     )
     number, *words = done.stderr.replace("b ", "", 1).split()
     assert done.returncode == 3
-    assert number.isdigit() and words == ["a", "default", "from", "stdin", "argument", "the-script"]
+    assert number.isdigit() and words == ["a", "default", "from", "stdin", "${argument}", "the-script"]

@@ -6,7 +6,6 @@ and it is taken back. The cluster's record has the names of these fields.
 
 import ipaddress
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from copy import deepcopy
 from functools import partial
 from typing import Any
@@ -154,26 +153,13 @@ def _san(name: str) -> str:
 
 
 def edits(manifest: Mapping[str, Any], rendered: Mapping[str, Any]) -> list[str]:
-    """Return what a manifest has otherwise than kubeadm rendered it, as text; empty if they are equal.
-
-    It may lack arguments of this package: an upgrade that was given up has stored them, and has rendered nothing.
-    """
-    if manifest in (rendered, _without_ours(rendered)):
+    """Return what a manifest has otherwise than kubeadm rendered it, as text; empty if they are equal."""
+    if manifest == rendered:
         return []
     actual, expected = arguments_of(manifest), arguments_of(rendered)
     added = [each for each in actual if each not in expected]
     lacking = [f"without {each}" for each in expected if each not in actual]
     return [*added, *lacking] or ["other fields than its arguments"]
-
-
-def _without_ours(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a static pod's manifest without the arguments that this package sets."""
-    ours = {f"--{each['name']}={each['value']}" for _, each in _ours()}
-    changed: dict[str, Any] = deepcopy(dict(manifest))
-    with suppress(KeyError, IndexError, TypeError):
-        container = changed["spec"]["containers"][0]
-        container["command"] = [word for word in container["command"] if word not in ours]
-    return changed
 
 
 def arguments_of(manifest: Mapping[str, Any]) -> list[str]:

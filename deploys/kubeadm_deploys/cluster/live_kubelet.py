@@ -7,6 +7,7 @@ from typing import Any
 from kubeadm_deploys.cluster.document_fields import changed
 from kubeadm_deploys.documents.cluster_record import RecordedConfiguration
 from kubeadm_deploys.documents.kubeadm_documents import RESOLVER_FILE
+from kubeadm_deploys.facts.cluster_members import RegisteredNode
 from kubeadm_deploys.facts.cluster_settings import ClusterSettingsState
 from kubeadm_deploys.model.errors import some
 from kubeadm_deploys.model.findings import Finding, Severity
@@ -41,6 +42,13 @@ def wanted_fields(options: ClusterOptions, recorded: RecordedConfiguration) -> M
 def needs_drain(names: Iterable[str]) -> list[str]:
     """Return those of the fields that a kubelet takes only on a drained node."""
     return [name for name in names if name.partition("/")[0] in NEEDS_DRAIN]
+
+
+def not_ready(names: Iterable[str], nodes: Mapping[str, RegisteredNode]) -> list[str]:
+    """Return those of the nodes that are not Ready, none if no node at all is: then the pod network may be missing."""
+    if not any(node.ready for node in nodes.values()):
+        return []
+    return [name for name in names if name in nodes and not nodes[name].ready]
 
 
 def findings(

@@ -68,7 +68,8 @@ def turn_of(node: Node, texts: Mapping[str, str], *, paths: Collection[str]) -> 
             # A pod whose configuration stays keeps its edits, too.
             if not read_by_it and (current == new or (new == old and current not in pending)):
                 continue
-            if current not in (old, new, *pending) and (found := live_configuration.edits(current, old)):
+            if current not in (old, new, *pending):
+                found = live_configuration.edits(current, old)
                 edits.append(f"{name} of {node.name} ({some(found)})")
             arguments = tuple(live_configuration.arguments_of(new))
             swaps.append(

@@ -4,10 +4,14 @@
 # The script survives the connection that started it, because it must not be cut off halfway. Therefore its output goes
 # to a file: a program that writes to a closed connection is killed.
 set -u
-unit=$1 name=$3
 # systemd takes ${...} in a unit's command for a variable of its own, and $$ for one $.
-text=$(printf '%s\n' "$2" | sed 's/\$/$$/g')
+literal() { printf '%s\n' "$1" | sed 's/\$/$$/g'; }
+unit=$1 text=$(literal "$2") name=$3
 shift 3
+for argument in "$@"; do
+  shift
+  set -- "$@" "$(literal "$argument")"
+done
 log=/run/$name.log
 # Otherwise it is the whole script, with line breaks, which systemd cannot read again.
 description="$name (kubeadm-deploys)"

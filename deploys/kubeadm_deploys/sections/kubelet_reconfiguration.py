@@ -37,6 +37,7 @@ from kubeadm_deploys.cluster.reconfiguring import (
 )
 from kubeadm_deploys.documents.cluster_record import RecordedConfiguration
 from kubeadm_deploys.documents.templates import yaml_text
+from kubeadm_deploys.facts.cluster_members import ClusterMembersState
 from kubeadm_deploys.facts.node_status import NodeStatuses
 from kubeadm_deploys.model.errors import some
 from kubeadm_deploys.model.nodes import Node, Topology
@@ -198,6 +199,7 @@ def _reconfigure(
         # Only then an earlier run may have cordoned nodes.
         drains = bool(live_kubelet.needs_drain(wanted.values))
         members = ask_members(state, topology, refresh=True)
+        _refuse_to_go_on(turns, members, wanted)
         for turn in turns:
             name = turn.node.name
             ready = members is not None and members.nodes[name].ready
@@ -214,6 +216,22 @@ def _reconfigure(
         host.log(f"{problem}{before}")
         return False
     return _record_names(state, host, topology, wanted.names)
+
+
+def _refuse_to_go_on(turns: list[Turn], members: ClusterMembersState | None, wanted: Wanted) -> None:
+    """Refuse to change more kubelets while one that an unfinished run has changed is not Ready; taking a change back goes on.
+
+    Raises:
+        Stopped: such a kubelet's node is not Ready.
+    """
+    if members is None or not (wanted.recorded.kubelet_pending and wanted.differing):
+        return
+    changed = [turn.node.name for turn in turns if not turn.changes]
+    if down := live_kubelet.not_ready(changed, members.nodes):
+        raise Stopped(
+            f"{some(down)}: is not Ready, and an earlier run has changed its kubelet; find out why with 'journalctl --unit "
+            "kubelet' on it, or take the change back; no further kubelet was changed"
+        )
 
 
 def _turn(node: Node, current: Mapping[str, Any], stale: bool, wanted: Wanted) -> Turn:
