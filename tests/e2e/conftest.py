@@ -209,12 +209,14 @@ def run_command(
 
 
 FIRST = (
-    *("three", "test_recovery_foreign", "test_sections", "test_restore"),
-    *("test_high_availability_growth", "small", "test_recovery", "test_hetzner"),
-    *("test_guards", "test_reconfiguration", "test_recovery_faults"),
-    *("test_official_hosts", "test_recovery_vm"),
+    # The longest by far, and until its end there is room for one control plane and one worker beside it.
+    "three",
+    *("test_recovery_foreign", "test_sections", "test_restore", "test_reconfiguration"),
+    *("test_recovery_faults", "test_recovery_vm"),
+    *("test_recovery", "test_high_availability_growth", "small", "test_guards", "test_hetzner"),
+    "test_official_hosts",
 )
-"""Modules and packages in starting order: those that need most room next to those that need none."""
+"""Modules and packages in starting order."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

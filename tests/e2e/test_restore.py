@@ -33,7 +33,7 @@ kill -9 $(pidof etcd)
 
 @pytest.fixture(scope="module")
 def cluster(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with docker_hosts("restore", folder=tmp_path_factory.mktemp("restore"), takes=5, debian=(13,)) as made:
+    with docker_hosts("restore", folder=tmp_path_factory.mktemp("restore"), debian=(13,)) as made:
         made.converge()
         deploy(made)
         yield made
