@@ -33,7 +33,7 @@ def read(root: Path, *, active: str = "none", nft: str = "") -> MachineState:
     programs = root / "bin"
     programs.mkdir(parents=True, exist_ok=True)
     for name, script in {
-        "systemctl": f'#!/bin/sh\n[ "$3" = "{active}" ]\n',
+        "systemctl": f'#!/bin/sh\nshift\nfor unit; do if [ "$unit" = "{active}" ]; then echo active; else echo inactive; fi; done\n',
         "nft": f"#!/bin/sh\ncat <<'E'\n{nft}E\n",
     }.items():
         (programs / name).write_text(script)

@@ -178,7 +178,7 @@ class Machine(TimedFact[MachineState]):
             addresses=lines.by_prefix(values, "address:"),
             routes=tuple(_routes(rows)),
             gateway_route="no-gateway-route" not in values,
-            listeners=tuple(_listeners(rows)),
+            listeners=tuple(sorted(set(_listeners(rows)))),
             processes=frozenset(lines.by_prefix(values, "process:")),
             leftovers=tuple(lines.by_prefix(values, "data:")),
             docker=_number(values["docker"]) if "docker" in values else None,

@@ -53,6 +53,8 @@ def side_by_side(commands: Mapping[str, str | StringCommand]) -> StringCommand:
             for name, command in commands.items()
         ),
         *(f"answer {name} \"${name}\" '{_begin(name)}' '{_end(name)}'" for name in commands),
+        # The files' names have no blanks.
+        "cat $printed",
         f"printf '\\n{_begin(_CLOCK)}\\n%s\\n\\n{_end(_CLOCK)}\\n' \"$(date +%s.%N)\"",
         _separator="\n",
     )

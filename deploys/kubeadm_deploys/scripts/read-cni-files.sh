@@ -3,5 +3,5 @@
 . library/print-files.sh
 print_files "$@"
 for path in "$@"; do
-  echo "release:$path $(sed -n 's/^ *image: .*\/node:v//p' "$path" 2> /dev/null | head -n 1)"
+  echo "release:$path $(sed -n '/^ *image: .*\/node:v/{s///p;q}' "$path" 2> /dev/null)"
 done

@@ -15,8 +15,12 @@ for is in enabled active; do
   if systemctl "is-$is" --quiet kubelet 2>/dev/null; then echo "kubelet:$is"; fi
 done
 # Without one of these files, before a join or after half a reset, it is normal that the kubelet fails.
-(cd /etc/kubernetes && ls kubelet.conf pki/ca.crt && cd /var/lib/kubelet && ls config.yaml pki/kubelet-client-current.pem) \
-  > /dev/null 2>&1 && echo kubelet:has-node
+node=yes
+for file in /etc/kubernetes/kubelet.conf /etc/kubernetes/pki/ca.crt /var/lib/kubelet/config.yaml \
+  /var/lib/kubelet/pki/kubelet-client-current.pem; do
+  if ! [ -e "$file" ]; then node=; fi
+done
+if [ -n "$node" ]; then echo kubelet:has-node; fi
 for file in /var/lib/kubelet/config.yaml /etc/kubernetes/kubeadm-deploys-kubelet.conf.d/fields.conf; do
   if [ -e "$file.kubeadm-deploys-old" ]; then echo kubelet:half-changed; fi
 done

@@ -1,22 +1,23 @@
 #!/bin/sh
 # $1 the unit in which kubeadm runs, $2 the folder of kept etcd data, $3 that of a restore, other arguments are names
 # of static pods
+. library/first-line.sh
 unit=$1 saved=$2 restore=$3
 shift 3
-if [ -s /etc/machine-id ]; then echo "machine-id $(cat /etc/machine-id)"; fi
+if [ -s /etc/machine-id ]; then first_line /etc/machine-id; echo "machine-id $line"; fi
 for file in /etc/systemd/system/kubeadm-deploys-*.service; do
-  if [ -e "$file" ]; then basename "$file" .service | sed 's/^/unit:/'; fi
+  if [ -e "$file" ]; then file=${file##*/}; echo "unit:${file%.service}"; fi
 done
 case $(systemctl is-active "$unit" 2>/dev/null) in active|activating|deactivating) echo kubeadm-runs ;; esac
 if [ -d /var/lib/etcd/member ]; then echo 'have:etcd'; fi
 if [ -d "$saved" ]; then echo 'saved-etcd'; fi
-if [ -s "$restore/record" ]; then echo "restoring $(head -n 1 "$restore/record")"; fi
+if [ -s "$restore/record" ]; then first_line "$restore/record"; echo "restoring $line"; fi
 for manifest in "$@"; do
   if [ -s "$restore/manifests/$manifest.yaml" ]; then echo "aside:$manifest"; fi
 done
 if [ -e "$restore/unpacked" ]; then echo 'unpacked'; fi
 for file in /etc/kubernetes/manifests/etcd.yaml "$restore/manifests/etcd.yaml"; do
-  if [ -s "$file" ]; then echo "etcd-image $(sed -n 's/^ *image: *//p' "$file" | head -n 1)"; break; fi
+  if [ -s "$file" ]; then echo "etcd-image $(sed -n '/^ *image: */{s///p;q}' "$file")"; break; fi
 done
 cd /etc/kubernetes 2>/dev/null || exit 0
 for file in kubelet.conf bootstrap-kubelet.conf admin.conf super-admin.conf pki/ca.key pki/etcd/ca.crt; do
@@ -28,8 +29,9 @@ done
 # kubeadm upgrade moves each manifest there before it puts the new one in, in this order: it was killed in
 # between if the last manifest in its newest folder is missing here. Older folders are of upgrades that have
 # ended.
+newest=
 # shellcheck disable=SC2012 # The names have no strange characters; swap-static-pod's folder has no time in its name.
-newest=$(ls -dt tmp/kubeadm-backup-manifests*/ 2> /dev/null | head -n 1)
+if [ -d tmp ]; then newest=$(ls -dt tmp/kubeadm-backup-manifests*/ 2> /dev/null | head -n 1); fi
 last=
 for manifest in "$@"; do
   if [ -n "$newest" ] && [ -s "$newest$manifest.yaml" ]; then last=$manifest; fi
@@ -39,12 +41,17 @@ if [ -n "$last" ] && [ ! -s "manifests/$last.yaml" ]; then echo "backup:$last /e
 new=pki/kubeadm-deploys-new
 if [ -s "$new/apiserver.crt" ] && [ ! -e "$new/apiserver.key" ]; then echo 'half-certificate'; fi
 if grep -qs kubelet-client-current.pem kubelet.conf; then echo 'rotating'; fi
-if [ -f kubelet.conf ]; then echo "server $(sed -n 's/^ *server: *//p' kubelet.conf | head -n 1)"; fi
-if [ -f admin.conf ]; then echo "cluster-name $(sed -n 's/^  name: *//p' admin.conf | head -n 1)"; fi
-for key in certificate-authority-data client-certificate-data client-key-data; do
-  value=$(sed -n "s/^ *$key: *//p" admin.conf 2> /dev/null | head -n 1)
-  if [ -n "$value" ]; then echo "admin:$key $(printf %s "$value" | sha256sum | cut -c1-64)"; fi
-done
+if [ -f kubelet.conf ]; then echo "server $(sed -n '/^ *server: */{s///p;q}' kubelet.conf)"; fi
+if [ -f admin.conf ]; then
+  echo "cluster-name $(sed -n '/^  name: */{s///p;q}' admin.conf)"
+  for key in certificate-authority-data client-certificate-data client-key-data; do
+    value=$(sed -n "/^ *$key: */{s///p;q}" admin.conf)
+    if [ -n "$value" ]; then
+      value=$(printf %s "$value" | sha256sum)
+      echo "admin:$key ${value%% *}"
+    fi
+  done
+fi
 if [ -f pki/ca.crt ]; then echo "ca $(base64 -w 0 pki/ca.crt)"; fi
 client=/var/lib/kubelet/pki/kubelet-client-current.pem
 if [ -f $client ]; then echo "client $(sed -n '/BEGIN CERT/,/END CERT/p; /END CERT/q' $client | base64 -w 0)"; fi

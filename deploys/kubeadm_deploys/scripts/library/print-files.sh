@@ -4,6 +4,10 @@
 # Prints "file:<path> <sha256>" for every argument that is a file.
 print_files() {
   for path in "$@"; do
-    if [ -f "$path" ]; then echo "file:$path $(sha256sum < "$path" | cut -c1-64)"; fi
+    shift
+    if [ -f "$path" ]; then set -- "$@" "$path"; fi
   done
+  if [ $# -gt 0 ]; then
+    sha256sum "$@" | while read -r sum path; do echo "file:$path $sum"; done
+  fi
 }
