@@ -211,7 +211,7 @@ def run_command(
 FIRST = (
     # The longest by far, and until its end there is room for one control plane and one worker beside it.
     "three",
-    *("test_recovery_foreign", "test_sections", "test_restore", "test_reconfiguration"),
+    *("test_recovery_foreign", "test_sections", "live", "test_restore"),
     *("test_recovery_faults", "test_recovery_vm"),
     *("test_recovery", "test_high_availability_growth", "small", "test_guards", "test_hetzner"),
     "test_official_hosts",

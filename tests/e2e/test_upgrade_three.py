@@ -1,15 +1,28 @@
-"""Three control planes are upgraded by a minor, and on the second one the new etcd does not start.
+"""Three control planes are upgraded by a minor under requests, and others of whose etcds the second does not start.
 
-Part of `make chaos`, for its length.
+Part of `make chaos`, for their length.
 """
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from tests.e2e import etcd
 from tests.e2e.conftest import OLDER, Cluster, docker_hosts
-from tests.e2e.upgrading import OLD_CONTAINERD, PLANES, assert_upgraded, upgrade
+from tests.e2e.upgrading import (
+    NEW,
+    OLD_CONTAINERD,
+    PLANES,
+    SPREAD,
+    assert_upgraded,
+    upgrade,
+    upgrade_under_requests,
+)
+
+pytestmark = pytest.mark.chaos
 
 RELEASES = "dpkg-query --show kubeadm kubelet kubectl; sha256sum /etc/kubernetes/manifests/*"
 
@@ -25,14 +38,31 @@ GIVE_PORT_BACK = "systemctl stop takes-port; systemctl restart kubelet"
 _SECONDS = 300
 
 
-@pytest.mark.chaos
+@contextmanager
+def older(name: str, *, folder: Path) -> Iterator[Cluster]:
+    """Make three control planes and a worker of the older releases."""
+    data = {"kubernetes_version": OLDER, "containerd_version": OLD_CONTAINERD}
+    with docker_hosts(name, folder=folder, control_planes=3, debian=(12,), data=data) as cluster:
+        cluster.converge()
+        yield cluster
+
+
+def test_no_request_fails_while_three_control_planes_are_upgraded(
+    lab: None, tmp_path_factory: pytest.TempPathFactory, record_property: Callable[[str, object], None]
+) -> None:
+    with older("upgrade-three", folder=tmp_path_factory.mktemp("upgrade-three")) as cluster:
+        # Behind the worker's local proxy.
+        measured = upgrade_under_requests(cluster, writes_from=cluster.worker)
+        record_property("measured", f"3 + 1 {measured}")
+        again = upgrade(cluster)
+        assert (again.exit_code, again.changed) == (0, []), again.output
+        assert cluster.converge(*NEW, SPREAD).changed == []
+
+
 def test_an_etcd_that_does_not_start_again_stops_the_upgrade_at_its_control_plane(
     lab: None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    folder = tmp_path_factory.mktemp("upgrade-etcd")
-    data = {"kubernetes_version": OLDER, "containerd_version": OLD_CONTAINERD}
-    with docker_hosts("upgrade-etcd", folder=folder, control_planes=3, debian=(12,), data=data) as cluster:
-        cluster.converge()
+    with older("upgrade-etcd", folder=tmp_path_factory.mktemp("upgrade-etcd")) as cluster:
         _, second, third = cluster.control_planes
         before = cluster.shell(third, RELEASES)
         cluster.shell(second, TAKE_PORT)

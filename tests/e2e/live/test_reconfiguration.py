@@ -4,7 +4,7 @@ The tests run in order and share their cluster.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ import pytest
 from kubeadm_deploys.documents.cluster_record import ClusterRecord
 from kubeadm_deploys.sections.kube_proxy_reconfiguration import UNFINISHED
 from kubeadm_deploys.verification.options import AGNHOST_IMAGE
-from tests.e2e.api_and_workload import asked
-from tests.e2e.conftest import Cluster, docker_hosts
+from tests.e2e.api_and_workload import NAMESPACE, asked
+from tests.e2e.conftest import Cluster
+from tests.e2e.live.conftest import AT_FIRST
 from tests.e2e.recovery import Kill, killed_at_each_change
 from tests.support.document_options import as_arguments, options_with
 
@@ -24,22 +25,6 @@ RECONFIGURE_NODE_KUBELETS = "Node kubelet configuration | Reconfigure single kub
 READINESS = "Readiness | Wait for nodes, network and DNS"
 RECONFIGURE_KUBE_PROXY = "Kube-proxy reconfiguration | Reconfigure kube-proxy"
 AUDIT = as_arguments(options_with("audit-policy-file"))
-
-
-AT_FIRST = as_arguments(
-    {
-        "cluster_configuration": {"scheduler": {"extraArgs": [{"name": "v", "value": "3"}]}},
-        "control_plane_files": {"/etc/kubernetes/audit/policy.yaml": {"content": "at first", "mode": "0640"}},
-    }
-)
-
-
-@pytest.fixture(scope="module")
-def cluster(lab: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Make a cluster of one control plane and one worker with an argument and a file from the start."""
-    with docker_hosts("reconfiguration", folder=tmp_path_factory.mktemp("reconfiguration")) as made:
-        made.converge(*AT_FIRST)
-        yield made
 
 
 def state(cluster: Cluster) -> str:
@@ -177,8 +162,12 @@ def cordoned(cluster: Cluster) -> str:
     return cluster.kubectl("get", "nodes", f"--output=jsonpath={{range .items[*]}}{columns}{{end}}")
 
 
+@pytest.mark.chaos
 def test_a_cpu_manager_policy_changes_on_drained_nodes_if_that_is_allowed(cluster: Cluster) -> None:
-    settled(cluster)
+    # `make chaos` skips the earlier tests.
+    cluster.converge(*AUDIT, *reserved(cluster))
+    with asked(cluster, server="https://127.0.0.1:6443", of=cluster.control_plane):
+        settled(cluster)
     wanted = (*AUDIT, *reserved(cluster, cpuManagerPolicy="static"))
     left = cluster.converge(*wanted)
     assert left.changed == [] and "cpuManagerPolicy" in left.output and "allow_drain=true" in left.output
@@ -186,9 +175,9 @@ def test_a_cpu_manager_policy_changes_on_drained_nodes_if_that_is_allowed(cluste
     # The requested pod is nobody's, so that the worker, the second node, cannot be drained.
     refused = cluster.pyinfra("-y", *wanted, "--data=allow_drain=true")
     assert refused.exit_code == 1, refused.output
-    assert f"{cluster.worker}: was not drained" in refused.output and "asked" in refused.output
+    assert f"{cluster.worker}: was not drained" in refused.output and NAMESPACE in refused.output
     assert cordoned(cluster) == ""
-    cluster.kubectl("delete", "namespace", "asked")
+    cluster.kubectl("delete", "namespace", NAMESPACE)
     run = cluster.converge(*wanted, "--data=allow_drain=true")
     # After the last drain the pods of cluster DNS share a node, until they are spread again.
     assert set(run.changed) == {RECONFIGURE_KUBELETS, READINESS}
@@ -342,6 +331,12 @@ def test_it_is_taken_back(cluster: Cluster) -> None:
     for host in cluster.hosts:
         assert "systemReserved" not in configz(cluster, host.name)
     assert cluster.converge().changed == []
+    no_longer_asked(cluster)
+
+
+def no_longer_asked(cluster: Cluster) -> None:
+    """Delete the requested pod: it has no controller, so that the next module could not drain the worker."""
+    cluster.kubectl("delete", "namespace", NAMESPACE)
 
 
 # About 15 runs are killed, which takes some minutes.
@@ -367,6 +362,9 @@ def test_a_change_of_everything_whose_runs_are_killed_after_each_change_is_ended
     assert_kube_proxies_serve_metrics(cluster)
     assert_nothing_is_left_over(cluster)
     assert cluster.converge(*wanted).changed == []
+    # The next module begins with what it has without this test.
+    cluster.converge()
+    no_longer_asked(cluster)
 
 
 def assert_killed_everywhere(cluster: Cluster, kills: list[Kill]) -> None:

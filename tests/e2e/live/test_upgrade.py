@@ -1,40 +1,23 @@
-"""Three control planes and a worker, all with pods, are upgraded by a minor while a workload is requested.
+"""A control plane and a worker, both with pods, are upgraded by a minor while a workload is requested.
 
 `make chaos` also upgrades runc by a patch, and Calico to a stand-in: another manifest with the same programs.
 """
 
 import hashlib
-import json
-import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kubeadm_deploys.model import artifacts
-from tests.e2e import etcd
 from tests.e2e.conftest import OLDER, VERSION, Cluster
-from tests.e2e.requester import APPLICATION, demand, deploy, requester
 from tests.e2e.restoring import PASSPHRASE
 from tests.e2e.test_guards import await_end_of_api
-from tests.e2e.upgrading import (
-    NEW,
-    NEW_RUNC,
-    OLD_CONTAINERD,
-    PLANES,
-    UPGRADE,
-    assert_upgraded,
-    state,
-    upgrade,
-)
-from tests.e2e.writer import lost_writes, outside
+from tests.e2e.upgrading import NEW, NEW_RUNC, PLANES, SPREAD, UPGRADE, state, upgrade, upgrade_under_requests
 from tests.lab.docker import docker
 
 CALICO, STAND_IN = artifacts.CALICO_VERSION, "3.31.999"
 MANIFESTS = "/etc/kubernetes/manifests"
-SPREAD = "--data=node_taints=[]"
-"""Lets control planes take pods, so that each node's pods have another place while it is drained."""
 
 
 def test_what_is_refused_changes_nothing(cluster: Cluster) -> None:
@@ -88,73 +71,13 @@ def test_a_manifest_that_only_kubeadms_backup_has_is_restored(cluster: Cluster) 
 def test_no_request_fails_while_everything_is_upgraded(
     cluster: Cluster, record_property: Callable[[str, object], None]
 ) -> None:
-    deploy(cluster)
-    spread(cluster)
-    before = state(cluster)
-    with (
-        requester(cluster, through=cluster.control_plane) as requests,
-        # As on the worker, behind its local proxy.
-        outside(cluster, name="writer", network=f"container:{cluster.worker}", address="127.0.0.1") as writer,
-    ):
-        requests.works_on()
-        writer.works_on()
-        began = time.time()
-        # Two of the nodes have a pod that may not be evicted.
-        demand(cluster, available=2)
-        stopped = upgrade(cluster, "--data=drain_timeout=30")
-        assert_stopped_at_a_drain(cluster, stopped.output, before=before)
-        assert stopped.exit_code == 1
-        demand(cluster, available=1)
-        planes = upgrade(cluster, PLANES)
-        assert planes.exit_code == 0, planes.output
-        cluster.kubectl("cordon", cluster.worker)
-        run = upgrade(cluster)
-        assert run.exit_code == 0, run.output
-        took = time.time() - began
-        requests.works_on()
-        writer.works_on()
-        failures, gap = requests.failures(), writer.longest_gap(since=began)
-        record_property(
-            "measured",
-            f"3 + 1 upgraded in {took:.0f} s, in three runs: {len(failures)} of {len(requests.lines())} requests failed, longest "
-            f"time without a write {gap:.1f} s",
-        )
-        assert failures == []
-        assert lost_writes(cluster, writer) == set()
-    # The operator has cordoned it.
-    cordoned = ("get", "node", cluster.worker, "--output=jsonpath={.spec.unschedulable}")
-    assert cluster.kubectl(*cordoned) == "true"
-    cluster.kubectl("uncordon", cluster.worker)
-    assert_upgraded(cluster)
-    assert etcd.voters(cluster) == cluster.control_planes
+    record_property("measured", f"1 + 1 {upgrade_under_requests(cluster, writes_from=cluster.control_plane)}")
 
 
 def test_the_next_runs_change_nothing(cluster: Cluster) -> None:
     again = upgrade(cluster)
     assert (again.exit_code, again.changed) == (0, []), again.output
     assert cluster.converge(*NEW, SPREAD).changed == []
-
-
-def spread(cluster: Cluster) -> None:
-    """Let pods run on every node, and the application's on two of them."""
-    cluster.converge(SPREAD)
-    cluster.kubectl("rollout", "restart", f"deployment/{APPLICATION}")
-    cluster.kubectl("rollout", "status", f"deployment/{APPLICATION}", "--timeout=120s")
-
-
-def assert_stopped_at_a_drain(cluster: Cluster, output: str, *, before: dict[str, str]) -> None:
-    """Assert that a run has named a node that it could not drain, and has changed nothing on it but static pods."""
-    found = re.search(r"(\S+): was not drained within 30 s \((.*)", output)
-    assert found, output
-    assert "disruption budget" in found[2] and "pods/" in found[2], output
-    assert "it takes pods again" in output
-    node = json.loads(cluster.kubectl("get", "node", found[1], "--output=json"))
-    assert "unschedulable" not in node["spec"]
-    assert node["status"]["nodeInfo"]["kubeletVersion"] == f"v{OLDER}"
-    versions = cluster.shell(found[1], "dpkg-query --show kubelet; containerd --version")
-    assert OLDER in versions and OLD_CONTAINERD in versions
-    if found[1] != cluster.worker:
-        assert state(cluster)[cluster.worker].splitlines()[:3] == before[cluster.worker].splitlines()[:3]
 
 
 @pytest.mark.chaos

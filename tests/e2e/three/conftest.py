@@ -1,7 +1,7 @@
-"""Three control planes and a worker of the older releases, made in one run, shared by all modules here.
+"""Three control planes and a worker, made in one run, shared by all modules here.
 
 The modules' names sort in the order of the cluster's life: control planes are lost and replaced, then etcd's majority is
-lost, then options are changed, and at last everything is upgraded.
+lost, and at last options are changed.
 """
 
 from collections.abc import Iterator
@@ -10,17 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import OLDER, Cluster, docker_hosts
+from tests.e2e.conftest import Cluster, docker_hosts
 from tests.e2e.recovery import ended, output, start
-from tests.e2e.upgrading import OLD_CONTAINERD, OLD_RUNC
 from tests.e2e.watch import Watch, watching
 
-HOSTS: dict[str, Any] = {
-    "control_planes": 3,
-    "workers": 1,
-    "debian": (12,),
-    "data": {"kubernetes_version": OLDER, "containerd_version": OLD_CONTAINERD, "runc_version": OLD_RUNC},
-}
+HOSTS: dict[str, Any] = {"control_planes": 3, "workers": 1, "debian": (12,)}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pytest
 
 from kubeadm_deploys.facts.own_etcd import OwnEtcd
 from tests.e2e import documented, etcd, inventories
-from tests.e2e.conftest import OLDER, Cluster
+from tests.e2e.conftest import VERSION, Cluster
 from tests.e2e.recovery import CORE, reboot, reboot_all
 from tests.e2e.three.conftest import HOSTS, Made, names
 from tests.e2e.watch import TOKENS, private_keys, require_nowhere
@@ -35,7 +35,7 @@ def test_three_control_planes_come_up_in_one_run(cluster: Cluster) -> None:
     assert cluster.ready_nodes == names(cluster)
     assert etcd.voters(cluster) == names(cluster, group="control_plane")
     versions = cluster.kubectl("get", "nodes", "--output=jsonpath={.items[*].status.nodeInfo.kubeletVersion}")
-    assert set(versions.split()) == {f"v{OLDER}"}
+    assert set(versions.split()) == {f"v{VERSION}"}
 
 
 def test_each_etcd_says_what_a_restore_from_its_disk_has_to_know(cluster: Cluster) -> None:

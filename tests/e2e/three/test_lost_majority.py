@@ -58,6 +58,7 @@ def test_a_destroyed_majority_is_restored_on_the_third_control_plane_and_two_new
     whole(cluster, client)
 
 
+@pytest.mark.chaos
 def test_an_old_majority_that_comes_back_at_once_is_recognised_and_joins_anew(
     cluster: Cluster, client: Requester, backup: Path
 ) -> None:

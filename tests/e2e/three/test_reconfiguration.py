@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from tests.e2e.api_and_workload import NAMESPACE, asked
 from tests.e2e.conftest import Cluster
-from tests.e2e.test_reconfiguration import AUDIT, NAME, RECONFIGURE, answers_as
+from tests.e2e.live.test_reconfiguration import AUDIT, NAME, RECONFIGURE, answers_as
 from tests.support.document_options import as_arguments, options_with
 
 _STATE = "cd /etc/kubernetes && sha256sum manifests/* audit/* 2> /dev/null; crictl ps --quiet --name '^kube-apiserver$'"

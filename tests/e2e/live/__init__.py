@@ -1,0 +1,1 @@
+"""Modules that share one cluster, and so go to one process."""
