@@ -145,7 +145,7 @@ class Cluster:
 
     def shell(self, host: str, command: str) -> str:
         """Run a command on a host and return its output."""
-        done = subprocess.run(["docker", "exec", host, "sh", "-c", command], capture_output=True, text=True)
+        done = completed(["docker", "exec", host, "sh", "-c", command])
         assert done.returncode == 0, f"{command!r} on {host}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
 
@@ -175,7 +175,7 @@ class Cluster:
         script = f'[ -e {_ADMIN} ] || exit {_HAS_NOT_JOINED}; exec kubectl --kubeconfig={_ADMIN} "$@"'
         for name in self.control_planes:
             command = ["docker", "exec", "--interactive", name, "sh", "-c", script, "kubectl", *arguments]
-            done = subprocess.run(command, input=stdin, capture_output=True, text=True)
+            done = completed(command, input=stdin)
             if done.returncode != _HAS_NOT_JOINED:
                 assert done.returncode == 0, f"kubectl {arguments}: {done.stdout}{done.stderr}"
                 return done.stdout.strip()
@@ -190,22 +190,22 @@ def run_command(
 ) -> Run:
     """Run a command line in a folder, with pyinfra unless another program is given."""
     with stopwatch.counted(stopwatch.RUN):
-        try:
-            done = subprocess.run(
-                [*program, *arguments],
-                cwd=folder,
-                env={**os.environ, **(environment or {})},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=LONGEST_RUN,
-            )
-        except subprocess.TimeoutExpired as error:
-            printed = "".join(
-                text.decode() for text in (error.stdout, error.stderr) if isinstance(text, bytes)
-            )
-            raise AssertionError(f"the command did not end within {LONGEST_RUN} s: {printed}") from None
+        done = completed([*program, *arguments], cwd=folder, env={**os.environ, **(environment or {})})
     return Run(exit_code=done.returncode, stdout=done.stdout, output=done.stdout + done.stderr)
+
+
+def completed(
+    command: Sequence[str], *, input: str | None = None, **arguments: Any
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command, with nothing on stdin unless there is ``input``; fail with its output if it does not end in time."""
+    stdin = {"stdin": subprocess.DEVNULL} if input is None else {"input": input}
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=LONGEST_RUN, **stdin, **arguments
+        )
+    except subprocess.TimeoutExpired as error:
+        printed = "".join(text.decode() for text in (error.stdout, error.stderr) if isinstance(text, bytes))
+        raise AssertionError(f"{command} did not end within {LONGEST_RUN} s: {printed}") from None
 
 
 FIRST = (

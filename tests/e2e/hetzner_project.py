@@ -11,7 +11,7 @@ from typing import Any
 from hcloud import Client
 from hcloud.servers import BoundServer
 
-from tests.e2e.conftest import ROOT, Run, run_command
+from tests.e2e.conftest import ROOT, Run, completed, run_command
 from tests.lab import host, mirror
 from tests.lab.hetzner.server import Api
 from tests.lab.images import host_image
@@ -94,14 +94,12 @@ class Project:
     def ssh(self, name: str, command: str) -> str:
         """Run a command on a server as its user does, trusting the host key that the first run stored."""
         known_hosts = self.folder / f".kubeadm-deploys/{self.name}/known_hosts/{self.server(name).id}"
-        done = subprocess.run(
+        done = completed(
             [
                 *("ssh", "-F", "none", "-i", self._key, "-o", f"UserKnownHostsFile={known_hosts}"),
                 *("-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes"),
                 *(f"root@{self.address(name)}", command),
-            ],
-            capture_output=True,
-            text=True,
+            ]
         )
         assert done.returncode == 0, f"{command!r} on {name}: {done.stdout}{done.stderr}"
         return done.stdout.strip()

@@ -64,9 +64,9 @@ def table(parts: Iterable[tuple[str, float, dict[str, int]]], *, elapsed: float,
     modules: dict[str, Row] = {}
     tests: dict[str, Row] = {}
     for name, seconds, counts in parts:
-        module = name.partition("::")[0].rpartition("/")[2]
-        modules.setdefault(module, Row()).add(seconds, counts)
-        tests.setdefault(name.rpartition("/")[2], Row()).add(seconds, counts)
+        name = name.removeprefix("tests/e2e/")
+        modules.setdefault(name.partition("::")[0], Row()).add(seconds, counts)
+        tests.setdefault(name, Row()).add(seconds, counts)
     rows = [["module", "seconds", "waited", "runs", "in runs"]]
     rows += [[name, *row.cells()] for name, row in _longest_first(modules)]
     rows += [["test", *rows[0][1:]]]

@@ -2,7 +2,6 @@
 
 import json
 import stat
-import subprocess
 from dataclasses import dataclass
 
 import pytest
@@ -13,9 +12,10 @@ from kubeadm_deploys.model.nodes import Node, Topology
 from kubeadm_deploys.model.options import ClusterOptions
 from kubeadm_deploys.verification.options import AGNHOST_IMAGE
 from tests.e2e import machine
-from tests.e2e.conftest import ROOT, Cluster
+from tests.e2e.conftest import ROOT, Cluster, completed
 from tests.e2e.pretended import assert_answers_as
 from tests.e2e.small.conftest import Made, outcomes
+from tests.lab.docker import docker
 from tests.simulation.history import Host
 from tests.simulation.machine import Machine
 from tests.simulation.world import World
@@ -137,7 +137,7 @@ def test_kubeadm_accepts_the_documents(cluster: Cluster) -> None:
         join_document(options=options, node=node, control_plane=False, token=token, ca_certificate=ca),
         join_document(options=options, node=node, control_plane=True, token=token, ca_certificate=ca),
     ):
-        done = subprocess.run(validate, input=document, capture_output=True, text=True)
+        done = completed(validate, input=document)
         assert done.returncode == 0, done.stderr
         assert "unknown field" not in done.stderr
 
@@ -276,21 +276,12 @@ def test_the_kubeconfig_is_private_and_works_from_the_machine(cluster: Cluster) 
     server = document["clusters"][0]["cluster"]
     assert server["tls-server-name"] == f"api.{cluster.name}.internal"
     # kubectl of a worker, but with this file.
-    listed = subprocess.run(
+    listed = completed(
         [
-            "docker",
-            "exec",
-            "-i",
-            cluster.worker,
-            "kubectl",
-            "--kubeconfig=/dev/stdin",
-            "get",
-            "nodes",
-            "--output=name",
+            *("docker", "exec", "-i", cluster.worker),
+            *("kubectl", "--kubeconfig=/dev/stdin", "get", "nodes", "--output=name"),
         ],
         input=cluster.kubeconfig.read_text(),
-        capture_output=True,
-        text=True,
     )
     assert listed.stdout.split() == [f"node/{host.name}" for host in cluster.hosts], listed.stderr
 
@@ -307,21 +298,15 @@ def test_no_secret_is_in_the_output(made: Made) -> None:
 
 def test_a_member_of_another_cluster_is_refused_and_not_changed(cluster: Cluster) -> None:
     ca = "/etc/kubernetes/pki/ca.crt"
-    other = subprocess.run(
-        ["docker", "exec", cluster.control_plane, "cat", "/etc/kubernetes/pki/front-proxy-ca.crt"],
-        capture_output=True,
-        check=True,
-    ).stdout
+    other = docker("exec", cluster.control_plane, "cat", "/etc/kubernetes/pki/front-proxy-ca.crt")
     cluster.shell(cluster.worker, f"cp {ca} {ca}.kept")
-    subprocess.run(
-        ["docker", "exec", "-i", cluster.worker, "tee", ca], input=other, capture_output=True, check=True
-    )
+    docker("exec", "--interactive", cluster.worker, "tee", ca, input=other)
     try:
         run = cluster.pyinfra("-y")
         assert run.exit_code == 1
         assert f"{cluster.worker}: is a node of another cluster" in run.output
         assert cluster.shell(cluster.worker, "systemctl is-active kubelet") == "active"
-        assert cluster.shell(cluster.worker, f"cat {ca}") == other.decode().strip()
+        assert cluster.shell(cluster.worker, f"cat {ca}") == other.strip()
     finally:
         cluster.shell(cluster.worker, f"mv {ca}.kept {ca}")
     assert cluster.converge().changed == []

@@ -1,9 +1,7 @@
 """An etcd whose quota is reached takes writes again after the commands of docs/disaster.md."""
 
-import subprocess
-
 from tests.e2e import documented, etcd
-from tests.e2e.conftest import Cluster
+from tests.e2e.conftest import Cluster, completed
 from tests.support.disaster_page import NO_SPACE
 
 # etcd raises this alarm itself when its database has reached the quota. Only its HTTP API lets a client raise it.
@@ -24,7 +22,7 @@ def test_an_etcd_without_space_takes_writes_again(cluster: Cluster) -> None:
     try:
         assert "NOSPACE" in alarm, alarm
         create = ("kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", "create", "configmap", "no-space")
-        refused = subprocess.run(["docker", "exec", host, *create], capture_output=True, text=True)
+        refused = completed(["docker", "exec", host, *create])
         assert refused.returncode == 1
         assert "database space exceeded" in refused.stderr, refused.stderr
     finally:
