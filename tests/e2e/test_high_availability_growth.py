@@ -170,6 +170,7 @@ def test_the_workers_reach_every_control_plane_through_their_own_proxy(life: Lif
     assert run.exit_code == 0, run.output
 
 
+@pytest.mark.chaos
 def test_a_run_without_etcds_majority_reports_that_and_changes_nothing(
     life: Life, requests: Requester
 ) -> None:

@@ -238,6 +238,7 @@ def own_files(cluster: Cluster) -> str:
     return cluster.shell(cluster.worker, f"find {folders} -type f 2> /dev/null | sort | xargs -r sha256sum")
 
 
+@pytest.mark.chaos
 def test_a_group_gets_kubelet_fields_of_its_own_and_loses_them(cluster: Cluster, tmp_path: Path) -> None:
     settled(cluster)
     options = (*AUDIT, *reserved(cluster))

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from tests.e2e.api_and_workload import NAMESPACE, asked
 from tests.e2e.conftest import Cluster
 from tests.e2e.live.test_reconfiguration import AUDIT, NAME, RECONFIGURE, answers_as
@@ -38,6 +40,7 @@ def test_three_control_planes_change_one_after_the_other(
     cluster.kubectl("delete", "namespace", NAMESPACE)
 
 
+@pytest.mark.chaos
 def test_what_does_not_start_on_the_first_control_plane_does_not_reach_the_others(cluster: Cluster) -> None:
     wrong = options_with("audit-policy-file")
     (path,) = wrong["control_plane_files"]
