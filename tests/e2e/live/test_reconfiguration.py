@@ -293,6 +293,8 @@ def assert_kube_proxies_serve_metrics(cluster: Cluster) -> None:
 
 
 def test_kube_proxy_changes_while_requests_go_on(cluster: Cluster) -> None:
+    # Takes back what the tests before have left.
+    cluster.converge(*AUDIT, *reserved(cluster))
     before = kube_proxies(cluster)
     wanted = (*AUDIT, *reserved(cluster), *proxied(cluster, metricsBindAddress=METRICS))
     with asked(cluster, server="https://127.0.0.1:6443", of=cluster.control_plane) as seen:
