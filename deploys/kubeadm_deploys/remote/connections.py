@@ -117,7 +117,6 @@ def guard_connections(state: State, *, fence: Fence | None = None) -> None:
         door = Door(answers.changed)
         state.add_callback_handler(door)
         workarounds.quiet_paramiko()
-        workarounds.read_no_sources()
         for host in state.inventory:
             workarounds.send_by(host, partial(door.run, host))
             keep_alive(host)

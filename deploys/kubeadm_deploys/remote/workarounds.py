@@ -1,12 +1,10 @@
 """Uses of pyinfra and paramiko internals, each with its reason."""
 
-import inspect
 import logging
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-from pyinfra.api import Host, util
+from pyinfra.api import Host
 from pyinfra.connectors.sshuserclient import SSHClient
 from pyinfra.connectors.util import CommandOutput
 
@@ -22,16 +20,6 @@ def quiet_paramiko() -> None:
     paramiko also logs a traceback at each attempt, which Python prints if the log has no handler.
     """
     logging.getLogger("paramiko").addHandler(logging.NullHandler())
-
-
-def read_no_sources() -> None:
-    """Let pyinfra find an operation's place in the deploy without reading source files.
-
-    pyinfra 3.10 has Python read the source of every function on the stack, at each operation of each host, and uses
-    only names of files and numbers of lines.
-    """
-    util.stack = partial(inspect.stack, 0)
-    util.getframeinfo = partial(inspect.getframeinfo, context=0)
 
 
 def let_jump_hosts_be_refused() -> None:
