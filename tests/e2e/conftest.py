@@ -209,7 +209,7 @@ def completed(
 
 
 FIRST = (
-    # The longest by far, and until its end there is room for one control plane and one worker beside it.
+    # The longest. Until it ends, there is room for one control plane and one worker beside it.
     "three",
     *("test_recovery_foreign", "test_sections", "live", "test_restore"),
     *("test_recovery_faults", "test_recovery_vm"),

@@ -1,6 +1,5 @@
 """Older containerd releases read the configuration: built from source, so part of ``make chaos``; no host is needed."""
 
-import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import pytest
 
 from kubeadm_deploys.model.options import ClusterOptions
 from kubeadm_deploys.sections.container_runtime import CONFIG_FILE, configuration_files
+from tests.e2e.conftest import completed
 from tests.lab.mirror.golang import go_build
 
 CRI = "io.containerd.grpc.v1.cri"
@@ -27,8 +27,9 @@ def read(containerd: Path, folder: Path, configuration: str, *, drop_in: str = "
         (folder / "conf.d/second.toml").write_text(drop_in)
     (folder / "config.toml").write_text(configuration.replace("/etc/containerd/conf.d", f"{folder}/conf.d"))
     command = (str(containerd), "--config", f"{folder}/config.toml", "config", "dump")
-    dumped = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return dict(tomllib.loads(dumped)["plugins"])
+    dumped = completed(command)
+    assert dumped.returncode == 0, dumped.stderr
+    return dict(tomllib.loads(dumped.stdout)["plugins"])
 
 
 @pytest.mark.chaos

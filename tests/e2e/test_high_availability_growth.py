@@ -1,7 +1,7 @@
 """One control plane becomes two and one again without failed requests; nodes leave; the cluster is reset.
 
 The tests run in the order of the cluster's life and share it. `make chaos` also kills a control plane while
-it joins, and makes a cluster again from machines that were reset.
+it joins, runs while etcd has no majority, and makes a cluster again from machines that were reset.
 """
 
 import os

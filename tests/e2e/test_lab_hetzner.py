@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import ROOT
+from tests.e2e.conftest import ROOT, completed
 from tests.e2e.room import places, room
 from tests.lab import hosts, layout
 from tests.lab.docker import docker
@@ -84,7 +84,7 @@ class Site:
         """Return whether a server can open a TCP connection; not over SSH, which a firewall may block."""
         script = f"exec 3<>/dev/tcp/{address}/{port}"
         command = ("docker", "exec", f"kubeadm-deploys-hcloud-{server}", "timeout", "1", "bash", "-c", script)
-        return subprocess.run(command, capture_output=True).returncode == 0
+        return completed(command).returncode == 0
 
     def allow(self, *rules: dict[str, Any]) -> None:
         """Put the first server behind a firewall that allows SSH and these rules."""
@@ -220,7 +220,7 @@ def site(
 def is_booted(container: str) -> bool:
     """Return whether systemd has started everything."""
     command = ("docker", "exec", container, "systemctl", "is-system-running")
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip() == "running"
+    return completed(command).stdout.strip() == "running"
 
 
 def left_behind(owner: str) -> list[str]:
@@ -497,7 +497,7 @@ def test_leftovers_of_a_killed_process_are_removed_by_the_next(site: Site) -> No
         "backend.create_network(network_id=922, ip_range='10.97.0.0/16'); print(backend.owner, flush=True);"
         "os.kill(os.getpid(), 9)"
     )
-    killed = subprocess.run((sys.executable, "-c", script), cwd=ROOT, capture_output=True, text=True)
+    killed = completed((sys.executable, "-c", script), cwd=ROOT)
     owner = killed.stdout.strip()
     assert left_behind(owner), killed.stderr
 
@@ -519,15 +519,5 @@ def _from_outside(*command: str) -> int:
     """Run a command in a container on the public network, and return its exit code."""
     (program, *arguments) = command
     image = docker_images.server_image(name="debian-13")
-    return subprocess.run(
-        (
-            "docker",
-            "run",
-            "--rm",
-            f"--network={layout.NETWORK}",
-            f"--entrypoint={program}",
-            image,
-            *arguments,
-        ),
-        capture_output=True,
-    ).returncode
+    run = ("docker", "run", "--rm", f"--network={layout.NETWORK}", f"--entrypoint={program}", image)
+    return completed((*run, *arguments)).returncode

@@ -163,7 +163,7 @@ def running(host: str, *command: str, program: str, seen: str) -> Iterator[None]
             docker("exec", host, "timeout", "30", "sh", "-c", f"until {seen}; do sleep 0.1; done")
             yield
         finally:
-            subprocess.run(["docker", "exec", host, "pkill", program], check=True)
+            docker("exec", host, "pkill", program)
             process.wait(timeout=30)
 
 

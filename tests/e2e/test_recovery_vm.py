@@ -122,10 +122,7 @@ def test_swap_is_turned_off_and_modules_are_loaded(converged: Converged) -> None
     assert after.modules >= MODULES
 
 
-@pytest.mark.parametrize(
-    "check",
-    FAIL_BEFORE,
-)
+@pytest.mark.parametrize("check", FAIL_BEFORE)
 def test_the_verification_fails_before_the_first_run(converged: Converged, check: str) -> None:
     assert f"::test_{check}[vm]" in converged.verified_before.output.partition("short test summary")[2]
 

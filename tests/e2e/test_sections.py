@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kubeadm_deploys.model.artifacts import KUBERNETES_VERSION
-from tests.e2e.conftest import ROOT, Cluster, Run, docker_hosts, run_command
+from tests.e2e.conftest import ROOT, Cluster, Run, completed, docker_hosts, run_command
 from tests.e2e.registry import PASSWORD, USER, private_registry
 from tests.lab.docker import docker
 
@@ -89,14 +89,13 @@ class Project:
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a virtual environment with only the wheel and its dependencies."""
     folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)],
-        check=True,
-        capture_output=True,
-    )
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    built = completed(build)
+    assert built.returncode == 0, built.stdout + built.stderr
     (wheel,) = folder.glob("*.whl")
     venv.create(folder / "venv", with_pip=True)
-    subprocess.run([folder / "venv/bin/pip", "install", "--quiet", f"{wheel}[verification]"], check=True)
+    installed = completed([str(folder / "venv/bin/pip"), "install", "--quiet", f"{wheel}[verification]"])
+    assert installed.returncode == 0, installed.stdout + installed.stderr
     return folder / "venv"
 
 

@@ -1,4 +1,4 @@
-"""Three control planes are upgraded by a minor under requests, and others of whose etcds the second does not start.
+"""Three control planes are upgraded by a minor: under requests, and with an etcd that does not start on the second.
 
 Part of `make chaos`, for their length.
 """

@@ -192,6 +192,17 @@ def test_a_failing_program_counts_as_missing(bare_path: str) -> None:
     assert this_machine(path=bare_path).hostname == socket.gethostname()
 
 
+@pytest.mark.parametrize(("rows", "read"), [(4, True), (3, False)])
+def test_disks_are_unknown_if_one_of_them_has_no_row(bare_path: str, rows: int, read: bool) -> None:
+    fake_df = Path(bare_path, "df")
+    fake_df.unlink()
+    row = "/dev/vda1 100 60 40 60% /somewhere"
+    fake_df.write_text("#!/bin/sh\ncat <<'END'\nFilesystem\n" + f"{row}\n" * rows + "END\n")
+    fake_df.chmod(0o755)
+    disk = Disk(mount="/somewhere", free=40 * 1024, size=100 * 1024)
+    assert this_machine(path=bare_path).disks == (dict.fromkeys(DISKS, disk) if read else {})
+
+
 @pytest.mark.parametrize(("status", "routed"), [(0, True), (2, False)])
 def test_a_route_to_the_gateway_of_pods_is_one_that_ip_finds(
     bare_path: str, status: int, routed: bool

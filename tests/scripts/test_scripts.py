@@ -11,6 +11,7 @@ from pyinfra.api.command import StringCommand
 from kubeadm_deploys.facts.cluster_health import NodesReady, WorkloadsAvailable
 from kubeadm_deploys.facts.endpoint_name import HOSTS_FILE, ApiEndpoint
 from kubeadm_deploys.operations import release, units
+from kubeadm_deploys.scripts import script
 from kubeadm_deploys.sections.swap import Swap
 from tests.support.remote_scripts import with_programs
 
@@ -23,12 +24,23 @@ def shell(command: str | StringCommand, *, programs: Path | None = None) -> subp
 
 @pytest.fixture
 def failing(tmp_path: Path) -> Path:
-    """A folder with a base64 that fails halfway through a file."""
+    """A folder with a base64 and a sha256sum that fail halfway through a file."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    (folder / "base64").write_text("#!/bin/sh\necho MTI3LjAu\necho 'read error' >&2\nexit 1\n")
-    (folder / "base64").chmod(0o755)
+    for name in ("base64", "sha256sum"):
+        (folder / name).write_text("#!/bin/sh\necho MTI3LjAu\necho 'read error' >&2\nexit 1\n")
+        (folder / name).chmod(0o755)
     return folder
+
+
+def test_a_file_that_cannot_be_read_is_not_taken_for_missing(tmp_path: Path, failing: Path) -> None:
+    present, missing = tmp_path / "present", tmp_path / "missing"
+    present.write_text("content\n")
+    command = script("read-files", str(missing), str(present))
+    checksum = hashlib.sha256(b"content\n").hexdigest()
+    assert shell(command).stdout == f"file:{present} {checksum}\n"
+    done = shell(command, programs=failing)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "read error\n")
 
 
 def test_a_hosts_file_that_is_only_read_in_part_is_not_written_back(tmp_path: Path, failing: Path) -> None:

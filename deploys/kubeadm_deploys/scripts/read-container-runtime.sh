@@ -22,7 +22,7 @@ if command -v curl >/dev/null; then echo 'curl present'; fi
 # a command prints its name and version, like "CNI bridge plugin v1.9.1"; the shell takes it apart, because there are
 # many plugins and each further program costs as much as one of them.
 # shellcheck disable=SC2016 # They are for the inner shell.
-timeout 20 sh -c 'for plugin in $1; do
+timeout 60 sh -c 'for plugin in $1; do
   if [ -x "/opt/cni/bin/$plugin" ]; then
     printed=$("/opt/cni/bin/$plugin" < /dev/null 2>&1)
     version=${printed#*CNI * plugin }
@@ -30,7 +30,7 @@ timeout 20 sh -c 'for plugin in $1; do
     version=${version#v}
     echo "plugin:$plugin ${version%%[!0-9.]*}"
   fi
-done' plugins "$plugins"
+done' plugins "$plugins" || { echo "the CNI plugins in /opt/cni/bin did not print their releases within 60 s" >&2; exit 1; }
 active='' enabled='' pid='' started=''
 while IFS='=' read -r key value; do
   case $key in

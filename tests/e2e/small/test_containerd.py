@@ -24,7 +24,7 @@ RESTART = "Container runtime | Run containerd"
 
 @pytest.fixture(scope="module")
 def registry(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRegistry]:
-    # Not through the output of `docker exec`, whose end can be missing.
+    # Not through the output of `docker exec`, whose end was once missing, with exit code 0.
     exported, copy = "/root/pause.tar", tmp_path_factory.mktemp("registry") / "pause.tar"
     cluster.shell(cluster.worker, f"ctr --namespace=k8s.io images export {exported} {PAUSE}")
     docker("cp", f"{cluster.worker}:{exported}", str(copy))

@@ -148,8 +148,8 @@ def _command(*, image: Image, port: int, credentials: str) -> list[str]:
         *("-accel", "tcg", "-cpu", _PROCESSOR, "-smp", "2", "-m", "2048"),
         *("-nodefaults", "-display", "none", "-serial", "stdio"),
         *("-kernel", str(image.kernel), "-initrd", str(image.initrd)),
-        # An emulated processor that has to share a busy one needs longer than systemd's 90 s to find the swap partition. Linux'
-        # mitigations for this processor's faults empty the emulated TLB at every system call, which costs a multiple.
+        # An emulated processor that has to share a busy one needs longer than systemd's 90 s to find the swap partition. The
+        # kernel's mitigations for this processor empty the emulated TLB at every system call, and protect nothing here.
         *(
             "-append",
             "root=/dev/vda1 rw console=ttyS0 mitigations=off systemd.default_device_timeout_sec=900 "

@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 
-# Sets $line to the first line of a file, or to nothing if there is none. A program for each file would cost more than the
-# rest of a script together. Not for /proc/sys: it gives a shell, which reads byte by byte, only the first one.
+# Sets $line to the first line of a file, or to nothing if there is none, without starting a program. Not for files in
+# /proc/sys: a shell reads byte by byte, and gets only the first byte of them.
 first_line() {
   line=
   { IFS= read -r line < "$1"; } 2> /dev/null
