@@ -1,6 +1,7 @@
 """Private registries, and files that users add to containerd's configuration."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,6 @@ import pytest
 from kubeadm_deploys.model import artifacts
 from tests.e2e.conftest import Cluster
 from tests.e2e.registry import PASSWORD, USER, PrivateRegistry, private_registry
-from tests.lab.docker import docker
 
 PAUSE = artifacts.SANDBOX_IMAGES[".".join(artifacts.KUBERNETES_VERSION.split(".")[:2])]
 IMAGE = "registry.example.com/team/pause:1"
@@ -23,13 +23,14 @@ RESTART = "Container runtime | Run containerd"
 
 
 @pytest.fixture(scope="module")
-def registry(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRegistry]:
-    # Not through the output of `docker exec`, whose end was once missing, with exit code 0.
-    exported, copy = "/root/pause.tar", tmp_path_factory.mktemp("registry") / "pause.tar"
-    cluster.shell(cluster.worker, f"ctr --namespace=k8s.io images export {exported} {PAUSE}")
-    docker("cp", f"{cluster.worker}:{exported}", str(copy))
-    cluster.shell(cluster.worker, f"rm {exported}")
-    with private_registry(exported=copy.read_bytes()) as served:
+def registry(cluster: Cluster) -> Iterator[PrivateRegistry]:
+    # --local, because otherwise ctr can end before it has written the end of the archive, with exit code 0: it does not
+    # wait for what copies containerd's stream (containerd 2.3.4: 9 of 60 archives on a busy machine, none with --local).
+    export = ("ctr", "--namespace=k8s.io", "images", "export", "--local", "-", PAUSE)
+    exported = subprocess.run(
+        ["docker", "exec", cluster.worker, *export], capture_output=True, check=True, timeout=60
+    )
+    with private_registry(exported=exported.stdout) as served:
         yield served
 
 
