@@ -16,11 +16,15 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
-ENVIRONMENT = f"env {' '.join(f'-u {name}' for name in _PROXIES)} LC_ALL=C.UTF-8 PATH={PATH}"
+ENVIRONMENT = f"env {' '.join(f'-u {name}' for name in _PROXIES)} LC_ALL=C.UTF-8 GOGC=400 PATH={PATH}"
 """Prefix of commands that run in the scripts' environment.
 
 Otherwise programs may print translations, and ask the cluster through a proxy of /etc/environment. Downloads get
 the proxies of the options.
+
+GOGC lets programs like kubectl use more memory before Go collects garbage. That saves a third of kubectl's CPU time
+for 24 MB of memory at most (get: 0.05 s instead of 0.08 s; diff of Calico: 0.50 s and 115 MB instead of 0.73 s and
+91 MB), and a run starts kubectl 17 times when nothing changes.
 """
 
 _LIBRARY = re.compile(r"^\. (library/[a-z-]+)\.sh$", re.MULTILINE)
