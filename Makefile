@@ -60,7 +60,7 @@ chaos: .venv/ready
 	$(PYTHON) -m tests.lab.daemon start
 	$(PYTHON) -m tests.lab.mirror build --kubernetes $(KUBERNETES_VERSIONS)
 	$(PYTHON) -m pytest $(SIDE_BY_SIDE) -m chaos tests/e2e
-	$(PYTHON) -m pytest --numprocesses 2 -m chaos $(HISTORIES)
+	$(PYTHON) -m pytest --numprocesses 2 -m chaos --ignore tests/e2e tests
 
 bench: .venv/ready
 	$(PYTHON) -m tests.lab.daemon start

@@ -263,12 +263,6 @@ def test_cluster_py_names_the_command_where_it_refuses_another_release(player: P
 
 # Kills and power cuts.
 
-CHANGES: dict[str, tuple[Hosts, tuple[str, ...]]] = {
-    "1+2": (TWO_WORKERS, ()),
-    "3+1": (THREE, ()),
-    "1+3, two workers at once": (machines(MEMBER, workers=[MEMBER] * 3), ("--data=workers_at_once=2",)),
-}
-
 
 def moments(done: Ended) -> Iterator[tuple[str, str, int]]:
     """Yield the machine, the label and the number of each change of a run."""
@@ -280,7 +274,18 @@ def moments(done: Ended) -> Iterator[tuple[str, str, int]]:
         counts[machine, label] += 1
 
 
-@pytest.mark.parametrize(("hosts", "arguments"), CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize(
+    ("hosts", "arguments"),
+    [
+        pytest.param(TWO_WORKERS, (), id="1+2", marks=pytest.mark.chaos),
+        pytest.param(THREE, (), id="3+1"),
+        pytest.param(
+            machines(MEMBER, workers=[MEMBER] * 3),
+            ("--data=workers_at_once=2",),
+            id="1+3, two workers at once",
+        ),
+    ],
+)
 def test_a_run_that_is_killed_after_any_change_is_ended_by_the_next_one(
     player: Player, hosts: Hosts, arguments: tuple[str, ...]
 ) -> None:
