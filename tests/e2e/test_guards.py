@@ -170,6 +170,7 @@ def test_no_second_cluster_is_made_while_the_control_plane_is_paused(cluster: Cl
     assert cluster.shell(second, made) == ""
 
 
+@pytest.mark.chaos
 def test_no_second_cluster_is_made_while_the_control_plane_reboots(cluster: Cluster) -> None:
     hosts.up(cluster=cluster.name, control_planes=2, workers=1, debian=(13,))
     first, second = cluster.control_planes

@@ -139,10 +139,11 @@ def converge_beside_kubelets(cluster: Cluster) -> None:
         cluster.converge()
 
 
+@pytest.mark.chaos
 def test_a_machine_with_a_frozen_process_can_be_killed_and_restarted(
     lab: None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """runc freezes every container that it makes for a moment."""
+    """runc freezes every container that it makes for a moment. Part of `make chaos`: it tests the lab, not the package."""
     folder = tmp_path_factory.mktemp("frozen")
     with docker_hosts("frozen", folder=folder, workers=0, takes=0, debian=(12,)) as cluster:
         cluster.shell(cluster.control_plane, _FREEZE)

@@ -1,6 +1,7 @@
 """Three control planes, made in one run; one is lost under load and replaced.
 
-`make chaos` also loses the other two, and reboots the machines one by one: each of these takes some minutes.
+`make chaos` also loses the other two, puts a load balancer in front, and reboots the machines one by one: each of these
+takes some minutes.
 """
 
 import re
@@ -103,6 +104,7 @@ def test_an_unreachable_host_is_reported_and_does_not_stop_the_others(cluster: C
     assert cluster.ready_nodes == names(cluster)
 
 
+@pytest.mark.chaos
 def test_a_load_balancer_is_added_to_a_running_cluster_and_removed_again(cluster: Cluster) -> None:
     with balanced(cluster) as options:
         assert MOVED in cluster.converge(*options).changed

@@ -1,7 +1,7 @@
 """A cluster whose majority is lost is restored on its third control plane: with its old machines destroyed, or only away.
 
-Meanwhile a client requests a workload on the worker all the time, which needs no API. In `make chaos` its machines
-are only away, and the cluster is restored without a backup, from the disk of the third control plane.
+Part of `make chaos`: what these tests add to `test_restore.py` and to a control plane that is replaced takes 15 minutes.
+Meanwhile a client requests a workload on the worker all the time, which needs no API.
 """
 
 from collections.abc import Iterator
@@ -38,6 +38,7 @@ def backup(cluster: Cluster) -> Path:
     return back_up_between_writes(cluster)
 
 
+@pytest.mark.chaos
 def test_a_destroyed_majority_is_restored_on_the_third_control_plane_and_two_new_ones(
     cluster: Cluster, client: Requester, backup: Path
 ) -> None:
