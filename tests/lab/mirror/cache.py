@@ -14,8 +14,8 @@ from pathlib import Path
 from tests.lab import layout
 from tests.lab.mirror.golang import go_version
 
-# Compiling uses two cores; linking, downloads and Debian's packages leave one for the next components.
-_AT_ONCE = 3
+# Compiling uses two cores; linking, downloads and Debian's packages leave one for the next component.
+_AT_ONCE = 2
 
 
 def mirror_cache() -> Path:
@@ -60,7 +60,7 @@ class Component:
 
 
 def build(components: Sequence[Component]) -> None:
-    """Build missing components, some at a time, each after its needs; print the progress."""
+    """Build missing components, two at a time, each after its needs; print the progress."""
     missing = [component for component in components if not component.made]
     print(f"{len(components) - len(missing)} of {len(components)} parts are in the cache", flush=True)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
