@@ -21,8 +21,8 @@ DATA ?=
 # Run two modules or packages of end-to-end tests at a time, in the order set by tests/e2e/conftest.py.
 SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder --verbose
 
-# This file has tests of a minute each, so they are distributed one by one, not by file.
-HISTORIES := tests/simulation/test_histories.py
+# These files have tests of a minute each, so they are distributed one by one, not by file.
+LONG := tests/simulation/test_scenarios_upgrade.py tests/simulation/test_histories.py
 
 SCRIPTS := deploys/kubeadm_deploys/scripts/*.sh
 
@@ -46,8 +46,8 @@ cluster: .venv/ready
 test: lint
 	$(PYTHON) -m tests.lab.daemon start
 	$(PYTHON) -m tests.lab.mirror build --kubernetes $(KUBERNETES_VERSIONS)
-	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile --ignore tests/e2e --ignore $(HISTORIES) tests
-	$(PYTHON) -m pytest --numprocesses 2 $(HISTORIES)
+	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile $(addprefix --ignore ,tests/e2e $(LONG)) tests
+	$(PYTHON) -m pytest --numprocesses 2 $(LONG)
 	$(PYTHON) -m pytest $(SIDE_BY_SIDE) tests/e2e
 
 lint: .venv/ready
