@@ -109,17 +109,15 @@ def test_a_single_node_with_a_regenerated_kubeconfig_is_left_alone(cluster: Clus
     cluster.shell(host, f'timeout {_SECONDS} sh -c "{until}"')
 
 
-def test_missing_manifests_are_restored_from_kubeadms_backup(cluster: Cluster) -> None:
+@pytest.mark.parametrize("manifest", ["etcd", pytest.param("kube-apiserver", marks=pytest.mark.chaos)])
+def test_a_missing_manifest_is_restored_from_kubeadms_backup(cluster: Cluster, manifest: str) -> None:
     host, backup = cluster.control_plane, "/etc/kubernetes/tmp/kubeadm-backup-manifests-2026-11-28-00-00-00"
-    for manifest in ("etcd", "kube-apiserver"):
-        with kept(cluster):
-            cluster.shell(
-                host, f"mkdir -p {backup} && mv /etc/kubernetes/manifests/{manifest}.yaml {backup}/"
-            )
-            await_end_of_api(cluster)
-            run = cluster.converge()
-            assert "Cluster | Restore missing manifests" in run.changed
-            assert cluster.converge().changed == []
+    with kept(cluster):
+        cluster.shell(host, f"mkdir -p {backup} && mv /etc/kubernetes/manifests/{manifest}.yaml {backup}/")
+        await_end_of_api(cluster)
+        run = cluster.converge()
+        assert "Cluster | Restore missing manifests" in run.changed
+        assert cluster.converge().changed == []
 
 
 def test_a_missing_manifest_without_a_backup_is_reported_at_once(cluster: Cluster) -> None:

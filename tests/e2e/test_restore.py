@@ -51,6 +51,7 @@ def backup(cluster: Cluster) -> Path:
     return back_up_between_writes(cluster)
 
 
+@pytest.mark.chaos
 def test_what_must_not_be_restored_is_refused_before_any_change(
     cluster: Cluster, backup: Path, tmp_path: Path
 ) -> None:
