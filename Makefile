@@ -22,7 +22,7 @@ DATA ?=
 SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder --verbose
 
 # These files have tests of a minute each, so they are distributed one by one, not by file.
-LONG := tests/simulation/test_scenarios_upgrade.py tests/simulation/test_histories.py
+ONE_BY_ONE := tests/simulation/test_scenarios_upgrade.py tests/simulation/test_histories.py
 
 SCRIPTS := deploys/kubeadm_deploys/scripts/*.sh
 
@@ -46,8 +46,8 @@ cluster: .venv/ready
 test: lint
 	$(PYTHON) -m tests.lab.daemon start
 	$(PYTHON) -m tests.lab.mirror build --kubernetes $(KUBERNETES_VERSIONS)
-	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile $(addprefix --ignore ,tests/e2e $(LONG)) tests
-	$(PYTHON) -m pytest --numprocesses 2 $(LONG)
+	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile $(addprefix --ignore ,tests/e2e $(ONE_BY_ONE)) tests
+	$(PYTHON) -m pytest --numprocesses 2 $(ONE_BY_ONE)
 	$(PYTHON) -m pytest $(SIDE_BY_SIDE) tests/e2e
 
 lint: .venv/ready

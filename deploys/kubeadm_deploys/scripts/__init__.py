@@ -22,9 +22,8 @@ ENVIRONMENT = f"env {' '.join(f'-u {name}' for name in _PROXIES)} LC_ALL=C.UTF-8
 Otherwise programs may print translations, and ask the cluster through a proxy of /etc/environment. Downloads get
 the proxies of the options.
 
-GOGC lets programs like kubectl use more memory before Go collects garbage. That saves a third of kubectl's CPU time
-for 24 MB of memory at most (get: 0.05 s instead of 0.08 s; diff of Calico: 0.50 s and 115 MB instead of 0.73 s and
-91 MB), and a run starts kubectl 17 times when nothing changes.
+GOGC lets kubectl, which a run starts 17 times when nothing changes, use more memory before Go collects garbage:
+docs/performance.md has what that saves and costs. Daemons do not get it, since systemd starts them.
 """
 
 _LIBRARY = re.compile(r"^\. (library/[a-z-]+)\.sh$", re.MULTILINE)

@@ -138,12 +138,12 @@ def containers(cluster: Cluster) -> list[str]:
 NAME = "k8s.example.com"
 
 
-def answers_as(cluster: Cluster, name: str, *, of: str = "") -> bool:
-    """Return whether an API server, by default the first, has a certificate for a name: it reads it again within seconds."""
-    ask = f"curl --silent --cacert /etc/kubernetes/pki/ca.crt --resolve {name}:6443:127.0.0.1"
-    return (
-        cluster.shell(of or cluster.control_plane, f"sleep 5; {ask} https://{name}:6443/readyz; true") == "ok"
-    )
+def await_certificate(cluster: Cluster, *, of: str, has_name: bool) -> None:
+    """Wait until the API server of a host has a certificate with ``NAME``, or one without it: it reads it again by itself."""
+    ask = f"curl --silent --cacert /etc/kubernetes/pki/ca.crt --resolve {NAME}:6443:127.0.0.1 https://{NAME}:6443/readyz"
+    # 60: the certificate was refused. An API server that does not answer is neither.
+    wanted = 0 if has_name else 60
+    cluster.shell(of, f"timeout 30 sh -c 'until {ask} > /dev/null; [ $? = {wanted} ]; do sleep 0.5; done'")
 
 
 def test_the_kubelets_and_a_certificate_change_and_no_container_restarts(cluster: Cluster) -> None:
@@ -158,7 +158,7 @@ def test_the_kubelets_and_a_certificate_change_and_no_container_restarts(cluster
             {"cpu": "200m", "memory": "300Mi"},
             "100Mi",
         )
-    assert answers_as(cluster, NAME)
+    await_certificate(cluster, of=cluster.control_plane, has_name=True)
     assert containers(cluster) == before
     assert cluster.converge(*wanted).changed == []
 
@@ -352,7 +352,7 @@ def test_a_change_of_everything_whose_runs_are_killed_after_each_change_is_ended
     assert_killed_everywhere(cluster, kills)
     assert (seen.unanswered, seen.lost) == (0, set())
     assert audited(cluster)
-    assert answers_as(cluster, NAME)
+    await_certificate(cluster, of=cluster.control_plane, has_name=True)
     for host in cluster.hosts:
         assert configz(cluster, host.name)["systemReserved"] == {"cpu": "200m", "memory": "300Mi"}
     assert_kube_proxies_serve_metrics(cluster)

@@ -1,7 +1,7 @@
 """A cluster whose majority is lost is restored on its third control plane: with its old machines destroyed, or only away.
 
-Part of `make chaos`: what these tests add to `test_restore.py` and to a control plane that is replaced takes 15 minutes.
-Meanwhile a client requests a workload on the worker all the time, which needs no API.
+Part of `make chaos`, for their length: `test_restore.py` restores one control plane. Meanwhile a client requests a
+workload on the worker all the time, which needs no API.
 """
 
 from collections.abc import Iterator

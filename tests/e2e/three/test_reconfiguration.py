@@ -6,8 +6,11 @@ import pytest
 
 from tests.e2e.api_and_workload import asked
 from tests.e2e.conftest import Cluster
-from tests.e2e.live.test_reconfiguration import AUDIT, NAME, RECONFIGURE, answers_as
+from tests.e2e.live.test_reconfiguration import AUDIT, NAME, RECONFIGURE, await_certificate
 from tests.support.document_options import as_arguments, options_with
+
+CHANGED = (*AUDIT, f"--data=certificate_sans={NAME}")
+"""An audit log, and another name in the API servers' certificates."""
 
 _STATE = "cd /etc/kubernetes && sha256sum manifests/* audit/* 2> /dev/null; crictl ps --quiet --name '^kube-apiserver$'"
 
@@ -18,20 +21,10 @@ def arguments(cluster: Cluster) -> list[bool]:
     return ["--audit-log-path=" in cluster.shell(host, read) for host in cluster.control_planes]
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        pytest.param((*AUDIT, f"--data=certificate_sans={NAME}"), id="they get both"),
-        pytest.param((), id="they lose both", marks=pytest.mark.chaos),
-    ],
-)
-def test_three_control_planes_change_one_after_the_other(
-    cluster: Cluster, options: tuple[str, ...], record_property: Callable[[str, object], None]
+def change_one_after_the_other(
+    cluster: Cluster, *options: str, record_property: Callable[[str, object], None]
 ) -> None:
-    """They get, or lose, an audit log and another name in their certificates."""
-    if not options:
-        # `make chaos` skips the test before.
-        cluster.converge(*AUDIT, f"--data=certificate_sans={NAME}")
+    """Give the control planes what ``CHANGED`` has, or take it back without options, while a client asks."""
     server = f"https://api.{cluster.name}.internal:6443"
     with asked(cluster, server=server, of=cluster.worker) as seen:
         run = cluster.converge(*options)
@@ -42,9 +35,25 @@ def test_three_control_planes_change_one_after_the_other(
     )
     assert RECONFIGURE in run.changed
     assert arguments(cluster) == [bool(options)] * 3
-    assert [answers_as(cluster, NAME, of=host) for host in cluster.control_planes] == [bool(options)] * 3
+    for host in cluster.control_planes:
+        await_certificate(cluster, of=host, has_name=bool(options))
     assert (seen.unanswered, seen.lost) == (0, set())
     assert cluster.converge(*options).changed == []
+
+
+def test_three_control_planes_change_one_after_the_other(
+    cluster: Cluster, record_property: Callable[[str, object], None]
+) -> None:
+    change_one_after_the_other(cluster, *CHANGED, record_property=record_property)
+
+
+@pytest.mark.chaos
+def test_three_control_planes_change_back_one_after_the_other(
+    cluster: Cluster, record_property: Callable[[str, object], None]
+) -> None:
+    # `make chaos` skips the test before.
+    cluster.converge(*CHANGED)
+    change_one_after_the_other(cluster, record_property=record_property)
 
 
 @pytest.mark.chaos
