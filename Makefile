@@ -21,6 +21,9 @@ DATA ?=
 # Run two modules or packages of end-to-end tests at a time, in the order set by tests/e2e/conftest.py.
 SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder --verbose
 
+# Many fast tests wait for processes and time limits, so three at a time keep two processors busy.
+FAST := --numprocesses 3 --dist loadfile
+
 # These files have tests of a minute each, so they are distributed one by one, not by file.
 ONE_BY_ONE := tests/simulation/test_scenarios_upgrade.py tests/simulation/test_histories.py
 
@@ -46,7 +49,7 @@ cluster: .venv/ready
 test: lint
 	$(PYTHON) -m tests.lab.daemon start
 	$(PYTHON) -m tests.lab.mirror build --kubernetes $(KUBERNETES_VERSIONS)
-	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile $(addprefix --ignore ,tests/e2e $(ONE_BY_ONE)) tests
+	$(PYTHON) -m pytest $(FAST) $(addprefix --ignore ,tests/e2e $(ONE_BY_ONE)) tests
 	$(PYTHON) -m pytest --numprocesses 2 $(ONE_BY_ONE)
 	$(PYTHON) -m pytest $(SIDE_BY_SIDE) tests/e2e
 
