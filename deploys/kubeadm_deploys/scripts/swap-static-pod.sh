@@ -40,7 +40,7 @@ take_out() {
     # Without an answer it may still run.
     left=$(pods) || left=unknown
     for uid in $gone; do if [ -e "/var/lib/kubelet/pods/$uid" ]; then left="$left $uid"; fi; done
-    if [ -z "$left" ]; then return 0; fi
+    if [ -z "$left" ]; then break; fi
     passed=$(($(now) - begun))
     if [ $passed -ge 150 ]; then echo "the old $name still runs after 150 s" && return 1; fi
     if [ $passed -ge "$patience" ]; then
@@ -50,6 +50,8 @@ take_out() {
     fi
     sleep 0.2
   done
+  # The kubelet removes the pod's folder, but looks at its volumes every 0.3 s before it lets another pod of that name start.
+  sleep 0.5
 }
 
 # Waits until the pod is healthy; a program that has ended twice does not become healthy.
