@@ -214,6 +214,13 @@ def test_a_cluster_that_appeared_or_disappeared_is_a_change() -> None:
     assert changed_meanwhile(SETTINGS, None) == "the cluster has disappeared"
 
 
+def test_files_of_an_init_that_stored_nothing_were_no_cluster() -> None:
+    assert changed_meanwhile(having(silent="refused"), None, stored_nothing=True) == ""
+    assert changed_meanwhile(having(silent="refused"), None) == "the cluster has disappeared"
+    # An API server has answered for it.
+    assert changed_meanwhile(SETTINGS, None, stored_nothing=True) == "the cluster has disappeared"
+
+
 RECORDED = {"containerd": "2.3.4", "runc": "1.4.3", "cni-plugins": "1.9.1"}
 
 

@@ -209,11 +209,16 @@ class ClusterReadings(Answers):
             f"peer https://{machine.ip}:2380",
             f"etcd_server_has_leader {int(self.world.has_quorum(cluster))}",
             f"etcd_server_proposals_applied_total {float(machine.etcd.revision):e}",
+            f"etcd_server_proposals_committed_total {float(machine.etcd.revision):e}",
             f"etcd_debugging_mvcc_current_revision {machine.etcd.revision}",
             "HTTP/1.1 200 OK",
             f"X-Etcd-Cluster-Id: {cluster.number:x}",
             json.dumps(members),
         ]
+
+    def etcd_never_began(self, machine: Machine, part: Part) -> Lines:
+        """facts/own_etcd.py"""
+        return self.own_etcd(machine, part)
 
     def upgrade_state(self, machine: Machine, part: Part) -> Lines:
         """facts/upgrade_state.py"""

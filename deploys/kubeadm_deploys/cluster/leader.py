@@ -19,7 +19,7 @@ from kubeadm_deploys.cluster.api_leader import ApiLeader, choose_leader, unfinis
 from kubeadm_deploys.cluster.quorum import QUORUM_FIX, quorum_lost
 from kubeadm_deploys.facts.etcd import ONLY_FOR_VOTERS, EtcdKeys, EtcdMembers
 from kubeadm_deploys.facts.kubeadm_node import KUBEADM_SECONDS, KubeadmNode, KubeadmNodeState
-from kubeadm_deploys.facts.own_etcd import OwnEtcd
+from kubeadm_deploys.facts.own_etcd import EtcdNeverBegan, OwnEtcd
 from kubeadm_deploys.model.nodes import Topology
 from kubeadm_deploys.remote.answers import Reading, answers_of
 from kubeadm_deploys.remote.progress import reported
@@ -267,7 +267,7 @@ def _ask_whether_nothing_was_stored(
 ) -> ApiLeader | None:
     """Return a leader without a cluster if the only etcd runs and holds no object, None otherwise.
 
-    An init that ended before its API server ran leaves such an etcd.
+    An init that ended before its API server ran leaves such an etcd, or one that never began.
     """
     answers = [part(state, Leader).found[node.host] for node in topology.control_planes]
     if any(isinstance(answer, NotRead) for answer in answers):
@@ -275,8 +275,18 @@ def _ask_whether_nothing_was_stored(
     candidates = [answer for answer in answers if isinstance(answer, KubeadmNodeState) and answer.has_cluster]
     if len(candidates) != 1 or candidates[0].rotating:
         return None
-    try:
-        keys = ask(state.inventory.get_host(api_leader.leader), EtcdKeys)
-    except NotRead:
+    if not _stored_nothing(state.inventory.get_host(api_leader.leader)):
         return None
-    return ApiLeader(leader=api_leader.leader, exists=False, stored_nothing=True) if keys == 0 else None
+    return ApiLeader(leader=api_leader.leader, exists=False, stored_nothing=True)
+
+
+def _stored_nothing(host: Host) -> bool:
+    try:
+        return ask(host, EtcdKeys) == 0
+    except NotRead:
+        # An etcd that never began does not answer etcdctl.
+        pass
+    try:
+        return ask(host, EtcdNeverBegan)
+    except NotRead:
+        return False

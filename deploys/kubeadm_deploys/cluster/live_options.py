@@ -346,12 +346,17 @@ def _without_effect(options: ClusterOptions, settings: ClusterSettingsState) -> 
             yield option, f"{path} of its kubelets is {actual}, not {value}"
 
 
-def changed_meanwhile(planned: ClusterSettingsState | None, now: ClusterSettingsState | None) -> str:
+def changed_meanwhile(
+    planned: ClusterSettingsState | None, now: ClusterSettingsState | None, *, stored_nothing: bool = False
+) -> str:
     """Return what has changed in the cluster since a run was planned, empty if nothing that matters has.
 
     None means that there is no cluster. A value that could not be read at one of the two times is not
-    compared.
+    compared. ``stored_nothing`` is whether the init that made the files of the control plane stored nothing: what was
+    read from these files only was no cluster.
     """
+    if stored_nothing and planned is not None and planned.silent:
+        planned = None
     if planned is None or now is None:
         if planned is now:
             return ""

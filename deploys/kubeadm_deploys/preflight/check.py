@@ -284,7 +284,8 @@ def _check_found(
     topology: Topology,
 ) -> None:
     settings = ask_settings(state, topology, refresh=True)
-    if changed := changed_meanwhile(planned, settings):
+    stored_nothing = ask_planned_leader(state, topology).stored_nothing
+    if changed := changed_meanwhile(planned, settings, stored_nothing=stored_nothing):
         raise DeployError(f"{changed} since this run was prepared; run it again")
     if settings:
         refuse(errors_of(option_findings(options, settings)))
