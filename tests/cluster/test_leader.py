@@ -168,16 +168,6 @@ def test_members_are_empty_without_a_cluster_and_none_while_its_api_is_down() ->
 
 
 STARTING = "not ready: connection refused"
-NEVER_BEGAN = [
-    "peer https://10.0.0.1:2380",
-    "etcd_server_has_leader 0",
-    "etcd_server_proposals_applied_total 0",
-    "etcd_server_proposals_committed_total 0",
-    "etcd_debugging_mvcc_current_revision 1",
-    "X-Etcd-Cluster-Id: cdf818194e3a8c32",
-    "null",
-]
-BEGAN = [*NEVER_BEGAN[:-1], '[{"id": 10, "peerURLs": ["https://10.0.0.1:2380"], "name": "cp-1"}]']
 
 
 @pytest.mark.parametrize(
@@ -189,10 +179,11 @@ BEGAN = [*NEVER_BEGAN[:-1], '[{"id": 10, "peerURLs": ["https://10.0.0.1:2380"], 
         # A cluster whose API server is down, and one whose etcd cannot be read.
         (control_plane(api=STARTING, rotating=False, EtcdKeys=["/registry/namespaces/default", ""]), False),
         (control_plane(api=STARTING, rotating=False, EtcdKeys=FAILS), False),
-        # The init was killed before its etcd had written that it is a member; etcdctl gets no answer.
-        (control_plane(api=STARTING, rotating=False, EtcdKeys=FAILS, EtcdNeverBegan=NEVER_BEGAN), True),
-        (control_plane(api=STARTING, rotating=True, EtcdKeys=FAILS, EtcdNeverBegan=NEVER_BEGAN), False),
-        (control_plane(api=STARTING, rotating=False, EtcdKeys=FAILS, EtcdNeverBegan=BEGAN), False),
+        # The power was cut before its etcd had stored anything; etcdctl gets no answer.
+        (control_plane(api=STARTING, rotating=False, EtcdKeys=FAILS, EtcdLogIsEmpty=["empty"]), True),
+        (control_plane(api=STARTING, rotating=False, EtcdKeys=FAILS, EtcdLogIsEmpty=["written"]), False),
+        (control_plane(api=STARTING, rotating=False, EtcdKeys=FAILS, EtcdLogIsEmpty=FAILS), False),
+        (control_plane(api=STARTING, rotating=True, EtcdKeys=FAILS, EtcdLogIsEmpty=["empty"]), False),
         # Its kubelet has joined, so the init got further than that.
         (control_plane(api=STARTING, rotating=True, EtcdKeys=[]), False),
     ],

@@ -2,15 +2,11 @@
 
 import json
 import os
-import re
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
-
 from kubeadm_deploys.facts.etcd import EtcdMember
-from kubeadm_deploys.facts.own_etcd import EtcdNeverBegan, OwnEtcd, OwnEtcdState
+from kubeadm_deploys.facts.own_etcd import OwnEtcd, OwnEtcdState
 from kubeadm_deploys.scripts import text
 
 MANIFEST = """
@@ -21,19 +17,16 @@ MANIFEST = """
 METRICS = """# HELP etcd_server_has_leader Whether or not a leader exists. 1 is existence, 0 is not.
 etcd_server_has_leader 0
 etcd_server_proposals_applied_total 1.234567e+06
-etcd_server_proposals_committed_total 1.234567e+06
 etcd_debugging_mvcc_current_revision 987654
 etcd_debugging_mvcc_current_revisions_other 1
 """
-MEMBERS: Sequence[dict[str, object]] = [
+MEMBERS = [
     {"id": 10, "peerURLs": ["https://10.0.0.1:2380"], "name": "cp-1"},
     {"id": 11, "peerURLs": ["https://10.0.0.2:2380"], "isLearner": True, "name": "cp-2"},
 ]
 
 
-def answer(
-    folder: Path, *, metrics: str = METRICS, members: Sequence[dict[str, object]] | None = MEMBERS
-) -> list[str]:
+def answer(folder: Path, *, metrics: str = METRICS) -> list[str]:
     """Return what the script prints with a curl that answers for etcd."""
     (folder / "manifests").mkdir()
     (folder / "manifests/etcd.yaml").write_text(MANIFEST)
@@ -41,7 +34,7 @@ def answer(
     headers = (
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Etcd-Cluster-Id: cdf818194e3a8c32\r\n\r\n"
     )
-    (folder / "members").write_text(headers + json.dumps(members) + "\n")
+    (folder / "members").write_text(headers + json.dumps(MEMBERS) + "\n")
     # The real one would agree to HTTP/2 with etcd's port for members, and get an empty reply.
     curl = folder / "bin/curl"
     curl.parent.mkdir()
@@ -78,24 +71,3 @@ def test_a_member_without_a_majority_says_what_it_has(tmp_path: Path) -> None:
 def test_a_member_with_a_leader(tmp_path: Path) -> None:
     metrics = METRICS.replace("etcd_server_has_leader 0", "etcd_server_has_leader 1")
     assert OwnEtcd().process(answer(tmp_path, metrics=metrics)).has_leader
-
-
-BLANK = re.sub(r"_total .*", "_total 0", METRICS)
-
-
-@pytest.mark.parametrize(
-    ("metrics", "members", "never_began"),
-    [
-        (BLANK, None, True),
-        (METRICS, MEMBERS, False),
-        # It has read its data, but has applied nothing again since its start.
-        (BLANK, MEMBERS, False),
-        (METRICS, None, False),
-        (BLANK.replace("committed_total 0", "committed_total 3"), None, False),
-        (BLANK.replace("has_leader 0", "has_leader 1"), None, False),
-    ],
-)
-def test_only_an_etcd_without_members_and_entries_never_began(
-    tmp_path: Path, metrics: str, members: Sequence[dict[str, object]] | None, never_began: bool
-) -> None:
-    assert EtcdNeverBegan().process(answer(tmp_path, metrics=metrics, members=members)) is never_began

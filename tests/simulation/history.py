@@ -121,6 +121,7 @@ class Event(Literal):
     all do again ("mended"). A user's write to its cluster is acknowledged ("written"). Somebody sets another mode in
     kube-proxy's ConfigMap ("kube-proxy edited"), or adds a field to those that a kubelet has of its own ("own fields
     edited"), or deletes a file ("deleted /PATH"). kube-proxy's pods end for another reason ("kube-proxy crashes") and run again ("kube-proxy runs").
+    The power was cut before the first etcd had written an entry ("log emptied").
     A machine is switched off and "left out" of the inventory, and later it is "put back" with its old data.
 
     With ``after`` it happens that many seconds after the next commands have begun.

@@ -166,6 +166,9 @@ class _Player:
                 if world.has_quorum(cluster) and event.machine in cluster.nodes:
                     del cluster.nodes[event.machine]
                     world.write(cluster)
+        elif event.what == "log emptied":
+            assert machine.etcd
+            world.clusters[machine.etcd.cluster].members.clear()
         elif event.what == "left out":
             machine.reboots(now=world.now, seconds=_AWAY["stops"])
             self.inventory = [name for name in self.inventory if name != event.machine]

@@ -28,6 +28,21 @@ def test_bare_machines_become_a_cluster(player: Player) -> None:
     assert done.decisive == [init, "worker-1: kubeadm join"]
 
 
+def test_an_init_whose_etcd_stored_nothing_is_repeated(player: Player) -> None:
+    cut = Fault(run=0, machine="cp-1", what="kubeadm init", kind="cut", at=7)
+    emptied = Event(what="log emptied", machine="cp-1")
+    made = (Command(deploy="cluster.py"),)
+    before, done, again = player.play(NEW, made, emptied, made, made, faults=[cut])
+    assert before.exit_code == 1, before.output
+    assert done.exit_code == 0 and "since this run was prepared" not in done.output, done.output
+    assert [change.partition(" --")[0] for change in done.decisive] == [
+        "cp-1: clean and keep etcd",
+        "cp-1: kubeadm init",
+        "worker-1: kubeadm join",
+    ]
+    assert again.changes == [], again.output
+
+
 def test_another_clusters_kubeconfig_stops_a_run(player: Player) -> None:
     made = (Command(deploy="cluster.py"),)
     replaced = [Event(what="replaced", machine=host.name) for host in NEW]

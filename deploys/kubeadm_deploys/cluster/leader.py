@@ -17,9 +17,9 @@ from pyinfra.api.state import State
 
 from kubeadm_deploys.cluster.api_leader import ApiLeader, choose_leader, unfinished_restore
 from kubeadm_deploys.cluster.quorum import QUORUM_FIX, quorum_lost
-from kubeadm_deploys.facts.etcd import ONLY_FOR_VOTERS, EtcdKeys, EtcdMembers
+from kubeadm_deploys.facts.etcd import ONLY_FOR_VOTERS, EtcdKeys, EtcdLogIsEmpty, EtcdMembers
 from kubeadm_deploys.facts.kubeadm_node import KUBEADM_SECONDS, KubeadmNode, KubeadmNodeState
-from kubeadm_deploys.facts.own_etcd import EtcdNeverBegan, OwnEtcd
+from kubeadm_deploys.facts.own_etcd import OwnEtcd
 from kubeadm_deploys.model.nodes import Topology
 from kubeadm_deploys.remote.answers import Reading, answers_of
 from kubeadm_deploys.remote.progress import reported
@@ -265,9 +265,9 @@ def _ask_lost_quorum(state: State, api_leader: ApiLeader, topology: Topology) ->
 def _ask_whether_nothing_was_stored(
     state: State, api_leader: ApiLeader, topology: Topology
 ) -> ApiLeader | None:
-    """Return a leader without a cluster if the only etcd runs and holds no object, None otherwise.
+    """Return a leader without a cluster if the only etcd holds no object, None otherwise.
 
-    An init that ended before its API server ran leaves such an etcd, or one that never began.
+    An init that ended before its API server ran leaves such an etcd.
     """
     answers = [part(state, Leader).found[node.host] for node in topology.control_planes]
     if any(isinstance(answer, NotRead) for answer in answers):
@@ -284,9 +284,12 @@ def _stored_nothing(host: Host) -> bool:
     try:
         return ask(host, EtcdKeys) == 0
     except NotRead:
-        # An etcd that never began does not answer etcdctl.
-        pass
+        return _has_empty_log(host)
+
+
+def _has_empty_log(host: Host) -> bool:
+    """Return whether etcd stored nothing, not even its members: it runs, but does not answer."""
     try:
-        return ask(host, EtcdNeverBegan)
+        return ask(host, EtcdLogIsEmpty)
     except NotRead:
         return False

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from pyinfra.api import FactBase
 from pyinfra.api.command import StringCommand
 from typing_extensions import override
 
@@ -81,6 +82,25 @@ class EtcdKeys(ClusterFact[int]):
     @override
     def process(self, output: list[str]) -> int:
         return sum(1 for line in output if line.strip())
+
+
+class EtcdLogIsEmpty(FactBase[bool]):
+    """Read whether etcd's log on this machine has no entry: then nothing was ever stored, not even who the members are.
+
+    A power cut between the first two writes of a new member leaves such a log. etcd finds it, so it does not begin anew, and
+    waits for ever without an answer. The disk is read: a healthy etcd, too, may know of no member in the moment of its start.
+
+    Source: etcd's server/etcdserver/bootstrap.go and server/storage/wal/wal.go, in 3.6 and 3.7.
+    """
+
+    @override
+    def command(self) -> StringCommand:
+        return script("read-etcd-log")
+
+    @override
+    def process(self, output: list[str]) -> bool:
+        (found,) = (line.strip() for line in output if line.strip())
+        return {"empty": True, "written": False}[found]
 
 
 class EtcdRevision(ClusterFact[int]):

@@ -49,7 +49,9 @@ class OwnEtcd(FactBase[OwnEtcdState]):
 
     @override
     def process(self, output: list[str]) -> OwnEtcdState:
-        values, found = _parsed(output)
+        *before, members = (line for line in output if line.strip())
+        values = {key.lower(): value for key, value in lines.parse(before).items()}
+        found = tuple(member_of(member) for member in json.loads(members))
         (own,) = (member for member in found if member.peer_ip == address_of(values["peer"]))
         return OwnEtcdState(
             has_leader=_number(values["etcd_server_has_leader"]) > 0,
@@ -59,37 +61,6 @@ class OwnEtcd(FactBase[OwnEtcdState]):
             cluster_id=int(values["x-etcd-cluster-id:"], 16),
             members=found,
         )
-
-
-class EtcdNeverBegan(FactBase[bool]):
-    """Read whether this machine's etcd has written nothing but its identity: it knows no member, not even itself.
-
-    That is left if the power is cut between the first write of a new member and the second: the member finds its log, so
-    it does not begin anew, and waits for ever, without an answer to etcdctl. No data can be in it.
-
-    Source: etcd's server/etcdserver/bootstrap.go, in 3.6 and 3.7: the first entry of the log names the first member.
-    """
-
-    @override
-    def command(self) -> StringCommand:
-        return script("read-own-etcd")
-
-    @override
-    def process(self, output: list[str]) -> bool:
-        values, members = _parsed(output)
-        written = (
-            "etcd_server_has_leader",
-            "etcd_server_proposals_applied_total",
-            "etcd_server_proposals_committed_total",
-        )
-        return not members and not any(_number(values[name]) for name in written)
-
-
-def _parsed(output: list[str]) -> tuple[dict[str, str], tuple[EtcdMember, ...]]:
-    *before, members = (line for line in output if line.strip())
-    values = {key.lower(): value for key, value in lines.parse(before).items()}
-    # Go prints an empty list as null.
-    return values, tuple(member_of(member) for member in json.loads(members) or ())
 
 
 def _number(metric: str) -> int:

@@ -10,8 +10,7 @@ url() { sed -n "s/^ *- --listen-$1-urls=\([^,]*\).*/\1/p" manifests/etcd.yaml; }
 ask() { curl --silent --show-error --fail --noproxy '*' --max-time 5 --cacert pki/etcd/ca.crt "$@"; }
 echo "peer $(url peer)"
 metrics=$(ask --cert pki/etcd/server.crt --key pki/etcd/server.key "$(url metrics)/metrics")
-for name in server_has_leader server_proposals_applied_total server_proposals_committed_total \
-  debugging_mvcc_current_revision; do
+for name in server_has_leader server_proposals_applied_total debugging_mvcc_current_revision; do
   printf '%s\n' "$metrics" | grep "^etcd_$name "
 done
 # etcd agrees to HTTP/2 on this port, and then closes a connection that is not gRPC.
