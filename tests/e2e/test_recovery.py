@@ -33,6 +33,10 @@ CONTROL_PLANE_STAGES = {
         "systemctl is-active --quiet kubeadm-deploys-kubeadm && "
         "curl --insecure --silent https://127.0.0.1:6443/readyz | grep -qx ok"
     ),
+    # kubeadm makes it readable for joins right afterwards.
+    "cluster-info": (
+        "kubectl --kubeconfig /etc/kubernetes/super-admin.conf --namespace kube-public get configmap cluster-info"
+    ),
     "add-ons": "grep -qs kubelet-client-current /etc/kubernetes/kubelet.conf",
 }
 WORKER_STAGES = {

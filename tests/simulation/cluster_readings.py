@@ -7,9 +7,12 @@ from kubeadm_deploys.documents.kubeadm_documents import TOKEN_DESCRIPTION
 from kubeadm_deploys.facts.kubeadm_node import MANIFESTS
 from tests.simulation.answering import Answers, Lines, encoded, image_in
 from tests.simulation.commands import Part
+from tests.simulation.kubeadm import ADDONS, CLUSTER_INFO_READERS
 from tests.simulation.machine import (
     ADMIN_CONF,
+    KUBELET_CONF,
     KUBELET_CONFIG,
+    ROTATING,
     SUPER_ADMIN_CONF,
     Machine,
     manifest,
@@ -89,8 +92,12 @@ class ClusterReadings(Answers):
     def init_remainder(self, machine: Machine, part: Part) -> Lines:
         """facts/cluster_health.py"""
         cluster = self.world.kubectl(machine, config=_config(machine))
-        names = ("kubeadm-config", "cluster-info", "coredns", "kube-proxy")
-        return [name for name in names if name not in cluster.objects]
+        objects = cluster.objects
+        missing = [name for name in ("kubeadm-config", "cluster-info") if name not in objects]
+        later = any(addon in objects for addon in ADDONS) or ROTATING in machine.files[KUBELET_CONF]
+        if "cluster-info" in objects and CLUSTER_INFO_READERS not in objects and not later:
+            missing.append("cluster-info")
+        return missing + [addon for addon, last in ADDONS.items() if not {addon, last} <= objects.keys()]
 
     def cluster_health(self, machine: Machine, part: Part) -> Lines:
         """facts/cluster_health.py; DNS pods are not simulated."""

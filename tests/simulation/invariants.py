@@ -13,6 +13,7 @@ from kubeadm_deploys.facts.kubeadm_node import MANIFESTS
 from kubeadm_deploys.facts.node_status import CORDONED_BY
 from tests.simulation.cluster import KUBE_PROXY_PODS, Cluster
 from tests.simulation.commands import Part
+from tests.simulation.kubeadm import ADDONS, CLUSTER_INFO_READERS
 from tests.simulation.machine import BOOTSTRAP_CONF, KUBELET_CONF, Machine, manifest
 from tests.simulation.world import Change, World, ca_number
 
@@ -408,6 +409,9 @@ def _missing(world: World, inventory: Collection[str]) -> Iterator[str]:
             yield f"etcd's member {member.name or member.ip} has no vote"
     if cluster.tokens:
         yield "a join token is still valid"
+    for name in ("cluster-info", CLUSTER_INFO_READERS, *ADDONS, *ADDONS.values()):
+        if name not in cluster.objects:
+            yield f"{name}, an object of kubeadm init, does not exist"
     if cluster.objects.get(KUBE_PROXY_PODS, configuration := cluster.objects["kube-proxy"]) != configuration:
         yield "kube-proxy's pods do not have the configuration of its ConfigMap"
 

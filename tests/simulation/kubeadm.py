@@ -1,6 +1,6 @@
 """kubeadm on simulated machines, and their cleaning, step by step: a kill may come after any step.
 
-Source: kubeadm's cmd/init.go, cmd/join.go and cmd/phases of 1.36.
+Source: kubeadm's cmd/init.go, cmd/join.go and cmd/phases of 1.36, and phases of 1.37.
 """
 
 import json
@@ -35,6 +35,13 @@ from tests.simulation.world import OPTIONS, Failed, World, new_data
 Steps = Iterator[str]
 
 CONFS = ("controller-manager.conf", "scheduler.conf")
+
+CLUSTER_INFO_READERS = "kubeadm:bootstrap-signer-clusterinfo"
+"""The binding that lets a machine without credentials read cluster-info."""
+
+ADDONS = {"coredns": "kube-dns", "kube-proxy": "kube-proxy's binding"}
+"""The add-ons, with the object of each that init creates last."""
+
 _KEYS = (
     "ca.key",
     "sa.key",
@@ -116,12 +123,13 @@ def init(
             token["description"],
         )
     served.objects["cluster-info"] = True
+    yield "bootstrap-token cluster-info"
+    served.objects[CLUSTER_INFO_READERS] = True
     yield "bootstrap-token"
     finalize_kubelet(machine)
     yield "kubelet-finalize"
-    for addon in ("coredns", "kube-proxy") if addons else ():
-        served.objects.setdefault(addon, documents.get("KubeProxyConfiguration", True))
-        yield f"addon {addon}"
+    for addon in ADDONS if addons else ():
+        yield from _create_addon(served, addon, documents=documents)
 
 
 def join(world: World, machine: Machine, *, documents: dict[str, Any], ignored: frozenset[str]) -> Steps:
@@ -141,6 +149,10 @@ def join(world: World, machine: Machine, *, documents: dict[str, Any], ignored: 
         raise Failed(f"couldn't validate the identity of the API Server: {server} or its token")
     if "cluster-info" not in cluster.objects:
         raise Failed('couldn\'t validate the identity of the API Server: configmaps "cluster-info" not found')
+    if CLUSTER_INFO_READERS not in cluster.objects:
+        raise Failed(
+            'couldn\'t validate the identity of the API Server: configmaps "cluster-info" is forbidden'
+        )
     if control_plane:
         if not all(f"{PKI}/{key}" in machine.files for key in _KEYS):
             raise Failed("[ERROR]: one or more certificates are missing: ca.key")
@@ -212,12 +224,19 @@ def phase(world: World, machine: Machine, name: str, *, documents: dict[str, Any
     elif name == "upload-config kubelet":
         world.write(cluster)
         cluster.objects["kubelet-config"] = documents["KubeletConfiguration"]
-    elif name in ("addon coredns", "addon kube-proxy"):
+    elif (addon := name.removeprefix("addon ")) in ADDONS:
         world.write(cluster)
-        cluster.objects.setdefault(name.removeprefix("addon "), documents.get("KubeProxyConfiguration", True))
+        yield from _create_addon(cluster, addon, documents=documents)
     else:
         raise AssertionError(f"kubeadm init phase {name} is not known")
     yield name
+
+
+def _create_addon(cluster: Cluster, addon: str, *, documents: dict[str, Any]) -> Steps:
+    cluster.objects.setdefault(addon, documents.get("KubeProxyConfiguration", True))
+    yield f"addon {addon}, half"
+    cluster.objects[ADDONS[addon]] = True
+    yield f"addon {addon}"
 
 
 def clean(world: World, machine: Machine, *, saved: bool) -> Steps:

@@ -43,6 +43,16 @@ def test_an_init_whose_etcd_stored_nothing_is_repeated(player: Player) -> None:
     assert again.changes == [], again.output
 
 
+@pytest.mark.parametrize("at", range(1, 18))
+def test_an_init_that_loses_power_after_any_of_its_steps_is_finished(player: Player, at: int) -> None:
+    cut = Fault(run=0, machine="cp-1", what="kubeadm init", kind="cut", at=at)
+    made = (Command(deploy="cluster.py"),)
+    before, done, again = player.play(NEW, made, made, made, faults=[cut])
+    assert before.exit_code == 1, before.output
+    assert done.exit_code == 0 and "worker-1: kubeadm join" in " ".join(done.decisive), done.output
+    assert again.changes == [], again.output
+
+
 def test_another_clusters_kubeconfig_stops_a_run(player: Player) -> None:
     made = (Command(deploy="cluster.py"),)
     replaced = [Event(what="replaced", machine=host.name) for host in NEW]

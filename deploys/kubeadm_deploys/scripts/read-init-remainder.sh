@@ -1,11 +1,27 @@
 #!/bin/sh
-# Prints the names of the objects that the last phases of kubeadm init create and the cluster lacks.
+# Prints what the last phases of kubeadm init create and the cluster lacks. kubeadm may be killed within a phase, so
+# the object that a phase creates last counts too.
 . library/kubectl.sh
 set -eu
 as_super_admin
 get() { api get --ignore-not-found --output name --namespace "$@"; }
-system=$(get kube-system configmap/kubeadm-config deployment/coredns daemonset/kube-proxy)
-public=$(get kube-public configmap/cluster-info)
-for name in kubeadm-config cluster-info coredns kube-proxy; do
-  case "$system $public" in *"/$name"*) ;; *) echo $name ;; esac
-done
+rbac=rolebinding.rbac.authorization.k8s.io
+readers=$rbac/kubeadm:bootstrap-signer-clusterinfo
+system=$(get kube-system configmap/kubeadm-config deployment.apps/coredns service/kube-dns daemonset.apps/kube-proxy \
+  $rbac/kube-proxy)
+public=$(get kube-public configmap/cluster-info $readers)
+has() {
+  for object in "$@"; do
+    printf '%s\n' "$system" "$public" | grep --quiet --line-regexp --fixed-strings "$object" || return 1
+  done
+}
+# kubeadm's documentation deletes the binding to hide cluster-info from strangers. So its absence is an interruption
+# only as long as no later phase has begun; the next one makes the kubelet renew its certificate.
+has_later_phase() {
+  has deployment.apps/coredns || has daemonset.apps/kube-proxy ||
+    grep --quiet --no-messages kubelet-client-current.pem /etc/kubernetes/kubelet.conf
+}
+has configmap/kubeadm-config || echo kubeadm-config
+has configmap/cluster-info && { has $readers || has_later_phase; } || echo cluster-info
+has deployment.apps/coredns service/kube-dns || echo coredns
+has daemonset.apps/kube-proxy $rbac/kube-proxy || echo kube-proxy
