@@ -21,6 +21,9 @@ CORE = "test_nodes or test_control_plane or test_workers or test_dns or test_ser
 _SECONDS = 180
 _MOST_RUNS = 60
 
+# pyinfra prints what kubeadm says only when kubeadm has ended.
+_KUBEADM_LOG = r"sed -E 's/[a-z0-9]{6}\.[a-z0-9]{16}/<token>/g' /run/kubeadm-deploys-kubeadm.log 2>&1; true"
+
 
 @dataclass(frozen=True)
 class Kill:
@@ -107,7 +110,9 @@ def await_on(cluster: Cluster, host: str, run: "subprocess.Popen[bytes]", *, wha
                 time.sleep(0.02)
         finally:
             looking.kill()
-    assert looking.returncode == 0, f"no {what} in {_SECONDS} s: {output(cluster)}"
+    assert looking.returncode == 0, (
+        f"no {what} in {_SECONDS} s: {output(cluster)}\nkubeadm: {cluster.shell(host, _KUBEADM_LOG)}"
+    )
 
 
 def power_cut(cluster: Cluster, host: str) -> None:
