@@ -24,7 +24,7 @@ def _hosts(dice: random.Random) -> tuple[Host, ...]:
     young = members == 1 and dice.random() < 0.5
     hosts = []
     for number in range(1, control_planes + 1):
-        begins = "member" if lives and number <= members else _begins(dice, half=16)
+        begins = "member" if lives and number <= members else _begins(dice, half=19)
         hosts.append(Host(name=f"cp-{number}", begins=begins))
     for number in range(1, workers + 1):
         joined = lives and not young and dice.random() < 0.7

@@ -73,10 +73,10 @@ def test_the_product_recognises_a_member() -> None:
     assert node_state(state) is NodeState.MEMBER and state.api == "ok" and state.has_cluster
 
 
-@pytest.mark.parametrize("steps", range(1, 14))
+@pytest.mark.parametrize("steps", range(1, 15))
 def test_an_interrupted_init_is_partial_until_its_last_phase_but_one(steps: int) -> None:
     state = read(world_of(f"half {steps}"), "cp-1")
-    expected = NodeState.ABSENT if steps == 1 else NodeState.PARTIAL if steps < 12 else NodeState.MEMBER
+    expected = NodeState.ABSENT if steps == 1 else NodeState.PARTIAL if steps < 13 else NodeState.MEMBER
     assert node_state(state) is expected, steps
 
 
