@@ -21,7 +21,7 @@ CORE = "test_nodes or test_control_plane or test_workers or test_dns or test_ser
 _SECONDS = 180
 _MOST_RUNS = 60
 
-# pyinfra prints what kubeadm says only when kubeadm has ended.
+# pyinfra prints what kubeadm says only when kubeadm has ended. Then this file is gone, and sed says so.
 _KUBEADM_LOG = r"sed -E 's/[a-z0-9]{6}\.[a-z0-9]{16}/<token>/g' /run/kubeadm-deploys-kubeadm.log 2>&1; true"
 
 

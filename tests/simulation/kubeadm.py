@@ -130,6 +130,7 @@ def init(
     yield "kubelet-finalize"
     for addon in ADDONS if addons else ():
         yield from _create_addon(served, addon, documents=documents)
+        yield f"addon {addon}"
 
 
 def join(world: World, machine: Machine, *, documents: dict[str, Any], ignored: frozenset[str]) -> Steps:
@@ -236,7 +237,6 @@ def _create_addon(cluster: Cluster, addon: str, *, documents: dict[str, Any]) ->
     cluster.objects.setdefault(addon, documents.get("KubeProxyConfiguration", True))
     yield f"addon {addon}, half"
     cluster.objects[ADDONS[addon]] = True
-    yield f"addon {addon}"
 
 
 def clean(world: World, machine: Machine, *, saved: bool) -> Steps:

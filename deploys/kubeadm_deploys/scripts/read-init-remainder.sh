@@ -15,8 +15,8 @@ has() {
     printf '%s\n' "$system" "$public" | grep --quiet --line-regexp --fixed-strings "$object" || return 1
   done
 }
-# kubeadm's documentation deletes the binding to hide cluster-info from strangers. So its absence is an interruption
-# only as long as no later phase has begun; the next one makes the kubelet renew its certificate.
+# kubeadm's documentation deletes this binding to hide cluster-info from strangers. So without it init was interrupted
+# only if no later phase has begun; the next one, kubelet-finalize, changes kubelet.conf.
 has_later_phase() {
   has deployment.apps/coredns || has daemonset.apps/kube-proxy ||
     grep --quiet --no-messages kubelet-client-current.pem /etc/kubernetes/kubelet.conf
